@@ -1,1 +1,3 @@
-//! Training of ReinPath models.
+//! Training of ReinPath models: phantom tissue, data sets, stages, evaluation and runs.
+
+pub mod phantom;
