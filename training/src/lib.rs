@@ -1,3 +1,4 @@
 //! Training of ReinPath models: phantom tissue, data sets, stages, evaluation and runs.
 
 pub mod phantom;
+pub mod subtask;

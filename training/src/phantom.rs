@@ -3,8 +3,19 @@
 //! The demo model is made from these fields alone, so that the program works with nothing downloaded and so that
 //! every sentence of an answer can be checked against what was drawn. A phantom is a drawing, not tissue.
 
+mod answer;
+mod caption;
+mod lexicon;
+mod question;
+mod sentence;
+mod topic;
 mod truth;
 
+pub use answer::{CANNOT_BE_ASSESSED, StagedAnswer};
+pub use caption::{caption, describe};
+pub use lexicon::{Attribute, Claim, Wording, claims, wording, wordings};
+pub use question::{QuestionItem, ask, ask_any, balanced_set};
+pub use topic::{Outcome, Topic};
 pub use truth::{
     Amount, Cellularity, Mitoses, NuclearSize, Pattern, Pleomorphism, Presence, Quality, Stroma, Truth,
 };

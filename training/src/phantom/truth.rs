@@ -138,7 +138,8 @@ impl Truth {
             4..8 => Quality::Blurred,
             _ => Quality::Sharp,
         };
-        let pattern = if quality == Quality::Blank { Pattern::FibrousStroma } else { pick(Pattern::ALL, rng) };
+        let pattern =
+            if quality == Quality::Blank { Pattern::FibrousStroma } else { pick(Pattern::ALL, rng) };
         Self::sample_with(pattern, quality, rng)
     }
 
@@ -146,12 +147,12 @@ impl Truth {
     pub fn sample_with(pattern: Pattern, quality: Quality, rng: &mut impl Rng) -> Self {
         let epithelial = pattern.is_epithelial();
         let benign = pattern == Pattern::BenignGlands;
-        let nuclear_size = epithelial.then(|| if benign { NuclearSize::Small } else { pick(NuclearSize::ALL, rng) });
+        let nuclear_size =
+            epithelial.then(|| if benign { NuclearSize::Small } else { pick(NuclearSize::ALL, rng) });
         let pleomorphism =
             epithelial.then(|| if benign { Pleomorphism::Uniform } else { pick(Pleomorphism::ALL, rng) });
-        let stroma = epithelial.then(|| {
-            if pattern == Pattern::TumourSheets { Stroma::Scant } else { pick(Stroma::ALL, rng) }
-        });
+        let stroma = epithelial
+            .then(|| if pattern == Pattern::TumourSheets { Stroma::Scant } else { pick(Stroma::ALL, rng) });
         let cellularity = match pattern {
             Pattern::LymphoidAggregate => Cellularity::High,
             Pattern::Fat | Pattern::Mucin | Pattern::Necrosis => Cellularity::Low,

@@ -1,0 +1,174 @@
+//! Staged answers: what is observed, how it leads to the answer, and the answer.
+//!
+//! Every sentence of an Observation is true of the field. About 45 to 75 words in all: training time is proportional
+//! to length, so nothing is padding.
+
+use rand::Rng;
+use rand::seq::{IndexedRandom as _, SliceRandom as _};
+
+use super::lexicon::{Attribute, Claim, wording};
+use super::question::letter_of;
+use super::sentence::{other_claims, sentence, state, state_quality};
+use super::topic::{Outcome, Topic};
+use super::{Quality, Truth};
+use crate::subtask::QuestionKind;
+
+/// What the conclusion of every unreadable field contains.
+pub const CANNOT_BE_ASSESSED: &str = "cannot be assessed";
+
+/// The three stages, without headings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StagedAnswer {
+    pub observation: String,
+    pub analysis: String,
+    pub conclusion: String,
+}
+
+/// The answer to a question of which `outcome` is the true one (`None`: the field cannot be read); `claimed` are the
+/// options or the statement.
+pub(super) fn staged_answer(
+    truth: &Truth,
+    topic: Topic,
+    kind: QuestionKind,
+    outcome: Option<&Outcome>,
+    claimed: &[Outcome],
+    rng: &mut impl Rng,
+) -> StagedAnswer {
+    match outcome {
+        None => unreadable_answer(truth.quality, topic, rng),
+        Some(outcome) => StagedAnswer {
+            observation: observation(truth, topic, outcome, rng),
+            analysis: analysis(truth, kind, outcome, claimed, rng),
+            conclusion: conclusion(kind, outcome, claimed, rng),
+        },
+    }
+}
+
+fn observation(truth: &Truth, topic: Topic, outcome: &Outcome, rng: &mut impl Rng) -> String {
+    let mut key = evidence(truth, outcome);
+    key.shuffle(rng);
+    let mut others = other_claims(truth, &key, rng);
+    if rng.random_bool(0.7)
+        && let Some(at) = others.iter().position(|c| c.attribute == Attribute::Pattern)
+    {
+        others.swap(0, at);
+    }
+    let n = if topic == Topic::TissueType { 3 } else { rng.random_range(2..=3) };
+    others.truncate(n.min(4 - key.len().min(2)));
+    // Mostly what matters comes first; a report may also begin with the tissue.
+    let claims: Vec<Claim> =
+        if rng.random_bool(0.65) { [key, others].concat() } else { [others, key].concat() };
+    state(&claims, 3, rng)
+}
+
+/// What an observer states for an outcome: its values, or the pattern where the value follows from the pattern.
+fn evidence(truth: &Truth, outcome: &Outcome) -> Vec<Claim> {
+    let mut evidence: Vec<Claim> = Vec::new();
+    for claim in &outcome.claims {
+        let stated = match claim.attribute {
+            Attribute::Architecture | Attribute::Malignancy | Attribute::TumourType => {
+                Attribute::Pattern.of(truth)
+            }
+            _ => Some(*claim),
+        };
+        evidence.extend(stated.filter(|s| !evidence.contains(s)));
+    }
+    evidence
+}
+
+fn analysis(
+    truth: &Truth,
+    kind: QuestionKind,
+    outcome: &Outcome,
+    claimed: &[Outcome],
+    rng: &mut impl Rng,
+) -> String {
+    let reasons: Vec<&str> = evidence(truth, outcome)
+        .into_iter()
+        .filter_map(|claim| wording(&[claim])?.reasons.choose(rng).map(String::as_str))
+        .collect();
+    let label = outcome.label();
+    let link = match (kind, claimed.first()) {
+        (QuestionKind::TrueFalse, Some(statement)) if statement == outcome => choose(
+            &[
+                "The statement says {s}, and this agrees with the field.",
+                "The statement of {s} agrees with this.",
+                "This is what the statement says: {s}.",
+            ],
+            rng,
+        )
+        .replace("{s}", &statement.label()),
+        (QuestionKind::TrueFalse, Some(statement)) => choose(
+            &[
+                "The statement says {s}, but the field shows {l}.",
+                "This means {l}, while the statement says {s}.",
+                "The statement of {s} does not agree with {l}.",
+            ],
+            rng,
+        )
+        .replace("{s}", &statement.label())
+        .replace("{l}", &label),
+        _ => choose(
+            &[
+                "So the finding is {l}.",
+                "This means {l}.",
+                "The best fit is {l}.",
+                "Therefore the answer is {l}.",
+            ],
+            rng,
+        )
+        .replace("{l}", &label),
+    };
+    format!("{} {link}", reasons.join(" "))
+}
+
+fn conclusion(kind: QuestionKind, outcome: &Outcome, claimed: &[Outcome], rng: &mut impl Rng) -> String {
+    let label = outcome.label();
+    match (kind, claimed.first()) {
+        (QuestionKind::Choice, _) => format!("{}) {label}", letter_of(outcome, claimed)),
+        (QuestionKind::TrueFalse, Some(statement)) => {
+            let verdict = if statement == outcome { "True" } else { "False" };
+            choose(&["{v}, the field shows {l}.", "{v}, the finding is {l}.", "{v}, we see {l}."], rng)
+                .replace("{v}", verdict)
+                .replace("{l}", &label)
+        }
+        _ => match rng.random_range(0..3) {
+            0 => sentence(&label),
+            1 => format!("The finding is {label}."),
+            _ => format!("The field shows {label}."),
+        },
+    }
+}
+
+fn unreadable_answer(quality: Quality, topic: Topic, rng: &mut impl Rng) -> StagedAnswer {
+    let level = if quality == Quality::Blank { 2 } else { 1 };
+    let reason = wording(&[Claim { attribute: Attribute::Quality, level }])
+        .and_then(|w| w.reasons.choose(rng))
+        .map_or_else(String::new, Clone::clone);
+    let more: &[&str] = if quality == Quality::Blank {
+        &["Only bare glass is visible.", "The glass is bare.", "No cells are visible."]
+    } else {
+        &["Nuclei are not visible.", "Borders of cells are not visible.", "All details are lost."]
+    };
+    let subject = topic.subject();
+    StagedAnswer {
+        observation: format!("{} {}", state_quality(quality, rng), choose(more, rng)),
+        analysis: format!(
+            "{reason} {}",
+            choose(
+                &["So {s} cannot be judged.", "This leaves {s} open.", "Nothing can be said about {s}."],
+                rng
+            )
+            .replace("{s}", subject)
+        ),
+        conclusion: match rng.random_range(0..3) {
+            0 => sentence(CANNOT_BE_ASSESSED),
+            1 => format!("The field {CANNOT_BE_ASSESSED}."),
+            _ => sentence(&format!("{subject} {CANNOT_BE_ASSESSED}")),
+        },
+    }
+}
+
+fn choose<'a>(texts: &[&'a str], rng: &mut impl Rng) -> &'a str {
+    texts.choose(rng).copied().unwrap_or_default()
+}
