@@ -7,6 +7,7 @@ mod answer;
 mod caption;
 mod lexicon;
 mod question;
+mod render;
 mod sentence;
 mod topic;
 mod truth;
@@ -15,6 +16,7 @@ pub use answer::{CANNOT_BE_ASSESSED, StagedAnswer};
 pub use caption::{caption, describe};
 pub use lexicon::{Attribute, Claim, Wording, claims, wording, wordings};
 pub use question::{QuestionItem, ask, ask_any, balanced_set};
+pub use render::{Component, Field, draw};
 pub use topic::{Outcome, Topic};
 pub use truth::{
     Amount, Cellularity, Mitoses, NuclearSize, Pattern, Pleomorphism, Presence, Quality, Stroma, Truth,

@@ -153,8 +153,15 @@ impl Truth {
             epithelial.then(|| if benign { Pleomorphism::Uniform } else { pick(Pleomorphism::ALL, rng) });
         let stroma = epithelial
             .then(|| if pattern == Pattern::TumourSheets { Stroma::Scant } else { pick(Stroma::ALL, rng) });
+        let lymphocytes = match pattern {
+            Pattern::LymphoidAggregate => Amount::Dense,
+            Pattern::Necrosis => Amount::Absent,
+            Pattern::Fat | Pattern::Mucin => pick(&[Amount::Absent, Amount::Sparse], rng),
+            _ => pick(Amount::ALL, rng),
+        };
         let cellularity = match pattern {
-            Pattern::LymphoidAggregate => Cellularity::High,
+            // Cellularity counts all nuclei: a dense infiltrate makes a field cellular.
+            _ if lymphocytes == Amount::Dense => Cellularity::High,
             Pattern::Fat | Pattern::Mucin | Pattern::Necrosis => Cellularity::Low,
             Pattern::FibrousStroma => pick(&[Cellularity::Low, Cellularity::Moderate], rng),
             _ => pick(Cellularity::ALL, rng),
@@ -166,11 +173,7 @@ impl Truth {
             nuclear_size,
             pleomorphism,
             mitoses: if pattern.is_tumour() { pick(Mitoses::ALL, rng) } else { Mitoses::Absent },
-            lymphocytes: match pattern {
-                Pattern::LymphoidAggregate => Amount::Dense,
-                Pattern::Necrosis => Amount::Absent,
-                _ => pick(Amount::ALL, rng),
-            },
+            lymphocytes,
             necrosis: match pattern {
                 Pattern::Necrosis => Presence::Present,
                 p if p.is_tumour() => pick(Presence::ALL, rng),
