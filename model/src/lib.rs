@@ -1,1 +1,25 @@
-//! The ReinPath model.
+//! The ReinPath model: packages, patches, prompts, encoders, projector, language model, generation, worker.
+//!
+//! In reading order: what is said between programs (`frame`, `request`, `event`), what an answer is made of (`stage`),
+//! what a model is made of (`package`), what it sees (`patch`); then, behind the feature `inference`, the arithmetic.
+//! This crate knows no slide, no window and no command line but its worker's.
+
+pub mod event;
+pub mod frame;
+pub mod package;
+pub mod patch;
+pub mod request;
+pub mod stage;
+
+#[cfg(feature = "inference")]
+pub mod layers;
+#[cfg(feature = "inference")]
+pub mod llama;
+#[cfg(feature = "inference")]
+pub mod ops;
+#[cfg(feature = "inference")]
+pub mod projector;
+#[cfg(feature = "inference")]
+pub mod prompt;
+#[cfg(feature = "inference")]
+pub mod vit;

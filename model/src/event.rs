@@ -1,0 +1,127 @@
+//! The one stream of an answer: window, command line and evaluation all read these events.
+
+use serde::{Deserialize, Serialize};
+
+use crate::request::Sampling;
+use crate::stage::{AnswerStage, StagedAnswer};
+
+/// What happens while an answer is made, in this order: started, then stages and tokens, then finished or failed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "data", rename_all = "snake_case")]
+pub enum AskEvent {
+    Started {
+        stamp: Box<Stamp>,
+    },
+    /// A heading was read.
+    Stage {
+        stage: AnswerStage,
+    },
+    /// Text was written. `stage` is `None` before the first heading; heading tokens are not sent.
+    Token {
+        index: usize,
+        stage: Option<AnswerStage>,
+        text: String,
+        logprob: f32,
+    },
+    Finished(Finished),
+    /// Instead of finished.
+    Failed {
+        error: String,
+    },
+}
+
+/// The whole answer, and how it came about.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Finished {
+    pub answer: StagedAnswer,
+    /// The letter of the choice that the conclusion names (`True` and `False` for a true/false question).
+    pub choice: Option<String>,
+    pub format_ok: bool,
+    /// Generated tokens, headings included.
+    pub tokens: usize,
+    pub prefill_secs: f64,
+    pub decode_secs: f64,
+    pub stop: Stop,
+}
+
+/// Why generation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stop {
+    End,
+    MaxTokens,
+    Cancelled,
+}
+
+/// Everything needed to make the same answer again.
+///
+/// The worker fills in what it knows (model, patches as received); the program that read the slide adds `slide` and
+/// each patch's `source`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Stamp {
+    pub slide: Option<SlideStamp>,
+    pub patches: Vec<PatchStamp>,
+    /// Name of the model package.
+    pub package: String,
+    /// BLAKE3 of the package's manifest and files, in hexadecimal.
+    pub package_hash: String,
+    /// Precision of the arithmetic, such as `f32`.
+    pub precision: String,
+    pub question: String,
+    pub choices: Vec<String>,
+    pub context: String,
+    /// The prompt as the tokenizer got it; `<image>` stands for the tokens of one patch.
+    pub prompt: String,
+    pub sampling: Sampling,
+    pub device: String,
+    /// Version of the program that generated.
+    pub version: String,
+    /// Sentences about what lies outside what the package knows.
+    pub warnings: Vec<String>,
+}
+
+/// The slide that patches were cut from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SlideStamp {
+    pub path: String,
+    /// BLAKE3 over the slide's sampled content, in hexadecimal.
+    pub hash: String,
+}
+
+/// A patch as the model received it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PatchStamp {
+    pub source: Option<PatchSource>,
+    pub width: u32,
+    pub height: u32,
+    /// Microns per pixel of these pixels; `None` when unknown.
+    pub mpp: Option<f64>,
+    /// BLAKE3 of the RGB rows, in hexadecimal.
+    pub blake3: String,
+    pub encoders: Vec<EncoderStamp>,
+}
+
+/// Where on the slide a patch comes from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PatchSource {
+    /// x, y, width, height in level-0 pixels.
+    pub region: [i64; 4],
+    /// The level whose pixels were read.
+    pub level: u32,
+    /// Level-0 microns per pixel; `None` when unknown.
+    pub slide_mpp: Option<f64>,
+    /// `trusted`, `inferred` or `missing`.
+    pub mpp_origin: String,
+}
+
+/// What one encoder made of a patch.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct EncoderStamp {
+    pub name: String,
+    /// Height and width of the pixel tensor.
+    pub tensor: [usize; 2],
+    /// Microns per pixel of the tensor; `None` when unknown.
+    pub effective_mpp: Option<f64>,
+    /// x, y, width, height of what the centre crop keeps, in pixels of the patch.
+    pub crop: [f64; 4],
+}

@@ -1,0 +1,122 @@
+//! The few operations that the encoders and the language model are made of, each with its gradient.
+//!
+//! Candle's own fused operations drop the gradient silently, and its primitive ones take many passes over memory. Each
+//! operation here is one pass forward and one back on the CPU in f32, so that training and inference are the same
+//! code; on other devices and in other precisions it is written with candle's primitives. Gradients are checked
+//! against finite differences and against the primitives in the tests of each file.
+
+mod activation;
+mod attention;
+mod gemm;
+mod linear;
+mod loss;
+mod norm;
+mod rope;
+
+pub use activation::{gelu, silu_mul};
+pub use attention::{Attention, attention, self_attention};
+pub use linear::linear;
+pub use loss::cross_entropy;
+pub use norm::{layer_norm, rms_norm};
+pub use rope::{Rotary, rope};
+
+use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, bail};
+
+/// Whether the one-pass operations apply to a tensor.
+fn is_plain(x: &Tensor) -> bool {
+    x.device().is_cpu() && x.dtype() == DType::F32
+}
+
+/// The values of a contiguous f32 tensor in CPU storage.
+fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    let (start, end) = match layout.contiguous_offsets() {
+        Some(range) => range,
+        None => bail!("a contiguous tensor is needed, got strides {:?}", layout.stride()),
+    };
+    Ok(&storage.as_slice::<f32>()?[start..end])
+}
+
+/// Runs `f` on the values of a tensor, which is made contiguous first.
+fn with_values<R>(x: &Tensor, f: impl FnOnce(&[f32]) -> R) -> Result<R> {
+    let x = x.contiguous()?;
+    let (storage, layout) = x.storage_and_layout();
+    match &*storage {
+        Storage::Cpu(cpu) => Ok(f(values(cpu, layout)?)),
+        _ => bail!("a tensor in CPU memory is needed"),
+    }
+}
+
+/// `e^x` to about 2e-7, in arithmetic that compilers turn into vector instructions (`f32::exp` is a call per value).
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "called per value in loops that must vectorise")]
+fn exp(x: f32) -> f32 {
+    const LOG2_E: f32 = std::f32::consts::LOG2_E;
+    // ln 2 in two parts, so that x - n ln 2 loses nothing (Cephes expf).
+    const LN2_HIGH: f32 = 0.693_359_4;
+    const LN2_LOW: f32 = -2.121_944_4e-4;
+    // Adding and taking away 1.5 * 2^23 rounds to an integer without a call.
+    const ROUND: f32 = 12_582_912.0;
+    let x = x.clamp(-87.0, 88.0);
+    let n = (x * LOG2_E + ROUND) - ROUND;
+    let r = x - n * LN2_HIGH - n * LN2_LOW;
+    let p = 1.987_569_1e-4;
+    let p = p * r + 1.398_2e-3;
+    let p = p * r + 8.333_452e-3;
+    let p = p * r + 4.166_579_6e-2;
+    let p = p * r + 1.666_666_5e-1;
+    let p = p * r + 5e-1;
+    let y = p * r * r + r + 1.0;
+    y * f32::from_bits((((n as i32) + 127) << 23) as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Result, Tensor, Var};
+
+    use super::exp;
+
+    #[test]
+    fn exp_is_exact_to_single_precision() {
+        for i in -8600..8700 {
+            let x = i as f32 * 0.01;
+            let want = f64::from(x).exp();
+            let error = (f64::from(exp(x)) - want).abs() / want;
+            assert!(error < 3e-7, "exp({x}) is off by {error}");
+        }
+    }
+
+    /// Values that differ and are the same every time.
+    pub(super) fn sample(shape: &[usize], seed: u64) -> Result<Var> {
+        let count: usize = shape.iter().product();
+        let value = |i: usize| ((i as f64 * 12.9898 + seed as f64 * 78.233).sin() * 43758.547).fract() as f32;
+        Var::from_tensor(&Tensor::from_vec((0..count).map(value).collect::<Vec<_>>(), shape, &Device::Cpu)?)
+    }
+
+    /// Asserts that `f` and `reference` agree in value and in the gradient of every input.
+    pub(super) fn agree(
+        inputs: &[Var],
+        f: impl Fn(&[Tensor]) -> Result<Tensor>,
+        reference: impl Fn(&[Tensor]) -> Result<Tensor>,
+    ) -> Result<()> {
+        let args: Vec<Tensor> = inputs.iter().map(|v| v.as_tensor().clone()).collect();
+        let (got, want) = (f(&args)?, reference(&args)?);
+        close(&got, &want, "value")?;
+        let weights = sample(got.dims(), 99)?.as_tensor().detach();
+        let got = (got * &weights)?.sum_all()?.backward()?;
+        let want = (want * &weights)?.sum_all()?.backward()?;
+        for (i, input) in inputs.iter().enumerate() {
+            let got = got.get(input).expect("every input has a gradient");
+            let want = want.get(input).expect("every input has a gradient");
+            close(got, want, &format!("gradient of input {i}"))?;
+        }
+        Ok(())
+    }
+
+    fn close(got: &Tensor, want: &Tensor, what: &str) -> Result<()> {
+        assert_eq!(got.dims(), want.dims(), "{what}");
+        let difference = (got - want)?.abs()?.flatten_all()?.max(0)?.to_scalar::<f32>()?;
+        let size = want.abs()?.flatten_all()?.max(0)?.to_scalar::<f32>()?;
+        assert!(difference <= 2e-5 * (1.0 + size), "{what}: off by {difference} at size {size}");
+        Ok(())
+    }
+}

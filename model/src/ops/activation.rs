@@ -1,0 +1,116 @@
+//! The activations: exact GELU (encoders, projector) and SiLU times gate (Llama's MLP).
+
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
+
+use super::{exp, is_plain, values, with_values};
+
+/// Exact GELU, `x Φ(x)`.
+pub fn gelu(x: &Tensor) -> Result<Tensor> {
+    if is_plain(x) { x.contiguous()?.apply_op1(Gelu) } else { x.gelu_erf() }
+}
+
+/// `silu(gate) · up`, of equal shapes.
+pub fn silu_mul(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+    if is_plain(gate) { gate.contiguous()?.apply_op2(&up.contiguous()?, SiluMul) } else { gate.silu()? * up }
+}
+
+/// Φ(x), the normal distribution function, to 1.5e-7 (Abramowitz and Stegun 7.1.26).
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "called per value in loops that must vectorise")]
+fn normal_distribution(x: f32) -> f32 {
+    let z = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
+    let t = 1.0 / (1.0 + 0.327_591_1 * z);
+    let p = 1.061_405_4;
+    let p = p * t - 1.453_152;
+    let p = p * t + 1.421_413_7;
+    let p = p * t - 0.284_496_74;
+    let p = p * t + 0.254_829_6;
+    let tail = 0.5 * p * t * exp(-z * z);
+    if x < 0.0 { tail } else { 1.0 - tail }
+}
+
+struct Gelu;
+
+impl CustomOp1 for Gelu {
+    fn name(&self) -> &'static str {
+        "gelu"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout) -> Result<(CpuStorage, Shape)> {
+        let y = values(x, xl)?.iter().map(|&x| x * normal_distribution(x)).collect();
+        Ok((CpuStorage::F32(y), xl.shape().clone()))
+    }
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        const FRAC_1_SQRT_2PI: f32 = 0.398_942_3;
+        let slope = |x: f32| normal_distribution(x) + x * FRAC_1_SQRT_2PI * exp(-0.5 * x * x);
+        let dx: Vec<f32> = with_values(x, |x| {
+            with_values(grad, |g| x.iter().zip(g).map(|(&x, g)| g * slope(x)).collect())
+        })??;
+        Ok(Some(Tensor::from_vec(dx, x.dims(), x.device())?))
+    }
+}
+
+struct SiluMul;
+
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "called per value in loops that must vectorise")]
+fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + exp(-x))
+}
+
+impl CustomOp2 for SiluMul {
+    fn name(&self) -> &'static str {
+        "silu times"
+    }
+
+    fn cpu_fwd(
+        &self,
+        a: &CpuStorage,
+        al: &Layout,
+        b: &CpuStorage,
+        bl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let y = values(a, al)?.iter().zip(values(b, bl)?).map(|(&a, b)| a * sigmoid(a) * b).collect();
+        Ok((CpuStorage::F32(y), al.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        a: &Tensor,
+        b: &Tensor,
+        _y: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let (da, db) = with_values(a, |a| {
+            with_values(b, |b| {
+                with_values(grad, |g| {
+                    let (mut da, mut db) = (vec![0.0; a.len()], vec![0.0; a.len()]);
+                    for i in 0..a.len() {
+                        let s = sigmoid(a[i]);
+                        da[i] = g[i] * b[i] * s * (1.0 + a[i] * (1.0 - s));
+                        db[i] = g[i] * a[i] * s;
+                    }
+                    (da, db)
+                })
+            })
+        })???;
+        let of = |values, like: &Tensor| Tensor::from_vec(values, like.dims(), like.device()).map(Some);
+        Ok((of(da, a)?, of(db, b)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Result;
+
+    use super::super::tests::{agree, sample};
+    use super::{gelu, silu_mul};
+
+    #[test]
+    fn agrees_with_primitives() -> Result<()> {
+        let wide = candle_core::Var::from_tensor(&(sample(&[40], 1)?.as_tensor() * 8.0)?)?;
+        agree(&[wide], |a| gelu(&a[0]), |a| a[0].gelu_erf())?;
+        agree(&[sample(&[30], 1)?, sample(&[30], 2)?], |a| silu_mul(&a[0], &a[1]), |a| a[0].silu()? * &a[1])
+    }
+}

@@ -1,0 +1,160 @@
+//! From a question to token ids: the chat template and where the tokens of each patch stand.
+//!
+//! As in LLaVA, the text is cut at each patch's place, and the pieces are tokenised on their own.
+
+use std::path::{Path, PathBuf};
+
+use tokenizers::Tokenizer;
+
+use crate::package::ChatTemplate;
+
+/// Stands for one patch in the text of a prompt.
+pub const IMAGE: &str = "<image>";
+/// Ends a turn in Llama 3's template.
+pub const END_OF_TURN: &str = "<|eot_id|>";
+/// The special tokens of Llama 3's template; the demo tokenizer has the same.
+pub const SPECIAL_TOKENS: [&str; 5] =
+    ["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", END_OF_TURN];
+
+/// A tokenizer that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the tokenizer cannot be read: {reason}: {path}", path = path.display())]
+    Read { reason: String, path: PathBuf },
+    #[error("the text cannot be tokenised: {0}")]
+    Encode(String),
+    #[error("the tokenizer has no token {0}, which the chat template needs")]
+    MissingToken(String),
+}
+
+/// A piece of a prompt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Segment {
+    Tokens(Vec<u32>),
+    /// The tokens of the patch with this index.
+    Patch(usize),
+}
+
+/// A prompt, ready for the model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prompt {
+    pub segments: Vec<Segment>,
+    /// The same as text.
+    pub text: String,
+}
+
+impl Prompt {
+    /// Length in tokens when each patch takes `image_tokens`.
+    pub fn len(&self, image_tokens: usize) -> usize {
+        self.segments
+            .iter()
+            .map(|s| match s {
+                Segment::Tokens(ids) => ids.len(),
+                Segment::Patch(_) => image_tokens,
+            })
+            .sum()
+    }
+}
+
+/// What the user says: patches first, then context, question and choices, a line each.
+pub fn user_text(patches: usize, context: &str, question: &str, choices: &[String]) -> String {
+    let mut text = format!("{}\n", IMAGE.repeat(patches));
+    if !context.trim().is_empty() {
+        text += &format!("Context: {}\n", context.trim());
+    }
+    text += question.trim();
+    for (letter, choice) in ('A'..='Z').zip(choices) {
+        text += &format!("\n{letter}) {choice}");
+    }
+    text
+}
+
+/// A tokenizer with a chat template.
+#[derive(Clone, Debug)]
+pub struct ChatTokenizer {
+    tokenizer: Tokenizer,
+    template: ChatTemplate,
+}
+
+impl ChatTokenizer {
+    /// Reads `tokenizer.json` and checks that it has the template's tokens.
+    pub fn read(path: &Path, template: ChatTemplate) -> Result<Self, Error> {
+        let tokenizer = Tokenizer::from_file(path)
+            .map_err(|e| Error::Read { reason: e.to_string(), path: path.to_owned() })?;
+        Self::new(tokenizer, template)
+    }
+
+    /// Joins a tokenizer and a template.
+    pub fn new(tokenizer: Tokenizer, template: ChatTemplate) -> Result<Self, Error> {
+        let chat = Self { tokenizer, template };
+        SPECIAL_TOKENS.iter().try_for_each(|t| chat.token(t).map(drop))?;
+        Ok(chat)
+    }
+
+    /// The tokenizer itself.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// The id of a token by its text.
+    pub fn token(&self, text: &str) -> Result<u32, Error> {
+        self.tokenizer.token_to_id(text).ok_or_else(|| Error::MissingToken(text.to_owned()))
+    }
+
+    /// Ids of plain text; special tokens in it are not recognised.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
+        let encoding = self.tokenizer.encode_fast(text, false).map_err(|e| Error::Encode(e.to_string()))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The prompt of one question: the template around the user's text, up to where the answer begins.
+    pub fn prompt(&self, user_text: &str) -> Result<Prompt, Error> {
+        let ChatTemplate::Llama3 = self.template;
+        let (start, end) = (self.token("<|start_header_id|>")?, self.token("<|end_header_id|>")?);
+        let mut open = vec![self.token("<|begin_of_text|>")?, start];
+        open.extend(self.encode("user")?);
+        open.push(end);
+        open.extend(self.encode("\n\n")?);
+        let mut segments = vec![Segment::Tokens(open)];
+        for (i, piece) in user_text.trim().split(IMAGE).enumerate() {
+            if i > 0 {
+                segments.push(Segment::Patch(i - 1));
+            }
+            push_tokens(&mut segments, self.encode(piece)?);
+        }
+        let mut close = vec![self.token(END_OF_TURN)?, start];
+        close.extend(self.encode("assistant")?);
+        close.push(end);
+        close.extend(self.encode("\n\n")?);
+        push_tokens(&mut segments, close);
+        let text = format!(
+            "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n{}{END_OF_TURN}\
+             <|start_header_id|>assistant<|end_header_id|>\n\n",
+            user_text.trim()
+        );
+        Ok(Prompt { segments, text })
+    }
+}
+
+fn push_tokens(segments: &mut Vec<Segment>, ids: Vec<u32>) {
+    match segments.last_mut() {
+        _ if ids.is_empty() => {}
+        Some(Segment::Tokens(last)) => last.extend(ids),
+        _ => segments.push(Segment::Tokens(ids)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::user_text;
+
+    #[test]
+    fn the_user_says_patches_context_question_choices() {
+        let choices = ["glands".to_owned(), "nests".to_owned()];
+        assert_eq!(
+            user_text(2, " colon ", "What is it? ", &choices),
+            "<image><image>\nContext: colon\nWhat is it?\nA) glands\nB) nests"
+        );
+        assert_eq!(user_text(1, "", "What?", &[]), "<image>\nWhat?");
+    }
+}
