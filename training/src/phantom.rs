@@ -4,19 +4,23 @@
 //! every sentence of an answer can be checked against what was drawn. A phantom is a drawing, not tissue.
 
 mod answer;
+mod baseline;
 mod caption;
 mod lexicon;
 mod question;
 mod render;
+mod score;
 mod sentence;
 mod topic;
 mod truth;
 
-pub use answer::{CANNOT_BE_ASSESSED, StagedAnswer};
+pub use answer::CANNOT_BE_ASSESSED;
+pub use baseline::{ColourSummary, colour_baseline, colour_summary};
 pub use caption::{caption, describe};
 pub use lexicon::{Attribute, Claim, Wording, claims, wording, wordings};
 pub use question::{QuestionItem, ask, ask_any, balanced_set};
 pub use render::{Component, Field, draw};
+pub use score::{AnswerScore, PhantomReport, Tally, chance_when_permuted, score_answer};
 pub use topic::{Outcome, Topic};
 pub use truth::{
     Amount, Cellularity, Mitoses, NuclearSize, Pattern, Pleomorphism, Presence, Quality, Stroma, Truth,

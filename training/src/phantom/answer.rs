@@ -5,6 +5,7 @@
 
 use rand::Rng;
 use rand::seq::{IndexedRandom as _, SliceRandom as _};
+use reinpath_model::stage::StagedAnswer;
 
 use super::lexicon::{Attribute, Claim, wording};
 use super::question::letter_of;
@@ -15,14 +16,6 @@ use crate::subtask::QuestionKind;
 
 /// What the conclusion of every unreadable field contains.
 pub const CANNOT_BE_ASSESSED: &str = "cannot be assessed";
-
-/// The three stages, without headings.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StagedAnswer {
-    pub observation: String,
-    pub analysis: String,
-    pub conclusion: String,
-}
 
 /// The answer to a question of which `outcome` is the true one (`None`: the field cannot be read); `claimed` are the
 /// options or the statement.
@@ -171,4 +164,38 @@ fn unreadable_answer(quality: Quality, topic: Topic, rng: &mut impl Rng) -> Stag
 
 fn choose<'a>(texts: &[&'a str], rng: &mut impl Rng) -> &'a str {
     texts.choose(rng).copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng as _;
+    use rand_chacha::ChaCha8Rng;
+
+    use super::super::{balanced_set, claims};
+    use super::*;
+
+    #[test]
+    fn stages_are_true_short_and_begin_as_the_format_says() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        for (truth, item) in balanced_set(&mut rng, 4000) {
+            let StagedAnswer { observation, analysis, conclusion } = &item.answer;
+            let stated = claims(observation);
+            assert!(stated.iter().all(|claim| claim.holds(&truth)), "{item:?}");
+            let n_words = [observation, analysis, conclusion].iter().flat_map(|t| t.split(' ')).count();
+            assert!((12..=75).contains(&n_words), "{n_words} words: {item:?}");
+            let Some(outcome) = &item.outcome else {
+                assert!(conclusion.to_lowercase().contains(CANNOT_BE_ASSESSED), "{item:?}");
+                continue;
+            };
+            let said: Vec<Claim> = stated.iter().flat_map(|claim| claim.with_implied()).collect();
+            assert!(outcome.claims.iter().all(|claim| said.contains(claim)), "{item:?}");
+            assert!((2..=3).contains(&observation.matches('.').count()), "{item:?}");
+            let start = match item.kind {
+                QuestionKind::Choice => format!("{}) ", item.label.as_deref().unwrap()),
+                QuestionKind::TrueFalse => format!("{}, ", item.label.as_deref().unwrap()),
+                QuestionKind::Open => String::new(),
+            };
+            assert!(conclusion.starts_with(&start), "{item:?}");
+        }
+    }
 }

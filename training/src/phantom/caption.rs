@@ -6,11 +6,11 @@
 use rand::Rng;
 use rand::seq::{IndexedRandom as _, SliceRandom as _};
 
+use super::Truth;
 use super::answer::CANNOT_BE_ASSESSED;
 use super::lexicon::Attribute;
 use super::question::{QuestionItem, ask_any};
 use super::sentence::{other_claims, sentence, state, state_quality};
-use super::{Truth, claims};
 use crate::subtask::QuestionKind;
 
 /// A caption of one to three sentences: always the pattern, and some of the other attributes.
@@ -77,7 +77,52 @@ fn note(truth: &Truth, n_others: usize, rng: &mut impl Rng) -> String {
     if rng.random_bool(0.4) {
         stated.shuffle(rng);
     }
-    let text = state(&stated, 3, rng);
-    debug_assert_eq!(claims(&text).len(), stated.len());
-    text
+    state(&stated, 3, rng)
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng as _;
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+    use crate::phantom::{Claim, claims};
+
+    #[test]
+    fn captions_are_true_short_and_name_the_pattern() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        for _ in 0..3000 {
+            let truth = Truth::sample(&mut rng);
+            let text = caption(&truth, &mut rng);
+            let read = claims(&text);
+            assert!(read.iter().all(|claim| claim.holds(&truth)), "{text}");
+            let named = if truth.is_assessable() { Attribute::Pattern } else { Attribute::Quality };
+            assert!(read.iter().any(|claim| claim.attribute == named), "{text}");
+            assert!(text.matches('.').count() <= 3 && text.ends_with('.'), "{text}");
+        }
+    }
+
+    #[test]
+    fn plain_texts_have_no_stages_and_their_quizzes_can_be_answered_from_the_note() {
+        let mut rng = ChaCha8Rng::seed_from_u64(2);
+        let mut quizzes = 0;
+        for _ in 0..3000 {
+            let truth = Truth::sample(&mut rng);
+            let text = describe(&truth, &mut rng);
+            assert!(
+                !["[", "Observation", "Analysis", "Conclusion"].iter().any(|h| text.contains(h)),
+                "{text}"
+            );
+            let note = text.lines().next().unwrap();
+            assert!(claims(note).iter().all(|claim| claim.holds(&truth)), "{text}");
+            let answer = text.lines().last().unwrap();
+            if let Some((_, label)) = answer.split_once(") ") {
+                quizzes += 1;
+                assert_eq!(text.matches(answer).count(), 2, "{text}"); // an option, and the answer
+                let said: Vec<_> = claims(note).into_iter().flat_map(Claim::with_implied).collect();
+                assert!(claims(label).iter().all(|claim| said.contains(claim)), "{text}");
+            }
+        }
+        assert!(quizzes > 800, "{quizzes}");
+    }
 }

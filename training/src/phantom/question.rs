@@ -7,8 +7,9 @@ use std::sync::LazyLock;
 
 use rand::Rng;
 use rand::seq::{IndexedRandom as _, SliceRandom as _};
+use reinpath_model::stage::StagedAnswer;
 
-use super::answer::{StagedAnswer, staged_answer};
+use super::answer::staged_answer;
 use super::sentence::sentence;
 use super::topic::{Outcome, Topic};
 use super::{Quality, Truth, wording};
@@ -176,5 +177,80 @@ fn context_line(rng: &mut impl Rng) -> String {
         2 => format!("{sex}, {age} years."),
         3 => format!("{sex}, {age} years, {}.", organ.to_lowercase()),
         _ => format!("{organ} resection, H&E, {age} years."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use rand::SeedableRng as _;
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+
+    #[test]
+    fn balanced_sets_betray_nothing() {
+        let set = balanced_set(&mut ChaCha8Rng::seed_from_u64(1), 6000);
+        let mut kinds = BTreeMap::<_, usize>::new();
+        let mut topics = BTreeMap::<_, usize>::new();
+        let mut labels = BTreeMap::<_, usize>::new();
+        for (truth, item) in &set {
+            assert_eq!(item.label.is_some(), truth.is_assessable());
+            *kinds.entry(item.kind).or_default() += 1;
+            *topics.entry((item.kind, item.topic)).or_default() += 1;
+            if item.kind != QuestionKind::Open {
+                *labels.entry(item.label.clone().unwrap_or_default()).or_default() += 1;
+            }
+            if item.kind == QuestionKind::Choice {
+                let distinct: std::collections::BTreeSet<_> = item.choices.iter().collect();
+                assert_eq!(distinct.len(), 4);
+            }
+        }
+        assert!(kinds.values().all(|n| *n == 2000), "{kinds:?}");
+        assert!(topics.values().all(|n| *n == 200), "{topics:?}");
+        assert_eq!(set.iter().filter(|(truth, _)| !truth.is_assessable()).count(), 420);
+        for (label, share) in
+            [("A", 0.25), ("B", 0.25), ("C", 0.25), ("D", 0.25), ("True", 0.5), ("False", 0.5)]
+        {
+            let share_found = labels[label] as f64 / 1860.0;
+            assert!((share_found - share).abs() < 0.04, "{label}: {share_found}");
+        }
+    }
+
+    #[test]
+    fn a_statement_alone_does_not_tell_whether_it_is_true() {
+        let set = balanced_set(&mut ChaCha8Rng::seed_from_u64(2), 30_000);
+        let mut by_statement = BTreeMap::<_, [usize; 2]>::new();
+        for (_, item) in set.iter().filter(|(_, item)| item.kind == QuestionKind::TrueFalse) {
+            if let Some(label) = &item.label {
+                by_statement.entry((item.topic, item.claimed[0].clone())).or_default()
+                    [usize::from(label == "True")] += 1;
+            }
+        }
+        for (statement, [no, yes]) in by_statement {
+            let share = yes as f64 / (no + yes) as f64;
+            assert!((share - 0.5).abs() < 0.18, "{statement:?}: {share} of {}", no + yes);
+        }
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_set() {
+        let set = |seed| balanced_set(&mut ChaCha8Rng::seed_from_u64(seed), 60);
+        assert_eq!(set(3), set(3));
+        assert_ne!(set(3), set(4));
+    }
+
+    #[test]
+    fn any_field_can_be_asked_about_in_any_kind() {
+        let mut rng = ChaCha8Rng::seed_from_u64(4);
+        for _ in 0..500 {
+            let truth = Truth::sample(&mut rng);
+            for &kind in QuestionKind::ALL {
+                let item = ask_any(&truth, kind, &mut rng);
+                assert!(!item.question.is_empty() && !item.question.contains('{'), "{item:?}");
+                assert_eq!(item.choices.len(), if kind == QuestionKind::Choice { 4 } else { 0 });
+            }
+        }
     }
 }

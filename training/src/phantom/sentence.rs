@@ -100,3 +100,41 @@ pub(super) fn sentence(text: &str) -> String {
     let first = chars.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
     format!("{first}{}.", chars.as_str())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use rand::SeedableRng as _;
+    use rand_chacha::ChaCha8Rng;
+
+    use super::super::claims;
+    use super::*;
+
+    #[test]
+    fn exactly_what_was_stated_is_read_back() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let mut texts = BTreeSet::new();
+        for _ in 0..5000 {
+            let truth = Truth::sample(&mut rng);
+            if !truth.is_assessable() {
+                assert_eq!(
+                    claims(&state_quality(truth.quality, &mut rng)),
+                    [Attribute::Quality.of(&truth).unwrap()]
+                );
+                continue;
+            }
+            let n = rng.random_range(1..=6);
+            let mut stated = other_claims(&truth, &[], &mut rng);
+            stated.truncate(n);
+            let text = state(&stated, 3, &mut rng);
+            let mut read = claims(&text);
+            assert!(text.matches('.').count() <= 3, "{text}");
+            read.sort();
+            stated.sort();
+            assert_eq!(read, stated, "{text}");
+            texts.insert(text);
+        }
+        assert!(texts.len() > 4000, "the wording varies: {}", texts.len());
+    }
+}
