@@ -149,7 +149,11 @@ fn unreadable_answer(quality: Quality, topic: Topic, rng: &mut impl Rng) -> Stag
         analysis: format!(
             "{reason} {}",
             choose(
-                &["So {s} cannot be judged.", "This leaves {s} open.", "Nothing can be said about {s}."],
+                &[
+                    "So {s} cannot be judged.",
+                    "No judgement of {s} is possible.",
+                    "Nothing can be said about {s}."
+                ],
                 rng
             )
             .replace("{s}", subject)

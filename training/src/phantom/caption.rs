@@ -8,7 +8,7 @@ use rand::seq::{IndexedRandom as _, SliceRandom as _};
 
 use super::Truth;
 use super::answer::CANNOT_BE_ASSESSED;
-use super::lexicon::Attribute;
+use super::lexicon::{Attribute, wording};
 use super::question::{QuestionItem, ask_any};
 use super::sentence::{other_claims, sentence, state, state_quality};
 use crate::subtask::QuestionKind;
@@ -19,12 +19,14 @@ pub fn caption(truth: &Truth, rng: &mut impl Rng) -> String {
     note(truth, n, rng)
 }
 
-/// One plain text about a field that only words describe: a note alone, or a note with a question, its options and
-/// the bare answer.
+/// One plain text about a field that only words describe: a note alone, what a finding is known by, or a note with a
+/// question, its options and the bare answer.
 pub fn describe(truth: &Truth, rng: &mut impl Rng) -> String {
     let n = rng.random_range(1..=4);
-    if rng.random_bool(0.25) {
-        return note(truth, n, rng);
+    match rng.random_range(0..100) {
+        0..20 => return note(truth, n, rng),
+        20..30 => return explanation(truth, rng),
+        _ => {}
     }
     let kind = if rng.random_bool(0.5) {
         QuestionKind::Choice
@@ -54,6 +56,20 @@ fn quiz(truth: &Truth, item: &QuestionItem, rng: &mut impl Rng) -> String {
     text.push('\n');
     text.push_str(&bare_answer(item));
     text
+}
+
+/// What one of the findings is known by, such as “Tumour nests: each group is solid, rounded and without a lumen.”
+fn explanation(truth: &Truth, rng: &mut impl Rng) -> String {
+    let all = other_claims(truth, &[], rng);
+    let Some(wording) = all.first().and_then(|claim| wording(&[*claim])) else {
+        return state_quality(truth.quality, rng);
+    };
+    let reason = wording.reasons.choose(rng).map_or("", String::as_str);
+    if rng.random_bool(0.5) {
+        let name = sentence(&wording.label);
+        return format!("{}: {reason}", name.trim_end_matches('.'));
+    }
+    format!("{reason} {}", sentence(&wording.label))
 }
 
 /// `B) tumour nests`, `True`, or the value.

@@ -150,6 +150,10 @@ fn question_text(topic: Topic, kind: QuestionKind, claimed: Option<&Outcome>, rn
     let template = pool.choose(rng).map_or("", String::as_str);
     match (kind, claimed) {
         (QuestionKind::TrueFalse, Some(claimed)) => with_statement(template, &statement(claimed, rng)),
+        // Typed in haste: without capital, without stop.
+        (QuestionKind::Open, _) if rng.random_bool(0.1) => {
+            template.trim_end_matches(['?', '.']).to_lowercase()
+        }
         _ => template.to_owned(),
     }
 }
