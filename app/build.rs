@@ -5,7 +5,12 @@ fn main() {
         return;
     }
     // Beside an installed program; then in the working tree, from target/<profile> and from target/<profile>/deps.
-    for place in ["lib", "../lib/reinpath", "../../packaging/vendor/openslide/lib", "../../../packaging/vendor/openslide/lib"] {
+    for place in [
+        "lib",
+        "../lib/reinpath",
+        "../../packaging/vendor/openslide/lib",
+        "../../../packaging/vendor/openslide/lib",
+    ] {
         println!("cargo::rustc-link-arg=-Wl,-rpath,$ORIGIN/{place}");
     }
 }
