@@ -11,6 +11,7 @@ mod question;
 mod render;
 mod score;
 mod sentence;
+mod slide;
 mod topic;
 mod truth;
 
@@ -19,8 +20,9 @@ pub use baseline::{ColourSummary, colour_baseline, colour_summary};
 pub use caption::{caption, describe};
 pub use lexicon::{Attribute, Claim, Wording, claims, wording, wordings};
 pub use question::{QuestionItem, ask, ask_any, balanced_set};
-pub use render::{Component, Field, draw};
+pub use render::{Component, District, Field, World, draw};
 pub use score::{AnswerScore, PhantomReport, Tally, chance_when_permuted, score_answer};
+pub use slide::{SlideError, write_demo_slide};
 pub use topic::{Outcome, Topic};
 pub use truth::{
     Amount, Cellularity, Mitoses, NuclearSize, Pattern, Pleomorphism, Presence, Quality, Stroma, Truth,

@@ -15,8 +15,11 @@ mod nuclei;
 mod plan;
 mod shape;
 mod stain;
+mod world;
 
 use image::RgbImage;
+
+pub use self::world::{District, World};
 
 use self::canvas::{Canvas, Ground};
 use self::noise::Dice;
@@ -105,8 +108,12 @@ pub fn draw(truth: &Truth, side_px: u32, seed: u64) -> Field {
     let canvas = Canvas::paint(&ground, &nuclei, wide);
     let haematoxylin = blur::blurred(&canvas.haematoxylin, wide.w as usize, margin as usize, sigma);
     let eosin = blur::blurred(&canvas.eosin, wide.w as usize, margin as usize, sigma);
-    let rgb = RgbImage::from_raw(side_px, side_px, stain.expose(&haematoxylin, &eosin, window))
-        .expect("the stain exposes every pixel of the window");
+    let rgb = RgbImage::from_raw(
+        side_px,
+        side_px,
+        stain.expose(&haematoxylin, &eosin, window, truth.quality == Quality::Sharp),
+    )
+    .expect("the stain exposes every pixel of the window");
     let mask = canvas
         .mask
         .chunks_exact(wide.w as usize)

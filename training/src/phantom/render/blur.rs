@@ -9,7 +9,9 @@ pub(super) fn blurred(plane: &[f32], width: usize, margin: usize, sigma: f32) ->
         .map(|k| (-0.5 * ((k as f32 - radius as f32) / sigma.max(0.05)).powi(2)).exp())
         .collect();
     let sum: f32 = kernel.iter().sum();
-    kernel.iter_mut().for_each(|k| *k /= sum);
+    for weight in &mut kernel {
+        *weight /= sum;
+    }
     let mut across = vec![0.0f32; inner_w * height];
     for (row, out) in plane.chunks_exact(width).zip(across.chunks_exact_mut(inner_w)) {
         for (k, weight) in kernel.iter().enumerate() {

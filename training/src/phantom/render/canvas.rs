@@ -183,8 +183,8 @@ fn dye(plan: &Plan, region: Region, x: i32, y: i32, here: Knot) -> (f32, f32) {
         Region::Stroma => {
             let (h, e) = plan.tone.stroma;
             let along = fibre::along(plan, x as f32, y as f32);
-            let strand =
-                grain().at(here.phase / 2.1, along / 26.0) + 0.6 * cloud().at(here.phase / 1.3, along / 9.0);
+            let strand = 0.9 * grain().at(here.phase / 1.6, along / 22.0)
+                + 0.55 * cloud().at(here.phase / 0.8, along / 7.0);
             let loose = if plan.truth.pattern == Pattern::LymphoidAggregate { 0.6 } else { 1.0 };
             (h + 0.02 * strand, loose * e * (1.0 + 0.30 * strand).max(0.12) + 0.02 * fine)
         }
@@ -196,7 +196,13 @@ fn dye(plan: &Plan, region: Region, x: i32, y: i32, here: Knot) -> (f32, f32) {
             } else {
                 0.0
             };
-            (h + 0.02 * mottle + 0.015 * fine, e * (1.0 + 0.12 * mottle) + 0.03 * fine + apical)
+            // Tumour nests retract a little from the stroma.
+            let nests = plan.truth.pattern == Pattern::TumourNests;
+            let cleft = if nests { 1.0 - 0.8 * step(3.6, 1.6, here.depth) } else { 1.0 };
+            (
+                (h + 0.02 * mottle + 0.015 * fine) * cleft,
+                (e * (1.0 + 0.12 * mottle) + 0.03 * fine + apical) * cleft,
+            )
         }
         Region::Lumen | Region::Fat => {
             let (h, e) = plan.tone.empty;

@@ -79,7 +79,7 @@ pub(super) fn census(nuclei: &[Nucleus], window: Window) -> Census {
 pub(super) fn place_single(plan: &Plan, window: Window) -> Vec<Nucleus> {
     let mut candidates = Vec::new();
     propose(plan, window, &|_, _| true, &mut candidates);
-    thin(candidates, window)
+    thin(&candidates, window)
 }
 
 /// Adds a plan's candidates in and around a window, as far as `inside` holds.
@@ -105,11 +105,12 @@ pub(super) fn propose(
     }
     stromal(plan, window, out);
     dust(plan, window, out);
-    let mut k = start;
-    while k < out.len() {
-        if inside(out[k].x, out[k].y) { k += 1 } else { drop(out.swap_remove(k)) }
-    }
-    // `swap_remove` disturbs the order, which depends on the window; the order must depend on position alone.
+    let mut k = 0;
+    out.retain(|nucleus| {
+        k += 1;
+        k <= start || inside(nucleus.x, nucleus.y)
+    });
+    // The order in which nuclei are painted over each other must depend on position alone.
     out[start..]
         .sort_unstable_by(|p, q| p.y.total_cmp(&q.y).then(p.x.total_cmp(&q.x)).then(p.hash.cmp(&q.hash)));
 }
@@ -184,7 +185,7 @@ fn scattered_epithelium(plan: &Plan, window: Window, out: &mut Vec<Nucleus>) {
                     && depth > radius * 0.7
                     && shape::lumen_depth(plan, depth, x, y) < -radius * 0.6
             }
-            _ => region == Region::Epithelium && depth > radius * 0.7,
+            _ => region == Region::Epithelium && depth > radius * 0.8 + 1.5,
         };
         if fits {
             let angle = dice.between(0.0, std::f32::consts::PI);
@@ -415,7 +416,7 @@ fn dust(plan: &Plan, window: Window, out: &mut Vec<Nucleus>) {
 }
 
 /// Removes nuclei that would overlap a higher-ranking one.
-pub(super) fn thin(candidates: Vec<Nucleus>, window: Window) -> Vec<Nucleus> {
+pub(super) fn thin(candidates: &[Nucleus], window: Window) -> Vec<Nucleus> {
     const BUCKET: f32 = 40.0;
     let (x0, y0) = ((window.x - 8 * MARGIN) as f32, (window.y - 8 * MARGIN) as f32);
     let columns = (window.w as f32 / BUCKET) as usize + 18;

@@ -64,7 +64,7 @@ pub(super) fn paint(canvas: &mut Canvas, nucleus: &Nucleus) {
 /// A mitotic figure: a ragged solid plate, or two facing ones.
 fn figure(canvas: &mut Canvas, nucleus: &Nucleus) {
     let (sin, cos) = nucleus.angle.sin_cos();
-    let apart = if nucleus.hash % 3 == 0 { 4.6 } else { 0.0 };
+    let apart = if nucleus.hash.is_multiple_of(3) { 4.6 } else { 0.0 };
     let shift = (nucleus.hash >> 4 & 0xFF) as i32;
     each_pixel(canvas, nucleus.x, nucleus.y, 16.0, |canvas, at, dx, dy, x, y| {
         let (u, v) = (dx * cos + dy * sin, dy * cos - dx * sin);
@@ -96,9 +96,8 @@ fn component(kind: Kind) -> Component {
 /// Haematoxylin of an ordinary nucleus of a kind.
 fn base_darkness(kind: Kind) -> f32 {
     match kind {
-        Kind::Mitosis | Kind::Lymphocyte => 1.0,
+        Kind::Mitosis | Kind::Lymphocyte | Kind::Stromal => 1.0,
         Kind::Epithelial => 0.85,
-        Kind::Stromal => 1.0,
         Kind::Dust => 1.1,
     }
 }

@@ -227,7 +227,7 @@ fn stroma_share(truth: Truth, salt: u64) -> Option<f32> {
     match (truth.pattern, truth.stroma) {
         (Pattern::Fat, _) => Some(dice.between(0.10, 0.14)),
         (Pattern::TumourSheets, _) | (_, None) => None,
-        (_, Some(Stroma::Scant)) => Some(dice.between(0.05, 0.08)),
+        (_, Some(Stroma::Scant)) => Some(dice.between(0.06, 0.085)),
         (_, Some(Stroma::Abundant)) => Some(dice.between(0.39, 0.43)),
     }
 }
