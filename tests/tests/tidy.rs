@@ -2,7 +2,7 @@
 //! file starts with and how long it is, that the code map is complete, and that no path of one machine is committed.
 //! After rust-analyzer's tidy tests. What needs judgement (names, comments, sizes of functions) stays with clippy and the reader.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -46,12 +46,13 @@ fn files_under(folder: &str) -> Vec<String> {
     found
 }
 
+fn is_rust(file: &str) -> bool {
+    Path::new(file).extension().is_some_and(|extension| extension == "rs")
+}
+
 fn rust_files() -> Vec<String> {
-    let files: Vec<String> = CRATES
-        .iter()
-        .flat_map(|folder| files_under(folder))
-        .filter(|file| Path::new(file).extension().is_some_and(|extension| extension == "rs"))
-        .collect();
+    let files: Vec<String> =
+        CRATES.iter().flat_map(|folder| files_under(folder)).filter(|file| is_rust(file)).collect();
     assert!(files.len() > 8, "only {} source files found: the walk is broken", files.len());
     files
 }
@@ -155,39 +156,45 @@ fn no_source_file_is_long() {
     none("Files over 500 lines", &long);
 }
 
-/// The names in backquotes that the code map gives under its headings (such as `app/src`), as paths from the workspace.
-fn code_map() -> BTreeSet<String> {
-    let mut named = BTreeSet::new();
+/// What the code map names, by folder: under each heading such as `app/src`, the source files and folders in backquotes.
+fn code_map() -> BTreeMap<String, BTreeSet<String>> {
+    let mut map = BTreeMap::new();
     let mut folder: Option<String> = None;
     for line in read("ARCHITECTURE.md").lines() {
         let mut quoted = line.split('`').skip(1).step_by(2).map(str::to_owned);
         if line.starts_with('#') {
             folder = if line.starts_with("### ") { quoted.next() } else { None };
-        } else if let (Some(folder), true) = (&folder, line.starts_with("- ")) {
-            let subject =
-                line.split(": ").next().expect("split gives at least one part").matches('`').count() / 2;
-            named.extend(quoted.take(subject).map(|name| format!("{folder}/{name}")));
+        } else if let Some(folder) = &folder {
+            let names = quoted.filter(|name| is_rust(name) || name.ends_with('/'));
+            map.entry(folder.clone()).or_insert_with(BTreeSet::new).extend(names);
         }
     }
-    named
+    map
+}
+
+/// Whether a name of the code map (`slide.rs`, `owner.rs`, `slide/owner.rs`, `render/`) means a file under its folder.
+fn means(name: &str, file: &str) -> bool {
+    let file = format!("/{file}");
+    let name = format!("/{name}");
+    if name.ends_with('/') { file.contains(&name) } else { file.ends_with(&name) }
 }
 
 #[test]
 fn the_code_map_names_every_source_file() {
     let map = code_map();
-    let sources: Vec<String> = rust_files().into_iter().filter(|file| file.contains("/src/")).collect();
-    let named = |file: &String| {
-        map.contains(file) || map.iter().any(|name| name.ends_with('/') && file.starts_with(name))
-    };
-    none(
-        "Not in the code map of ARCHITECTURE.md",
-        &sources.iter().filter(|file| !named(file)).cloned().collect::<Vec<_>>(),
-    );
-    let root = root();
-    none(
-        "In the code map, but not there",
-        &map.iter().filter(|name| !root.join(name).exists()).cloned().collect::<Vec<_>>(),
-    );
+    let (mut unnamed, mut gone) = (Vec::new(), Vec::new());
+    for folder in CRATES.map(|folder| format!("{folder}/src")) {
+        let names = map.get(&folder).unwrap_or_else(|| panic!("ARCHITECTURE.md has no `### {folder}`"));
+        let files = files_under(&folder);
+        let files: Vec<&str> =
+            files.iter().filter_map(|file| file.strip_prefix(&format!("{folder}/"))).collect();
+        let is_named = |file: &str| names.iter().any(|name| means(name, file));
+        unnamed.extend(files.iter().filter(|file| !is_named(file)).map(|file| format!("{folder}/{file}")));
+        let is_there = |name: &str| files.iter().any(|file| means(name, file));
+        gone.extend(names.iter().filter(|name| !is_there(name)).map(|name| format!("{folder}/{name}")));
+    }
+    none("Not in the code map of ARCHITECTURE.md", &unnamed);
+    none("In the code map, but not there", &gone);
 }
 
 /// Whether a line holds a path that exists on one machine only: a first folder that is somebody's, at the start of a path.
