@@ -102,7 +102,7 @@ pub fn draw(truth: &Truth, side_px: u32, seed: u64) -> Field {
     let margin = (3.0 * sigma).ceil().max(1.0) as i32;
     let wide = window.grown(margin);
     let nuclei = match truth.quality {
-        Quality::Blank => Vec::new(),
+        Quality::Blank => layout::specks(window, &mut dice),
         _ => layout::place_single(&ground.plan, wide.grown(layout::REACH)),
     };
     let canvas = Canvas::paint(&ground, &nuclei, wide);

@@ -77,7 +77,7 @@ fn write(path: &Path, progress: &mut dyn FnMut(f32) -> bool) -> Result<(), Fault
     }
     let world = World::new(SEED);
     let slide = NamedTempFile::new_in(folder)?;
-    write_levels(&world, slide.reopen()?, progress)?;
+    write_levels(&world, [World::WIDTH, World::HEIGHT], slide.reopen()?, progress)?;
     let mut geometry = NamedTempFile::new_in(folder)?;
     serde_json::to_writer(&mut geometry, &feature_collection(&world.districts()))
         .map_err(std::io::Error::from)?;
@@ -98,10 +98,10 @@ struct Level {
 }
 
 impl Level {
-    fn new(level: usize) -> Self {
+    fn new([width, height]: [u32; 2], level: usize) -> Self {
         Self {
-            width: World::WIDTH >> level,
-            height: World::HEIGHT >> level,
+            width: width >> level,
+            height: height >> level,
             pending: Vec::new(),
             offsets: Vec::new(),
             lengths: Vec::new(),
@@ -160,14 +160,21 @@ impl Level {
     }
 }
 
-fn write_levels(world: &World, file: File, progress: &mut dyn FnMut(f32) -> bool) -> Result<(), Fault> {
+/// Writes the part of `size` at the world's origin; both sides are multiples of `1 << (LEVELS - 1)`.
+fn write_levels(
+    world: &World,
+    size: [u32; 2],
+    file: File,
+    progress: &mut dyn FnMut(f32) -> bool,
+) -> Result<(), Fault> {
+    let [width, height] = size;
     let mut encoder = TiffEncoder::new_big(BufWriter::new(file))?;
-    let mut levels: Vec<Level> = (0..LEVELS).map(Level::new).collect();
+    let mut levels: Vec<Level> = (0..LEVELS).map(|k| Level::new(size, k)).collect();
     let mut directory = encoder.image_directory()?;
-    for top in (0..World::HEIGHT).step_by(STRIP as usize) {
-        let rows = STRIP.min(World::HEIGHT - top);
-        levels[0].pending = draw_strip(world, top, rows).into_raw();
-        let last = top + rows == World::HEIGHT;
+    for top in (0..height).step_by(STRIP as usize) {
+        let rows = STRIP.min(height - top);
+        levels[0].pending = draw_strip(world, width, top, rows).into_raw();
+        let last = top + rows == height;
         for k in 0..LEVELS {
             let full = levels[k].pending.len() as u32 / (levels[k].width * 3) >= TILE;
             if !(full || last) {
@@ -179,7 +186,7 @@ fn write_levels(world: &World, file: File, progress: &mut dyn FnMut(f32) -> bool
             }
             levels[k].cut(&mut directory)?;
         }
-        if !progress((top + rows) as f32 / World::HEIGHT as f32) {
+        if !progress((top + rows) as f32 / height as f32) {
             return Err(Fault::Cancelled);
         }
     }
@@ -195,13 +202,13 @@ fn write_levels(world: &World, file: File, progress: &mut dyn FnMut(f32) -> bool
 }
 
 /// Draws rows of level 0 over the whole width.
-fn draw_strip(world: &World, top: u32, rows: u32) -> RgbImage {
-    let pieces: Vec<(u32, RgbImage)> = (0..World::WIDTH)
+fn draw_strip(world: &World, width: u32, top: u32, rows: u32) -> RgbImage {
+    let pieces: Vec<(u32, RgbImage)> = (0..width)
         .into_par_iter()
         .step_by(STRIP as usize)
-        .map(|x| (x, world.draw(x as i32, top as i32, STRIP.min(World::WIDTH - x), rows)))
+        .map(|x| (x, world.draw(x as i32, top as i32, STRIP.min(width - x), rows)))
         .collect();
-    let mut strip = RgbImage::new(World::WIDTH, rows);
+    let mut strip = RgbImage::new(width, rows);
     for (x, piece) in pieces {
         imageops::replace(&mut strip, &piece, i64::from(x), 0);
     }
@@ -221,8 +228,7 @@ fn write_tags(directory: &mut Directory<'_>, level: &Level, k: usize) -> Result<
     if k == 0 {
         let description = format!(
             "Aperio Image Library (form only; drawn by ReinPath)\r\n{}x{} phantom tissue, no patient|AppMag = 20|MPP = 0.5",
-            World::WIDTH,
-            World::HEIGHT
+            level.width, level.height
         );
         directory.write_tag(Tag::ImageDescription, description.as_str())?;
     }
@@ -258,4 +264,76 @@ fn feature_collection(districts: &[District]) -> Value {
         })
         .collect();
     json!({ "type": "FeatureCollection", "features": features })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use tiff::decoder::Decoder;
+
+    use super::*;
+
+    #[test]
+    fn levels_are_complete_and_halve() {
+        let world = World::new(SEED);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("part.tiff");
+        let size = [6144, 1056];
+        write_levels(&world, size, File::create(&path).unwrap(), &mut |_| true).unwrap();
+        let mut decoder = Decoder::new(File::open(&path).unwrap()).unwrap();
+        for k in 0..LEVELS {
+            assert_eq!(decoder.dimensions().unwrap(), (size[0] >> k, size[1] >> k));
+            let offsets = decoder.get_tag_u64_vec(Tag::TileOffsets).unwrap();
+            let lengths = decoder.get_tag_u64_vec(Tag::TileByteCounts).unwrap();
+            let across = (size[0] >> k).div_ceil(TILE);
+            assert_eq!(offsets.len() as u32, across * (size[1] >> k).div_ceil(TILE));
+            // The last tile that lies wholly within the level has the mean colour of what is drawn there.
+            let (i, j) = ((size[0] >> k) / TILE - 1, ((size[1] >> k) / TILE).max(1) - 1);
+            let at = (j * across + i) as usize;
+            let tile = image::load_from_memory(&bytes(&path, offsets[at], lengths[at])).unwrap().to_rgb8();
+            assert_eq!(tile.dimensions(), (TILE, TILE));
+            let side = TILE << k;
+            let rows = side.min(size[1] - j * side);
+            let drawn = world.draw((i * side) as i32, (j * side) as i32, side, rows);
+            let stored = imageops::crop_imm(&tile, 0, 0, TILE, rows >> k).to_image();
+            for (a, b) in mean(&stored).into_iter().zip(mean(&drawn)) {
+                assert!((a - b).abs() < 1.5, "level {k}: {a} stored, {b} drawn");
+            }
+            if k + 1 < LEVELS {
+                decoder.next_image().unwrap();
+            }
+        }
+        assert!(!decoder.more_images());
+    }
+
+    #[test]
+    fn cancelling_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let result = write_demo_slide(&folder.path().join("demo.tiff"), &mut |done| done == 0.0);
+        assert!(matches!(result, Err(SlideError::Cancelled { .. })));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn an_unwritable_folder_is_named() {
+        let path = Path::new("no-such-folder/demo.tiff");
+        let message = write_demo_slide(path, &mut |_| true).unwrap_err().to_string();
+        assert!(message.starts_with("cannot write the demo slide"), "{message}");
+        assert!(message.ends_with("no-such-folder/demo.tiff"), "{message}");
+    }
+
+    fn bytes(path: &Path, offset: u64, length: u64) -> Vec<u8> {
+        use std::io::{Seek as _, SeekFrom};
+        let mut file = File::open(path).unwrap();
+        file.seek(SeekFrom::Start(offset)).unwrap();
+        let mut bytes = vec![0; length as usize];
+        file.read_exact(&mut bytes).unwrap();
+        bytes
+    }
+
+    fn mean(image: &RgbImage) -> [f64; 3] {
+        let n = f64::from(image.width() * image.height());
+        [0, 1, 2].map(|c| image.pixels().map(|p| f64::from(p.0[c])).sum::<f64>() / n)
+    }
 }

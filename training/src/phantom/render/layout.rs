@@ -415,6 +415,26 @@ fn dust(plan: &Plan, window: Window, out: &mut Vec<Nucleus>) {
     });
 }
 
+/// A few specks of dust on bare glass.
+pub(super) fn specks(window: Window, dice: &mut Dice) -> Vec<Nucleus> {
+    (0..dice.next_u64() % 4)
+        .map(|_| {
+            let radius = dice.between(0.8, 2.5);
+            Nucleus {
+                kind: Kind::Dust,
+                x: window.x as f32 + dice.unit() * window.w as f32,
+                y: window.y as f32 + dice.unit() * window.h as f32,
+                a: radius * dice.between(1.0, 2.5),
+                b: radius,
+                angle: dice.between(0.0, 3.0),
+                bend: (0.0, 0.1),
+                darkness: dice.between(0.3, 1.0),
+                hash: dice.next_u64() as u32,
+            }
+        })
+        .collect()
+}
+
 /// Removes nuclei that would overlap a higher-ranking one.
 pub(super) fn thin(candidates: &[Nucleus], window: Window) -> Vec<Nucleus> {
     const BUCKET: f32 = 40.0;

@@ -47,7 +47,7 @@ pub(super) fn paint(canvas: &mut Canvas, nucleus: &Nucleus) {
         if nucleus.kind != Kind::Dust {
             let chromatin = 0.6 * grain().nearest(x + shift, y) + 0.5 * cloud().nearest(x, y + shift);
             let clumping = if nucleus.kind == Kind::Lymphocyte { 0.08 } else { 0.15 };
-            let membrane = 0.18 * step(2.2, 0.8, inside);
+            let membrane = 0.3 * step(2.2, 0.8, inside);
             h *= 1.0 + clumping * chromatin + membrane;
         }
         if let Some((nx, ny)) = nucleolus {

@@ -5,13 +5,16 @@
 
 use super::layout::{self, Kind};
 use super::noise::Dice;
-use super::shape::{self, Lattice};
+use super::shape::{self, Lattice, Scatter};
 use crate::phantom::{
     Amount, Cellularity, Mitoses, NuclearSize, Pattern, Pleomorphism, Presence, Stroma, Truth,
 };
 
 /// Area of the standard field of 224 px, to which counts refer.
 pub(super) const FIELD_AREA: f32 = 224.0 * 224.0;
+
+/// The lumen's share of a tumour gland.
+const LUMEN: f32 = 0.17;
 
 /// A rectangle of the plane, in pixels.
 #[derive(Clone, Copy, Debug)]
@@ -44,13 +47,14 @@ impl Window {
 pub(super) struct Plan {
     pub(super) truth: Truth,
     pub(super) salt: u64,
+    pub(super) scatter: Scatter,
     /// Distance between the centres of structures (glands, nests, fat cells).
     pub(super) pitch: f32,
     /// Half the gap between neighbouring structures; set by `calibrate` from the stroma's share.
     pub(super) inset: f32,
     /// Displacement and wavelength with which outlines are bent.
     pub(super) warp: (f32, f32),
-    /// Height of a gland's epithelium, beyond which the lumen begins.
+    /// Height of a gland's epithelium, beyond which the lumen begins; in tumour glands set by `calibrate`.
     pub(super) height: f32,
     /// Level of the necrosis field above which tissue is dead; infinite without necrosis.
     pub(super) necrosis_level: f32,
@@ -81,7 +85,7 @@ impl Plan {
         let pitch = dice.between(0.94, 1.08)
             * match truth.pattern {
                 Pattern::BenignGlands => by_cellularity(truth, 150.0, 116.0, 94.0),
-                Pattern::TumourGlands => by_cellularity(truth, 130.0, 104.0, 92.0),
+                Pattern::TumourGlands => by_cellularity(truth, 130.0, 108.0, 98.0),
                 Pattern::TumourNests => by_cellularity(truth, 130.0, 118.0, 112.0),
                 Pattern::Fat => 82.0,
                 _ => 100.0,
@@ -99,14 +103,11 @@ impl Plan {
         Self {
             truth,
             salt,
+            scatter: Scatter::new(salt),
             pitch,
             inset: 3.0,
             warp,
-            height: match (truth.pattern, truth.cellularity, truth.nuclear_size) {
-                (Pattern::BenignGlands, ..) => 22.0,
-                (_, Cellularity::High, Some(NuclearSize::Large)) => 32.0,
-                _ => 27.0,
-            },
+            height: 22.0,
             necrosis_level: f32::INFINITY,
             diameter,
             nuclei: (target_total(truth).2 - lymphocytes_asked(truth)).max(10.0),
@@ -133,7 +134,11 @@ impl Plan {
                 .map(|(d, _)| *d)
                 .collect();
             let of_alive = share * lattice.depth.len() as f32 / alive.len().max(1) as f32;
-            self.inset = quantile(alive, of_alive.min(0.95));
+            self.inset = quantile(alive.clone(), of_alive.min(0.95));
+            if self.truth.pattern == Pattern::TumourGlands {
+                let glands: Vec<f32> = alive.iter().map(|d| d - self.inset).filter(|d| *d > 0.0).collect();
+                self.height = quantile(glands, 1.0 - LUMEN).clamp(16.0, 38.0);
+            }
         }
         self.shares = shape::shares(self, &lattice);
         let (low, high, aim) = target_total(self.truth);

@@ -3,7 +3,7 @@
 //! Structures are the cells of a jittered hexagonal grid with rounded corners; the depth field is evaluated every
 //! four pixels on a lattice that is fixed to the plane, so that tiles agree, and interpolated between.
 
-use super::noise::{Dice, cloud};
+use super::noise::{Dice, cloud, floor};
 use super::plan::{Plan, Window};
 use crate::phantom::{Pattern, Presence};
 
@@ -124,15 +124,48 @@ pub(super) fn shares(plan: &Plan, lattice: &Lattice) -> (f32, f32) {
     (counts.0 as f32 / n, counts.1 as f32 / n)
 }
 
+/// Positions of structures and foci within their grid cells. They repeat every `PERIOD` cells, which is more than
+/// a district, and save hashing at every point.
+#[derive(Clone, Debug)]
+pub(super) struct Scatter {
+    structures: Vec<(f32, f32)>,
+    /// Position in the cell and stretch.
+    foci: Vec<[f32; 3]>,
+}
+
+const PERIOD: i32 = 32;
+
+impl Scatter {
+    /// The positions under a salt.
+    pub(super) fn new(salt: u64) -> Self {
+        let cells = || (0..PERIOD * PERIOD).map(|k| (k % PERIOD, k / PERIOD));
+        Self {
+            structures: cells()
+                .map(|(i, j)| {
+                    let mut dice = Dice::at(salt, STRUCTURES, i, j);
+                    (dice.between(-0.2, 0.2), dice.between(-0.2, 0.2))
+                })
+                .collect(),
+            foci: cells()
+                .map(|(i, j)| {
+                    let mut dice = Dice::at(salt, FOCI, i, j);
+                    [dice.between(0.3, 0.7), dice.between(0.3, 0.7), dice.between(0.8, 1.25)]
+                })
+                .collect(),
+        }
+    }
+}
+
+fn within_period(i: i32, j: i32) -> usize {
+    ((j & (PERIOD - 1)) * PERIOD + (i & (PERIOD - 1))) as usize
+}
+
 /// The centre of structure `(i, j)`.
+#[inline]
 pub(super) fn structure_centre(plan: &Plan, i: i32, j: i32) -> (f32, f32) {
-    let mut dice = Dice::at(plan.salt, STRUCTURES, i, j);
-    let jitter = plan.pitch * 0.2;
-    let shift = if j.rem_euclid(2) == 1 { 0.5 } else { 0.0 };
-    (
-        (i as f32 + 0.5 + shift) * plan.pitch + dice.between(-jitter, jitter),
-        (j as f32 + 0.5) * plan.pitch * 0.866 + dice.between(-jitter, jitter),
-    )
+    let (dx, dy) = plan.scatter.structures[within_period(i, j)];
+    let shift = if j & 1 == 1 { 0.5 } else { 0.0 };
+    ((i as f32 + 0.5 + shift + dx) * plan.pitch, ((j as f32 + 0.5) * 0.866 + dy) * plan.pitch)
 }
 
 /// Smoothed distance to the border between the nearest structure centre and its neighbours.
@@ -144,14 +177,14 @@ fn raw_depth(plan: &Plan, x: f32, y: f32) -> f32 {
     let offset = (plan.salt & 0xFF) as f32;
     let x = x + amount * cloud().at(x / slow + offset, y / slow);
     let y = y + amount * cloud().at(x / slow, y / slow + offset + 57.0);
-    let j0 = (y / (plan.pitch * 0.866)).floor() as i32;
+    let j0 = floor(y / (plan.pitch * 0.866));
     let mut centres = [(0.0f32, 0.0f32, 0.0f32); 12];
     let mut nearest = 0;
     for (k, centre) in centres.iter_mut().enumerate() {
         let (dj, di) = (k as i32 / 4 - 1, k as i32 % 4 - 1);
         let j = j0 + dj;
         let shift = if j.rem_euclid(2) == 1 { 0.5 } else { 0.0 };
-        let i0 = (x / plan.pitch - shift - 0.5).floor() as i32;
+        let i0 = floor(x / plan.pitch - shift - 0.5);
         let (cx, cy) = structure_centre(plan, i0 + di, j);
         *centre = (cx, cy, (cx - x).powi(2) + (cy - y).powi(2));
     }
@@ -161,17 +194,18 @@ fn raw_depth(plan: &Plan, x: f32, y: f32) -> f32 {
         }
     }
     let (nx, ny, nd) = centres[nearest];
-    let softness = plan.pitch * 0.045;
-    let mut sum = 0.0f32;
+    let mut borders = [f32::INFINITY; 12];
+    let mut first = f32::INFINITY;
     for (k, &(cx, cy, d)) in centres.iter().enumerate() {
         if k != nearest {
-            let border = (d - nd) / (2.0 * ((cx - nx).powi(2) + (cy - ny).powi(2)).sqrt());
-            if border < softness * 12.0 + plan.pitch * 0.5 {
-                sum += (-border / softness).exp();
-            }
+            borders[k] = (d - nd) / (2.0 * ((cx - nx).powi(2) + (cy - ny).powi(2)).sqrt());
+            first = first.min(borders[k]);
         }
     }
-    -softness * sum.max(1e-9).ln()
+    // A smooth minimum rounds the corners.
+    let softness = plan.pitch * 0.045;
+    let close = borders.iter().filter(|&&b| b - first < 6.0 * softness);
+    first - softness * close.map(|b| ((first - b) / softness).exp()).sum::<f32>().ln()
 }
 
 /// Nearness to the centre of a necrotic focus, with a ragged outline.
@@ -180,17 +214,14 @@ fn raw_necrosis(plan: &Plan, x: f32, y: f32) -> f32 {
     let wobble = 7.0;
     let x = x + wobble * cloud().at(x / 5.0 + 13.0, y / 5.0);
     let y = y + wobble * cloud().at(x / 5.0, y / 5.0 + 77.0);
-    let (i0, j0) = ((x / PITCH).floor() as i32, (y / PITCH).floor() as i32);
+    let (i0, j0) = (floor(x / PITCH), floor(y / PITCH));
     let mut best = f32::INFINITY;
     for j in j0 - 1..=j0 + 1 {
         for i in i0 - 1..=i0 + 1 {
-            let mut dice = Dice::at(plan.salt, FOCI, i, j);
-            let cx = (i as f32 + dice.between(0.3, 0.7)) * PITCH;
-            let cy = (j as f32 + dice.between(0.3, 0.7)) * PITCH;
-            let stretch = dice.between(0.8, 1.25);
-            let d = ((cx - x) * stretch).hypot((cy - y) / stretch);
-            best = best.min(d);
+            let [u, v, stretch] = plan.scatter.foci[within_period(i, j)];
+            let (cx, cy) = ((i as f32 + u) * PITCH, (j as f32 + v) * PITCH);
+            best = best.min(((cx - x) * stretch).powi(2) + ((cy - y) / stretch).powi(2));
         }
     }
-    -best
+    -best.sqrt()
 }

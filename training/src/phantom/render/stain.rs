@@ -60,7 +60,7 @@ impl Stain {
 
     /// RGB rows of bare glass: what `expose` gives without dye or metering, but sooner.
     pub(super) fn expose_glass(&self, window: Window) -> Vec<u8> {
-        let glass = [0, 1, 2].map(|c| self.lamp[c] * (-self.veil[c]).exp());
+        let glass = [0, 1, 2].map(|c| self.lamp[c] * transmitted(self.veil[c]));
         let grains = grain();
         let mut rgb = Vec::with_capacity((window.w * window.h * 3) as usize);
         for y in window.y..window.y + window.h as i32 {
@@ -91,7 +91,7 @@ impl Stain {
             let lens = 1.0 + (self.shading.0 * (i - middle) + self.shading.1 * (j - middle)) / (middle + 1.0);
             for c in 0..3 {
                 let density = h * self.haematoxylin[c] + e * self.eosin[c] + self.veil[c];
-                light.push(self.lamp[c] * lens * (-density).exp());
+                light.push(self.lamp[c] * lens * transmitted(density));
             }
         }
         let gains = if metered { self.meter.gains(&light) } else { [(1.0, 0.0); 3] };
@@ -105,6 +105,16 @@ impl Stain {
         }
         rgb
     }
+}
+
+/// The share of light that passes: close to `exp(-density)`, but without a library call for each pixel.
+#[inline]
+fn transmitted(density: f32) -> f32 {
+    let mut share = (1.0 - density / 256.0).max(0.0);
+    for _ in 0..8 {
+        share *= share;
+    }
+    share
 }
 
 /// Brightness and contrast towards which an exposure is moved.

@@ -94,7 +94,7 @@ impl World {
                 let pattern = Pattern::ALL[turn * 4 % Pattern::ALL.len()];
                 let within = self.is_tissue(x, y);
                 turn += usize::from(within);
-                let quality = if within && turn == 12 { Quality::Blurred } else { Quality::Sharp };
+                let quality = if within && turn == 10 { Quality::Blurred } else { Quality::Sharp };
                 Truth::sample_with(pattern, quality, &mut rng)
             })
             .collect()
@@ -263,7 +263,7 @@ impl World {
             let (i, j) = (i0 + k as i32 % 3 - 1, j0 + k as i32 / 3 - 1);
             let district = (j * self.columns + i) as usize;
             let (cx, cy) = self.centres[district];
-            (district, (cx - x).hypot(cy - y))
+            (district, ((cx - x).powi(2) + (cy - y).powi(2)).sqrt())
         })
     }
 
