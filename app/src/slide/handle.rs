@@ -102,6 +102,7 @@ impl SlideHandle {
     /// # Errors
     /// [`Error::Cancelled`] when more requests wait than the queue holds, [`Error::Dead`] when nothing can be read any more.
     pub fn request(&self, request: Request, reply: &Sender<SlideReply>) -> Result<Ticket, Error> {
+        self.check(&request)?;
         let (wish, ticket) = self.wish(request, reply);
         match self.shared.wishes.try_send(wish) {
             Ok(()) => Ok(ticket),
@@ -117,6 +118,7 @@ impl SlideHandle {
     /// # Errors
     /// Why they cannot be read; the handle stays usable unless it is [`Error::Dead`].
     pub fn read(&self, request: Request) -> Result<Pixels, Error> {
+        self.check(&request)?;
         let (reply, replies) = bounded(1);
         let (wish, _ticket) = self.wish(request, &reply);
         drop(reply);
@@ -157,6 +159,20 @@ impl SlideHandle {
     /// As [`Self::read`].
     pub fn read_associated(&self, name: &str) -> Result<Pixels, Error> {
         self.read(Request::Associated { name: name.to_string() })
+    }
+
+    /// A scale that is no number would reach the child as no scale at all: JSON has no word for it.
+    fn check(&self, request: &Request) -> Result<(), Error> {
+        match request {
+            Request::AtMpp { mpp: Some(mpp), .. } if !mpp.is_finite() || *mpp <= 0.0 => {
+                Err(Error::BadRequest {
+                    place: request.to_string(),
+                    reason: "microns per pixel must be more than 0".to_string(),
+                    path: self.path(),
+                })
+            }
+            _ => Ok(()),
+        }
     }
 
     fn wish(&self, request: Request, reply: &Sender<SlideReply>) -> (Wish, Ticket) {

@@ -117,8 +117,9 @@ impl Owner {
                 News::Wish(wish) => self.accept(wish),
                 News::FromChild(event) => self.handle(event),
                 News::Closed => return,
-                News::Nothing => self.check_patience(),
+                News::Nothing => {}
             }
+            self.check_patience();
         }
     }
 

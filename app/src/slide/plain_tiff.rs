@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use tiff::ColorType;
@@ -18,6 +18,7 @@ use super::samples::{Colour, Opacity, Raster, Samples};
 use super::tiff_directory::{self, Directory, tag};
 use super::{Mpp, MppOrigin, ome, tiff_chunks};
 
+const COMPRESSION_JPEG: u32 = 7;
 const EXTRA_PREMULTIPLIED: u32 = 1;
 const EXTRA_STRAIGHT: u32 = 2;
 const SAMPLE_FORMAT_SIGNED: u32 = 2;
@@ -112,6 +113,7 @@ fn decode_with_crate(path: &Path, directory: &Directory) -> Result<Raster, Strin
     let colour_type = decoder.colortype().map_err(in_words)?;
     let (colour, colours) = match colour_type {
         ColorType::Gray(_) | ColorType::GrayA(_) | ColorType::Multiband { .. } => (Colour::Grey, 1),
+        ColorType::RGB(8) if jpeg_says_ycbcr(path, directory) => (Colour::YCbCr, 3),
         ColorType::RGB(_) | ColorType::RGBA(_) => (Colour::Rgb, 3),
         ColorType::YCbCr(_) => (Colour::YCbCr, 3),
         other => return Err(format!("its kind of colour is not known, {other:?}")),
@@ -142,6 +144,32 @@ fn decode_with_crate(path: &Path, directory: &Directory) -> Result<Raster, Strin
         _ => Opacity::None,
     };
     Ok(Raster { width, height, channels, samples, colour, opacity })
+}
+
+/// Whether the JPEG data of an image that its tags call RGB are YCbCr by their own markers: Bio-Formats writes such files.
+///
+/// A JFIF marker means YCbCr, an Adobe marker says itself; without either the tags are right.
+fn jpeg_says_ycbcr(path: &Path, directory: &Directory) -> bool {
+    let offset = [tag::TILE_OFFSETS, tag::STRIP_OFFSETS]
+        .iter()
+        .find_map(|&tag| directory.numbers(tag)?.first().copied());
+    let (Some(offset), COMPRESSION_JPEG) = (offset, directory.number(tag::COMPRESSION, 1)) else {
+        return false;
+    };
+    let mut head = [0; 64];
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(_unreadable) => return false,
+    };
+    if file.seek(SeekFrom::Start(offset as u64)).and_then(|_| file.read_exact(&mut head)).is_err() {
+        return false;
+    }
+    // Both markers come first in the data, at most one behind the other.
+    let adobe = head.windows(5).position(|window| window == b"Adobe").and_then(|at| head.get(at + 11));
+    match adobe {
+        Some(&transform) => transform == 1,
+        None => head.windows(5).any(|window| window == b"JFIF\0"),
+    }
 }
 
 /// RRR…GGG…BBB… to RGBRGB…

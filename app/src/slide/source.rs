@@ -31,7 +31,7 @@ impl Source {
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
         let file_error =
             |error: std::io::Error| Error::File { reason: file_reason(&error), path: path.to_path_buf() };
-        let not_a_slide = |what: String| Error::NotASlide { what, path: path.to_path_buf() };
+        let not_a_slide = |what: String| Error::NotASlide { what: one_line(&what), path: path.to_path_buf() };
         let metadata = std::fs::metadata(path).map_err(file_error)?;
         if metadata.is_dir() {
             return Err(not_a_slide("a folder, not a slide file".to_string()));
@@ -99,9 +99,6 @@ impl Source {
     fn at_mpp(&self, region: Region, mpp: Option<f64>, request: &Request) -> Result<Pixels, Error> {
         if region.w == 0 || region.h == 0 {
             return Err(self.bad_request(request, "it asks for no pixels"));
-        }
-        if mpp.is_some_and(|mpp| !mpp.is_finite() || mpp <= 0.0) {
-            return Err(self.bad_request(request, "microns per pixel must be more than nothing"));
         }
         let plan = resample::plan(&self.info.levels, self.info.mpp, region, mpp);
         if u64::from(plan.width) * u64::from(plan.height) > MOST_PIXELS {
@@ -197,7 +194,12 @@ impl Source {
 fn without_path(reason: &str, path: &Path) -> String {
     let path = path.to_string_lossy();
     let reason = reason.replace(&format!("Reading {path}: "), "");
-    reason.replace(&*path, "the file").trim_end_matches('.').to_string()
+    one_line(reason.replace(&*path, "the file").trim_end_matches('.'))
+}
+
+/// Libraries break lines in their messages; ours are one sentence each.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ").replace(" )", ")")
 }
 
 fn file_reason(error: &std::io::Error) -> String {
