@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::frame::{self, Frame};
 use crate::request::Sampling;
 use crate::stage::{AnswerStage, StagedAnswer};
 
@@ -28,6 +29,41 @@ pub enum AskEvent {
     Failed {
         error: String,
     },
+}
+
+impl AskEvent {
+    /// The event as a frame that answers request `id`.
+    pub fn to_frame(&self, id: u64) -> Result<Frame, frame::Error> {
+        let kind = self.kind();
+        let mut value = serde_json::to_value(self)
+            .map_err(|source| frame::Error::Data { kind: kind.to_owned(), source })?;
+        Frame::new(id, kind, &value["data"].take())
+    }
+
+    /// The event that a frame carries; `None` when its kind is no event of an answer.
+    pub fn from_frame(frame: &Frame) -> Option<Result<Self, frame::Error>> {
+        if !["started", "stage", "token", "finished", "failed"].contains(&frame.kind.as_str()) {
+            return None;
+        }
+        let value = serde_json::json!({"type": frame.kind, "data": frame.data});
+        let parsed = Self::deserialize(value);
+        Some(parsed.map_err(|source| frame::Error::Data { kind: frame.kind.clone(), source }))
+    }
+
+    /// Whether nothing comes after it.
+    pub fn is_end(&self) -> bool {
+        matches!(self, Self::Finished(_) | Self::Failed { .. })
+    }
+
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Started { .. } => "started",
+            Self::Stage { .. } => "stage",
+            Self::Token { .. } => "token",
+            Self::Finished(_) => "finished",
+            Self::Failed { .. } => "failed",
+        }
+    }
 }
 
 /// The whole answer, and how it came about.
@@ -124,4 +160,37 @@ pub struct EncoderStamp {
     pub effective_mpp: Option<f64>,
     /// x, y, width, height of what the centre crop keeps, in pixels of the patch.
     pub crop: [f64; 4],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_survive_the_way_through_a_frame() {
+        let finished = Finished {
+            answer: StagedAnswer::default(),
+            choice: Some("B".to_owned()),
+            format_ok: true,
+            tokens: 3,
+            prefill_secs: 0.5,
+            decode_secs: 0.25,
+            stop: Stop::MaxTokens,
+        };
+        let token = AskEvent::Token { index: 2, stage: None, text: "é\n".to_owned(), logprob: -0.5 };
+        for event in [
+            AskEvent::Started { stamp: Box::default() },
+            AskEvent::Stage { stage: AnswerStage::Analysis },
+            token,
+            AskEvent::Finished(finished),
+            AskEvent::Failed { error: "no".to_owned() },
+        ] {
+            let frame = event.to_frame(9).unwrap();
+            assert_eq!(frame.id, 9);
+            assert_eq!(AskEvent::from_frame(&frame).unwrap().unwrap(), event);
+            let line = serde_json::to_value(&event).unwrap();
+            assert_eq!((line["type"].as_str(), &line["data"]), (Some(frame.kind.as_str()), &frame.data));
+        }
+        assert!(AskEvent::from_frame(&Frame::new(1, "hello", &()).unwrap()).is_none());
+    }
 }

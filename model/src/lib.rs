@@ -12,6 +12,16 @@ pub mod request;
 pub mod stage;
 
 #[cfg(feature = "inference")]
+pub mod answer;
+#[cfg(feature = "inference")]
+pub mod detokeniser;
+#[cfg(feature = "inference")]
+pub mod device;
+#[cfg(feature = "inference")]
+pub mod fixture;
+#[cfg(feature = "inference")]
+pub mod generate;
+#[cfg(feature = "inference")]
 pub mod layers;
 #[cfg(feature = "inference")]
 pub mod llama;
@@ -22,4 +32,12 @@ pub mod projector;
 #[cfg(feature = "inference")]
 pub mod prompt;
 #[cfg(feature = "inference")]
+pub mod reinpath;
+#[cfg(feature = "inference")]
+pub mod sampler;
+#[cfg(feature = "inference")]
 pub mod vit;
+#[cfg(feature = "inference")]
+pub mod weights;
+#[cfg(feature = "inference")]
+pub mod worker;

@@ -114,6 +114,16 @@ impl KvCache {
         self.len = self.len.min(len);
     }
 
+    /// Forgets all sequences but these (indices into the batch), in this order.
+    pub fn keep(&mut self, sequences: &[usize]) -> Result<()> {
+        let ids: Vec<u32> = sequences.iter().map(|&i| i as u32).collect();
+        for (keys, values) in &mut self.layers {
+            let ids = Tensor::from_slice(&ids, ids.len(), keys.device())?;
+            (*keys, *values) = (keys.index_select(&ids, 0)?, values.index_select(&ids, 0)?);
+        }
+        Ok(())
+    }
+
     /// Adds keys and values of a layer and returns all of that layer's.
     fn append(&self, layer: usize, k: &Tensor, v: &Tensor) -> Result<(Tensor, Tensor)> {
         let (keys, values) = &self.layers[layer];

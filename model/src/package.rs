@@ -76,6 +76,43 @@ pub struct PatchSpec {
     pub mpp: f64,
 }
 
+impl PatchSpec {
+    /// Side of the square, in microns.
+    pub fn size_um(&self) -> f64 {
+        f64::from(self.size_px) * self.mpp
+    }
+
+    /// Sentences about a patch of `width` × `height` pixels that the model was not trained to read: its scale (microns
+    /// per pixel) or its physical size is unknown or more than a quarter off, or it is no square.
+    pub fn warnings(&self, width: u32, height: u32, mpp: Option<f64>) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let own = self.mpp;
+        let is_off = |ratio: f64| !(0.8..=1.25).contains(&ratio);
+        match mpp {
+            None => warnings.push(format!(
+                "The scale of the patch is unknown; the model was trained at {own} µm per pixel."
+            )),
+            Some(mpp) => {
+                if is_off(mpp / own) {
+                    warnings.push(format!(
+                        "The patch has {mpp:.3} µm per pixel; the model was trained at {own} µm per pixel."
+                    ));
+                }
+                let (side_um, own_um) = (f64::from(width.min(height)) * mpp, self.size_um());
+                if is_off(side_um / own_um) {
+                    warnings.push(format!(
+                        "The patch shows {side_um:.0} µm of tissue; the model was trained on patches of {own_um:.0} µm."
+                    ));
+                }
+            }
+        }
+        if is_off(f64::from(width) / f64::from(height)) {
+            warnings.push("The patch is not square; the model sees only its centre.".to_owned());
+        }
+        warnings
+    }
+}
+
 /// A vision transformer and how pixels are prepared for it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EncoderSpec {
@@ -372,6 +409,26 @@ impl Manifest {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::PatchSpec;
+
+    #[test]
+    fn what_is_more_than_a_quarter_off_is_told() {
+        let spec = PatchSpec { size_px: 224, mpp: 0.5 };
+        assert!((spec.size_um() - 112.0).abs() < 1e-9);
+        for (side, mpp) in [(224, 0.5), (224, 0.499), (224, 0.41), (250, 0.5)] {
+            assert_eq!(spec.warnings(side, side, Some(mpp)), [""; 0]);
+        }
+        let told = |w, h, mpp| spec.warnings(w, h, mpp).join(" ");
+        assert!(told(448, 448, Some(0.25)).contains("0.250 µm per pixel"));
+        assert!(!told(448, 448, Some(0.25)).contains("of tissue"));
+        assert!(told(512, 512, Some(0.5)).contains("256 µm of tissue"));
+        assert!(told(224, 224, None).contains("unknown"));
+        assert!(told(300, 224, Some(0.5)).contains("only its centre"));
     }
 }
 

@@ -75,6 +75,13 @@ pub struct Ask {
     pub save_inputs: bool,
 }
 
+/// Request `cancel`: ends another request, which answers with `finished` and stop `cancelled` (or `failed`, for a load).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cancel {
+    /// The request to end.
+    pub id: u64,
+}
+
 /// One patch of a request: its pixels are `width * height * 3` bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PatchHeader {

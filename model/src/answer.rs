@@ -1,0 +1,384 @@
+//! Questions to a loaded model: one answer as a stream of events, or many answers at once for evaluation.
+//!
+//! Joins what the other files do: features, prompt, generation, text, stages.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use crate::detokeniser::Detokeniser;
+use crate::event::{AskEvent, Finished, Stop};
+use crate::generate::{generate, generate_batch, splice};
+use crate::patch::Patch;
+use crate::prompt::{IMAGE, Prompt, user_text};
+use crate::reinpath::{Error, ReinPath};
+use crate::request::Sampling;
+use crate::sampler::{self, Drawn};
+use crate::stage::{AnswerStage, Piece, StageParser, StagedAnswer, extract_choice};
+
+/// The options of a true/false question, as its answer names them.
+const TRUE_FALSE: [&str; 2] = ["True", "False"];
+/// Options have one letter each.
+const MOST_CHOICES: usize = 26;
+
+/// A question about patches.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Question {
+    pub patches: Vec<Patch>,
+    pub question: String,
+    pub choices: Vec<String>,
+    /// Clinical context; empty when there is none.
+    pub context: String,
+}
+
+/// A question that was made ready: what the stamp tells of it.
+#[derive(Debug)]
+pub struct Prepared {
+    pub prompt: Prompt,
+    /// (patches, image_tokens, fused)
+    pub features: candle_core::Tensor,
+    /// What the package does not know, in sentences.
+    pub warnings: Vec<String>,
+    started: Instant,
+}
+
+/// One answer of many.
+#[derive(Clone, Debug)]
+pub struct BatchAnswer {
+    pub text: String,
+    pub tokens: Vec<Drawn>,
+    pub stop: Stop,
+}
+
+impl Question {
+    /// What is wrong with the question, in a sentence; `None` when nothing is.
+    pub fn fault(&self) -> Option<String> {
+        if self.question.trim().is_empty() {
+            return Some("the question is empty".to_owned());
+        }
+        if self.patches.is_empty() {
+            return Some("a question needs at least one patch".to_owned());
+        }
+        let texts = [&self.question, &self.context];
+        if texts.into_iter().chain(&self.choices).any(|t| t.contains(IMAGE)) {
+            return Some(format!("the text must not contain {IMAGE}, which stands for a patch"));
+        }
+        let options = self.choices.len();
+        (options > MOST_CHOICES)
+            .then(|| format!("a question can have at most {MOST_CHOICES} choices, not {options}"))
+    }
+
+    fn user_text(&self) -> String {
+        user_text(self.patches.len(), &self.context, &self.question, &self.choices)
+    }
+}
+
+impl ReinPath {
+    /// Reads the patches and the text of a question.
+    pub fn prepare(&self, question: &Question) -> Result<Prepared, Error> {
+        let started = Instant::now();
+        if let Some(fault) = question.fault() {
+            return Err(Error::Question(fault));
+        }
+        let prompt = self.tokenizer.prompt(&question.user_text())?;
+        let features = self.features(&question.patches)?;
+        let spec = &self.manifest().patch;
+        let mut warnings: Vec<String> =
+            question.patches.iter().flat_map(|p| spec.warnings(p.width, p.height, p.mpp)).collect();
+        let mut told = std::collections::BTreeSet::new();
+        warnings.retain(|warning| told.insert(warning.clone()));
+        warnings.extend(self.out_of_range(&features)?);
+        Ok(Prepared { prompt, features, warnings, started })
+    }
+
+    /// Answers: stages and tokens go to `events`, which does not get the end; that is returned.
+    pub fn answer(
+        &self,
+        question: &Question,
+        prepared: &Prepared,
+        sampling: &Sampling,
+        cancel: &AtomicBool,
+        events: &mut dyn FnMut(AskEvent),
+    ) -> Result<Finished, Error> {
+        if let Some(fault) = sampler::fault(sampling) {
+            return Err(Error::Question(fault));
+        }
+        let mut writer = Writer::new(self, events);
+        let mut first = None;
+        let stop = if cancel.load(Ordering::Relaxed) {
+            Stop::Cancelled
+        } else {
+            let images = self.embeddings(&prepared.features)?;
+            let x = splice(&self.llama, &prepared.prompt, &images)?;
+            generate(&self.llama, &x, sampling, &self.stop, cancel, &mut |drawn| {
+                first.get_or_insert_with(Instant::now);
+                writer.push(drawn)
+            })?
+        };
+        writer.finish()?;
+        let (end, first) = (Instant::now(), first.unwrap_or_else(Instant::now));
+        let choice = chosen(&writer.answer.conclusion, &question.choices);
+        Ok(Finished {
+            choice,
+            format_ok: writer.parser.is_well_formed(),
+            answer: writer.answer,
+            tokens: writer.count,
+            prefill_secs: (first - prepared.started).as_secs_f64(),
+            decode_secs: (end - first).as_secs_f64(),
+            stop,
+        })
+    }
+
+    /// Answers many questions at once; the texts are as generated, headings included. Question i draws with seed
+    /// `sampling.seed + i`. `progress` gets how many answers have ended; `false` from it cancels.
+    pub fn answer_batch(
+        &self,
+        questions: &[Question],
+        sampling: &Sampling,
+        progress: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<Vec<BatchAnswer>, Error> {
+        let fault = questions.iter().find_map(Question::fault).or_else(|| sampler::fault(sampling));
+        if let Some(fault) = fault {
+            return Err(Error::Question(fault));
+        }
+        if questions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let patches: Vec<Patch> = questions.iter().flat_map(|q| q.patches.iter().cloned()).collect();
+        let images = self.embeddings(&self.features(&patches)?)?;
+        let mut at = 0;
+        let mut prompts = Vec::with_capacity(questions.len());
+        for question in questions {
+            let prompt = self.tokenizer.prompt(&question.user_text())?;
+            prompts.push(splice(&self.llama, &prompt, &images.narrow(0, at, question.patches.len())?)?);
+            at += question.patches.len();
+        }
+        let generated = generate_batch(&self.llama, &prompts, sampling, &self.stop, progress)?;
+        let decode = |g: crate::generate::Generated| {
+            let text = self
+                .tokenizer
+                .tokenizer()
+                .decode(&g.ids(), true)
+                .map_err(|e| crate::prompt::Error::Encode(e.to_string()))?;
+            Ok(BatchAnswer { text, tokens: g.tokens, stop: g.stop })
+        };
+        generated.into_iter().map(decode).collect()
+    }
+}
+
+/// Letter of the choice that a conclusion names, or `True` or `False`.
+fn chosen(conclusion: &str, choices: &[String]) -> Option<String> {
+    let words = TRUE_FALSE.map(str::to_owned);
+    if choices.is_empty() || choices == words {
+        // An open question may speak of what is true: only the first word counts.
+        let first = conclusion.trim().split(|c: char| !c.is_alphabetic()).next().unwrap_or_default();
+        return words.into_iter().find(|w| first.eq_ignore_ascii_case(w));
+    }
+    let index = extract_choice(conclusion, choices)?;
+    Some(char::from(b'A' + index as u8).to_string())
+}
+
+/// From tokens to events.
+struct Writer<'a> {
+    detokeniser: Detokeniser<'a>,
+    parser: StageParser,
+    answer: StagedAnswer,
+    stage: Option<AnswerStage>,
+    count: usize,
+    last: Option<Drawn>,
+    events: &'a mut dyn FnMut(AskEvent),
+}
+
+impl<'a> Writer<'a> {
+    fn new(model: &'a ReinPath, events: &'a mut dyn FnMut(AskEvent)) -> Self {
+        Self {
+            detokeniser: Detokeniser::new(model.tokenizer.tokenizer()),
+            parser: StageParser::default(),
+            answer: StagedAnswer::default(),
+            stage: None,
+            count: 0,
+            last: None,
+            events,
+        }
+    }
+
+    fn push(&mut self, drawn: Drawn) -> Result<(), Error> {
+        self.count += 1;
+        self.last = Some(drawn);
+        let text = self.detokeniser.push(drawn.id)?;
+        let pieces = self.parser.push(&text);
+        self.send(pieces);
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), Error> {
+        let text = self.detokeniser.finish()?;
+        let pieces = self.parser.push(&text);
+        self.send(pieces);
+        let pieces = self.parser.finish();
+        self.send(pieces);
+        Ok(())
+    }
+
+    /// Text that was held back is sent with the token that released it.
+    fn send(&mut self, pieces: Vec<Piece>) {
+        for piece in pieces {
+            match piece {
+                Piece::Stage(stage) => {
+                    self.stage = Some(stage);
+                    (self.events)(AskEvent::Stage { stage });
+                }
+                Piece::Text(text) => {
+                    if let Some(stage) = self.stage {
+                        self.answer.stage_mut(stage).push_str(&text);
+                    }
+                    let logprob = self.last.map_or(0.0, |t| t.logprob);
+                    let index = self.count.saturating_sub(1);
+                    (self.events)(AskEvent::Token { index, stage: self.stage, text, logprob });
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use candle_core::Device;
+
+    use super::*;
+    use crate::fixture::{STAGED, Speech, write_package};
+    use crate::package::Package;
+
+    fn model(speech: Speech<'_>) -> ReinPath {
+        let folder = tempfile::tempdir().unwrap();
+        write_package(folder.path(), speech).unwrap();
+        let package = Package::open(folder.path()).unwrap();
+        ReinPath::load(&package, &Device::Cpu, &mut |_, _| true).unwrap()
+    }
+
+    fn question(text: &str, patches: usize) -> Question {
+        let patch = |i: usize| {
+            let rgb = (0..32 * 32 * 3).map(|j| ((i * 31 + j * 7) % 251) as u8).collect();
+            Patch::new(32, 32, Some(0.5), rgb).unwrap()
+        };
+        Question {
+            patches: (0..patches).map(patch).collect(),
+            question: text.to_owned(),
+            choices: vec!["nests".to_owned(), "glands".to_owned()],
+            context: "colon".to_owned(),
+        }
+    }
+
+    fn ask(model: &ReinPath, question: &Question, sampling: &Sampling) -> (Vec<AskEvent>, Finished) {
+        let prepared = model.prepare(question).unwrap();
+        let mut events = Vec::new();
+        let mut keep = |event| events.push(event);
+        let finished =
+            model.answer(question, &prepared, sampling, &AtomicBool::new(false), &mut keep).unwrap();
+        (events, finished)
+    }
+
+    fn text(events: &[AskEvent]) -> String {
+        let text = |e: &AskEvent| match e {
+            AskEvent::Token { text, .. } => text.clone(),
+            _ => String::new(),
+        };
+        events.iter().map(text).collect()
+    }
+
+    #[test]
+    fn a_staged_answer_comes_stage_by_stage() {
+        let model = model(Speech::Script(&STAGED));
+        let (events, finished) = ask(&model, &question("What is it?", 2), &Sampling::default());
+        let stages: Vec<AnswerStage> = events
+            .iter()
+            .filter_map(|e| match e {
+                AskEvent::Stage { stage } => Some(*stage),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(stages, AnswerStage::ALL);
+        assert_eq!(finished.answer.observation, "Glands are seen.");
+        assert_eq!(finished.answer.analysis, "They are regular.");
+        assert_eq!(finished.answer.conclusion, "B) glands");
+        assert_eq!(finished.choice.as_deref(), Some("B"));
+        assert!(finished.format_ok && finished.stop == Stop::End && finished.tokens == STAGED.len());
+        let whole: String = AnswerStage::ALL.map(|s| finished.answer.stage(s)).concat();
+        assert_eq!(text(&events), whole, "the tokens are the answer");
+    }
+
+    #[test]
+    fn a_batch_gives_the_texts_of_single_answers() {
+        let model = model(Speech::Babble(4));
+        let questions =
+            [question("What?", 1), question("What is seen in these three patches?", 3), question("Hm", 2)];
+        let sampling = Sampling { max_tokens: 24, ..Sampling::default() };
+        let mut most = 0;
+        let batch = model
+            .answer_batch(&questions, &sampling, &mut |done| {
+                most = most.max(done);
+                true
+            })
+            .unwrap();
+        assert_eq!(most, 0, "babble never ends by itself");
+        for (question, answer) in questions.iter().zip(&batch) {
+            let prepared = model.prepare(question).unwrap();
+            let images = model.embeddings(&prepared.features).unwrap();
+            let x = splice(&model.llama, &prepared.prompt, &images).unwrap();
+            let mut ids = Vec::new();
+            generate(&model.llama, &x, &sampling, &model.stop, &AtomicBool::new(false), &mut |t| {
+                ids.push(t.id);
+                Ok(())
+            })
+            .unwrap();
+            assert_eq!(ids, answer.tokens.iter().map(|t| t.id).collect::<Vec<_>>());
+            assert_eq!((ids.len(), answer.stop), (24, Stop::MaxTokens));
+        }
+    }
+
+    #[test]
+    fn a_batch_whose_answers_end_goes_on_with_the_others() {
+        let model = model(Speech::Script(&STAGED));
+        let questions = vec![question("What?", 1); 3];
+        let sampling = Sampling::default();
+        let batch = model.answer_batch(&questions, &sampling, &mut |_| true).unwrap();
+        assert!(batch.iter().all(|a| a.stop == Stop::End && a.text == STAGED.concat()));
+        let cancelled = model.answer_batch(&questions, &sampling, &mut |_| false);
+        assert!(matches!(cancelled, Err(Error::Cancelled)));
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_answer_and_characters_stay_whole() {
+        let model = model(Speech::Babble(11));
+        let sampling = |seed| Sampling { temperature: 1.0, top_p: 0.95, seed, max_tokens: 200 };
+        let question = question("What?", 1);
+        let (first, _) = ask(&model, &question, &sampling(3));
+        assert_eq!(first, ask(&model, &question, &sampling(3)).0);
+        assert_ne!(text(&first), text(&ask(&model, &question, &sampling(4)).0));
+    }
+
+    #[test]
+    fn questions_that_make_no_sense_are_refused_in_a_sentence() {
+        let model = model(Speech::Babble(1));
+        let refused = |q: &Question| model.prepare(q).unwrap_err().to_string();
+        assert_eq!(refused(&question("  ", 1)), "the question is empty");
+        assert_eq!(refused(&question("What?", 0)), "a question needs at least one patch");
+        assert!(refused(&question("What <image>?", 1)).contains("<image>"));
+        let long = question(&"a".repeat(crate::fixture::CONTEXT), 1);
+        let prepared = model.prepare(&long).unwrap();
+        let images = model.embeddings(&prepared.features).unwrap();
+        let error = splice(&model.llama, &prepared.prompt, &images).unwrap_err().to_string();
+        assert!(error.contains("the model reads at most 50000"), "{error}");
+    }
+
+    #[test]
+    fn true_and_false_are_choices_too() {
+        let none: [String; 0] = [];
+        assert_eq!(chosen("True, glands.", &none).as_deref(), Some("True"));
+        assert_eq!(chosen("false", &none).as_deref(), Some("False"));
+        assert_eq!(chosen("It is true that", &none), None);
+        assert_eq!(chosen("B) x", &["x".to_owned(), "y".to_owned()]).as_deref(), Some("B"));
+        assert_eq!(chosen("False.", &TRUE_FALSE.map(str::to_owned)).as_deref(), Some("False"));
+    }
+}

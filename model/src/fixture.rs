@@ -1,0 +1,236 @@
+//! Tiny model packages for tests, of this crate and of those that use it: made in milliseconds, good for nothing else.
+//!
+//! A random one babbles; a scripted one says a given text whatever it is asked, because each token's embedding leads to
+//! the next token of the script and its layers add nothing.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::{VarBuilder, VarMap};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use tokenizers::decoders::byte_level::ByteLevel;
+use tokenizers::models::bpe::{BPE, Vocab};
+use tokenizers::{AddedToken, Tokenizer};
+
+use crate::llama::{Llama, LlamaConfig};
+use crate::package::{
+    Architecture, ChatTemplate, EncoderKind, EncoderSpec, Fusion, Generation, GridRule, Knows, LanguageKind,
+    LanguageSpec, MANIFEST, Manifest, PatchSpec, ProjectorSpec, ResizeFilter,
+};
+use crate::projector::Projector;
+use crate::prompt::{END_OF_TURN, SPECIAL_TOKENS};
+use crate::vit::Vit;
+
+/// Why a fixture could not be made.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// What a fixture's model says.
+#[derive(Clone, Copy, Debug)]
+pub enum Speech<'a> {
+    /// Random tokens from random weights with this seed; it never ends by itself.
+    Babble(u64),
+    /// These pieces, one token each, and then it ends.
+    Script(&'a [&'a str]),
+}
+
+/// Tokens that a fixture's model can read at most.
+pub const CONTEXT: usize = 50_000;
+
+/// A staged answer as a script.
+pub const STAGED: [&str; 9] = [
+    "[Observation]\n",
+    "Glands",
+    " are seen.",
+    "\n[Analysis]\n",
+    "They are",
+    " regular.",
+    "\n[Conclusion]\n",
+    "B)",
+    " glands",
+];
+
+/// Writes a package into `folder`, which must exist.
+pub fn write_package(folder: &Path, speech: Speech<'_>) -> Result<Manifest, Error> {
+    let script = match speech {
+        Speech::Script(pieces) => pieces,
+        Speech::Babble(_) => &[],
+    };
+    let tokenizer = byte_tokenizer(script)?;
+    tokenizer.save(folder.join("tokenizer.json"), false)?;
+    let mut config = LlamaConfig {
+        hidden_size: 32,
+        intermediate_size: 48,
+        num_hidden_layers: 2,
+        num_attention_heads: 4,
+        num_key_value_heads: 2,
+        vocab_size: tokenizer.get_vocab_size(true),
+        rms_norm_eps: 1e-5,
+        rope_theta: 10_000.0,
+        max_position_embeddings: CONTEXT,
+        tie_word_embeddings: false,
+    };
+    if !script.is_empty() {
+        config.hidden_size = (script.len() + 2).next_multiple_of(8);
+    }
+    let manifest = manifest(config.hidden_size);
+    std::fs::write(folder.join(MANIFEST), toml::to_string(&manifest)?)?;
+    std::fs::write(folder.join("config.json"), serde_json::to_vec(&config)?)?;
+    let seed = match speech {
+        Speech::Babble(seed) => seed,
+        Speech::Script(_) => 0,
+    };
+    for spec in &manifest.encoders {
+        save(&folder.join(&spec.weights[0]), seed, |vb| Vit::load(vb, spec).map(drop), |_, _| Ok(()))?;
+    }
+    let (fused, inner) = (manifest.fused_width(), manifest.projector.hidden);
+    let hidden = config.hidden_size;
+    let load = |vb: &VarBuilder<'_>| Projector::load(vb, fused, inner, hidden).map(drop);
+    save(&folder.join("projector.safetensors"), seed, load, |_, _| Ok(()))?;
+    let load = |vb: &VarBuilder<'_>| Llama::load(vb, &config).map(drop);
+    save(&folder.join("language.safetensors"), seed, load, |name, values| {
+        if script.is_empty() {
+            babble(name, values, &tokenizer)
+        } else {
+            recite(name, values, &tokenizer, script)
+        }
+    })?;
+    Ok(manifest)
+}
+
+/// A byte-level tokenizer: a token per byte, those of Llama 3's template, and the given texts as one token each.
+pub fn byte_tokenizer(texts: &[&str]) -> Result<Tokenizer, Error> {
+    let mut alphabet: Vec<char> =
+        tokenizers::pre_tokenizers::byte_level::ByteLevel::alphabet().into_iter().collect();
+    alphabet.sort_unstable();
+    let vocab: Vocab = alphabet.iter().map(char::to_string).zip(0..).collect();
+    let model = BPE::builder().vocab_and_merges(vocab, Vec::new()).build()?;
+    let mut tokenizer = Tokenizer::new(model);
+    let bytes = tokenizers::pre_tokenizers::byte_level::ByteLevel::new(false, true, false);
+    tokenizer.with_pre_tokenizer(Some(bytes));
+    tokenizer.with_decoder(Some(ByteLevel::default()));
+    tokenizer.add_special_tokens(SPECIAL_TOKENS.map(|t| AddedToken::from(t, true)))?;
+    tokenizer.add_tokens(texts.iter().map(|t| AddedToken::from(*t, false).normalized(false)))?;
+    Ok(tokenizer)
+}
+
+fn manifest(hidden: usize) -> Manifest {
+    let encoder = |kind: EncoderKind, width| EncoderSpec {
+        kind,
+        weights: vec![format!("{}.safetensors", kind.name())],
+        image_size: 16,
+        resize: ResizeFilter::Bicubic,
+        mean: [0.5; 3],
+        std: [0.25; 3],
+        patch_size: 4,
+        width,
+        layers: 1,
+        heads: 2,
+        mlp_width: 16,
+        layer_scale: kind == EncoderKind::Uni,
+        prefix: String::new(),
+    };
+    Manifest {
+        format: crate::package::FORMAT,
+        name: "fixture".to_owned(),
+        description: String::new(),
+        licence: String::new(),
+        languages: Vec::new(),
+        created: String::new(),
+        provenance: String::new(),
+        architecture: Architecture::ReinPath,
+        patch: PatchSpec { size_px: 32, mpp: 0.5 },
+        encoders: vec![encoder(EncoderKind::Conch, 8), encoder(EncoderKind::Uni, 12)],
+        fusion: Fusion { grid: GridRule::Pooled, pool: 2 },
+        projector: ProjectorSpec { weights: "projector.safetensors".to_owned(), hidden },
+        language: LanguageSpec {
+            kind: LanguageKind::Llama,
+            weights: vec!["language.safetensors".to_owned()],
+            config: "config.json".to_owned(),
+            tokenizer: "tokenizer.json".to_owned(),
+            chat_template: ChatTemplate::Llama3,
+            precision: "f32".to_owned(),
+        },
+        adapters: Vec::new(),
+        generation: Generation {
+            temperature: 0.0,
+            top_p: 1.0,
+            max_tokens: 64,
+            stop: vec![END_OF_TURN.to_owned()],
+        },
+        knows: Knows::default(),
+        files: std::collections::BTreeMap::new(),
+    }
+}
+
+/// Saves the tensors that `load` asks for, random from the seed and then changed by `change` (name, values).
+fn save(
+    path: &Path,
+    seed: u64,
+    load: impl Fn(&VarBuilder<'_>) -> candle_core::Result<()>,
+    change: impl Fn(&str, &mut Vec<f32>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let map = VarMap::new();
+    load(&VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu))?;
+    let data = map.data().lock().map_err(|_poisoned| "a tensor could not be made")?;
+    let mut names: Vec<&String> = data.keys().collect();
+    names.sort();
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut tensors = HashMap::new();
+    for name in names {
+        let var = &data[name];
+        // Norms stay near one, everything else near zero.
+        let centre = if name.contains("norm") && name.ends_with("weight") { 1.0 } else { 0.0 };
+        let mut values: Vec<f32> =
+            (0..var.elem_count()).map(|_| centre + rng.random_range(-0.4f32..0.4)).collect();
+        change(name, &mut values)?;
+        tensors.insert(name.clone(), Tensor::from_vec(values, var.shape(), &Device::Cpu)?);
+    }
+    Ok(candle_core::safetensors::save(&tensors, path)?)
+}
+
+/// Random logits, of which that of the end of turn is never the highest.
+fn babble(name: &str, values: &mut [f32], tokenizer: &Tokenizer) -> Result<(), Error> {
+    if name == "lm_head.weight" {
+        let id = tokenizer.token_to_id(END_OF_TURN).ok_or("no end of turn")? as usize;
+        let hidden = values.len() / tokenizer.get_vocab_size(true);
+        values[id * hidden..][..hidden].fill(0.0);
+    }
+    Ok(())
+}
+
+/// Weights with which token i of the script leads to token i + 1: channel i stands for "token i is due".
+fn recite(name: &str, values: &mut [f32], tokenizer: &Tokenizer, script: &[&str]) -> Result<(), Error> {
+    if name.contains("o_proj") || name.contains("down_proj") {
+        values.fill(0.0);
+    }
+    let hidden = values.len() / tokenizer.get_vocab_size(true);
+    let mut ids = script
+        .iter()
+        .chain([&END_OF_TURN])
+        .map(|t| tokenizer.token_to_id(t).ok_or("a piece of the script is no token"))
+        .collect::<Result<Vec<_>, _>>()?;
+    match name {
+        "model.norm.weight" => values.fill(1.0),
+        "lm_head.weight" => {
+            values.fill(0.0);
+            for (channel, &id) in ids.iter().enumerate() {
+                values[id as usize * hidden + channel] = 10.0;
+            }
+        }
+        "model.embed_tokens.weight" => {
+            values.fill(0.0);
+            // Every token that is not in the script leads to its beginning.
+            values.chunks_exact_mut(hidden).for_each(|row| row[0] = 1.0);
+            ids.pop();
+            for (channel, &id) in ids.iter().enumerate() {
+                let row = &mut values[id as usize * hidden..][..hidden];
+                row.fill(0.0);
+                row[channel + 1] = 1.0;
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,159 @@
+//! How the next token is drawn from logits: greedy, or by temperature and top-p with a seeded generator.
+//!
+//! One sequence at a time, on the CPU. The same seed draws the same tokens on every machine.
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::request::Sampling;
+
+/// Draws tokens for one sequence.
+#[derive(Clone, Debug)]
+pub struct Sampler {
+    /// 0 is greedy.
+    temperature: f64,
+    top_p: f64,
+    rng: ChaCha8Rng,
+    /// (token, probability), kept between draws so that nothing is allocated per token.
+    ranked: Vec<(u32, f64)>,
+}
+
+/// A token that was drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Drawn {
+    pub id: u32,
+    /// Natural logarithm of its probability under the model itself, before temperature and top-p.
+    pub logprob: f32,
+}
+
+/// What is wrong with a sampling, in a sentence; `None` when nothing is.
+pub fn fault(sampling: &Sampling) -> Option<String> {
+    if !sampling.temperature.is_finite() || sampling.temperature < 0.0 {
+        return Some("the temperature must be 0 or more".to_owned());
+    }
+    if !(sampling.top_p > 0.0 && sampling.top_p <= 1.0) {
+        return Some("top-p must be more than 0 and at most 1".to_owned());
+    }
+    (sampling.max_tokens == 0).then(|| "at least one token must be allowed".to_owned())
+}
+
+impl Sampler {
+    /// A sampler that begins at the seed.
+    pub fn new(sampling: &Sampling) -> Self {
+        Self {
+            temperature: sampling.temperature,
+            top_p: sampling.top_p,
+            rng: ChaCha8Rng::seed_from_u64(sampling.seed),
+            ranked: Vec::new(),
+        }
+    }
+
+    /// Draws from logits over the vocabulary; `None` when they are not numbers.
+    pub fn draw(&mut self, logits: &[f32]) -> Option<Drawn> {
+        let best = (0..logits.len()).reduce(|best, i| if logits[i] > logits[best] { i } else { best })?;
+        let max = logits[best];
+        if !max.is_finite() || logits.iter().any(|x| x.is_nan()) {
+            return None;
+        }
+        let id = if self.temperature > 0.0 { self.sample(logits, max) } else { best as u32 };
+        let sum: f64 = logits.iter().map(|&x| f64::from(x - max).exp()).sum();
+        let logprob = f64::from(logits[id as usize] - max) - sum.ln();
+        Some(Drawn { id, logprob: logprob as f32 })
+    }
+
+    fn sample(&mut self, logits: &[f32], max: f32) -> u32 {
+        let weight = |x: f32| (f64::from(x - max) / self.temperature).exp();
+        self.ranked.clear();
+        self.ranked.extend((0..).zip(logits.iter().map(|&x| weight(x))));
+        let mut total: f64 = self.ranked.iter().map(|(_, p)| p).sum();
+        if self.top_p < 1.0 {
+            // The sort is stable: equal tokens stay in the order of their ids.
+            self.ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
+            let wanted = self.top_p * total;
+            let mut kept = 0.0;
+            let enough = |&(_, p): &(u32, f64)| {
+                kept += p;
+                kept >= wanted
+            };
+            let last = self.ranked.iter().position(enough).unwrap_or(self.ranked.len() - 1);
+            self.ranked.truncate(last + 1);
+            total = self.ranked.iter().map(|(_, p)| p).sum();
+        }
+        let mut left = self.rng.random::<f64>() * total;
+        for &(id, p) in &self.ranked {
+            left -= p;
+            if left < 0.0 {
+                return id;
+            }
+        }
+        // Rounding can leave a crumb after the last one.
+        self.ranked.iter().rev().find(|(_, p)| *p > 0.0).map_or(0, |(id, _)| *id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sampler(temperature: f64, top_p: f64, seed: u64) -> Sampler {
+        Sampler::new(&Sampling { temperature, top_p, seed, max_tokens: 1 })
+    }
+
+    #[test]
+    fn greedy_takes_the_first_best_and_tells_its_probability() {
+        let drawn = sampler(0.0, 1.0, 1).draw(&[0.0, 1.0, 1.0, -1.0]).unwrap();
+        assert_eq!(drawn.id, 1);
+        let sum = 1.0 + 2.0 * 1f32.exp() + (-1f32).exp();
+        assert!((drawn.logprob - (1.0 - sum.ln())).abs() < 1e-6);
+    }
+
+    #[test]
+    fn temperature_draws_as_often_as_the_probabilities_say() {
+        let logits = [0.0, 3f32.ln(), f32::NEG_INFINITY];
+        let mut cold = sampler(0.5, 1.0, 7);
+        let hits = (0..4000).filter(|_| cold.draw(&logits).unwrap().id == 1).count();
+        // At temperature 0.5 the odds are 9 to 1.
+        assert!((3520..3680).contains(&hits), "{hits}");
+    }
+
+    #[test]
+    fn top_p_keeps_the_smallest_sufficient_set() {
+        let logits = [0.5f32.ln(), 0.3f32.ln(), 0.2f32.ln()];
+        let mut narrow = sampler(1.0, 0.6, 3);
+        let drawn: Vec<u32> = (0..2000).map(|_| narrow.draw(&logits).unwrap().id).collect();
+        assert!(!drawn.contains(&2) && drawn.contains(&0) && drawn.contains(&1));
+    }
+
+    #[test]
+    fn the_same_seed_draws_the_same_and_another_does_not() {
+        let logits: Vec<f32> = (0..50).map(|i| (i as f32 * 0.7).sin()).collect();
+        let run = |seed| {
+            let mut s = sampler(1.0, 0.9, seed);
+            (0..30).map(|_| s.draw(&logits).unwrap().id).collect::<Vec<_>>()
+        };
+        assert_eq!(run(5), run(5));
+        assert_ne!(run(5), run(6));
+    }
+
+    #[test]
+    fn what_is_no_number_is_drawn_from_no_more() {
+        assert!(sampler(0.0, 1.0, 1).draw(&[0.0, f32::NAN]).is_none());
+        assert!(sampler(1.0, 1.0, 1).draw(&[f32::NEG_INFINITY]).is_none());
+        assert!(sampler(1.0, 1.0, 1).draw(&[]).is_none());
+    }
+
+    #[test]
+    fn senseless_settings_are_named() {
+        let good = Sampling::default();
+        assert_eq!(fault(&good), None);
+        for bad in [
+            Sampling { temperature: -1.0, ..good.clone() },
+            Sampling { temperature: f64::NAN, ..good.clone() },
+            Sampling { top_p: 0.0, ..good.clone() },
+            Sampling { top_p: 1.1, ..good.clone() },
+            Sampling { max_tokens: 0, ..good },
+        ] {
+            assert!(fault(&bad).is_some());
+        }
+    }
+}

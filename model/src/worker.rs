@@ -1,0 +1,327 @@
+//! The worker's side of the conversation (`design/formats.md`, framing): hello, load, ask, cancel, quit over two pipes.
+//!
+//! A reader thread takes requests in, so that a cancel arrives while an answer is being written; the thread that called
+//! [`serve`] owns the model and does everything else, one request after another. It knows no window and no slide.
+
+use std::collections::BTreeMap;
+use std::io::{BufReader, Read, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crossbeam_channel::{Sender, bounded};
+use serde::Serialize;
+
+use crate::answer::{Prepared, Question};
+use crate::device;
+use crate::event::{AskEvent, EncoderStamp, Finished, PatchStamp, Stamp};
+use crate::frame::{self, Frame, Incoming};
+use crate::package::Package;
+use crate::patch::Patch;
+use crate::reinpath::{self, ReinPath};
+use crate::request::{Ask, Cancel, Hello, InputImage, Load, Loaded, PROTOCOL, Progress};
+
+/// Requests that wait while one is served.
+const WAITING_REQUESTS: usize = 16;
+/// The only precision so far.
+const PRECISION: &str = "f32";
+
+/// Serves one program until it says quit or closes `input`.
+pub fn serve(
+    input: impl Read + Send + 'static,
+    output: impl Write,
+    default_device: &str,
+) -> Result<(), frame::Error> {
+    let mut worker = Worker { output, default_device: default_device.to_owned(), model: None };
+    let hello =
+        Hello { protocol: PROTOCOL, version: env!("CARGO_PKG_VERSION").to_owned(), devices: device::list() };
+    worker.send(0, "hello", &hello)?;
+    let pending = Arc::new(Pending::default());
+    let (sender, requests) = bounded(WAITING_REQUESTS);
+    let reader = {
+        let pending = Arc::clone(&pending);
+        std::thread::Builder::new().name("requests".to_owned()).spawn(move || {
+            let ended = read_requests(input, &sender, &pending);
+            pending.cancel_all();
+            ended
+        })?
+    };
+    for Request { frame, cancel } in requests {
+        worker.serve(&frame, &cancel)?;
+        pending.remove(frame.id);
+    }
+    reader.join().unwrap_or_else(|_panic| Err(std::io::Error::other("the reader failed").into()))
+}
+
+/// A request and the flag that ends it early.
+struct Request {
+    frame: Frame,
+    cancel: Arc<AtomicBool>,
+}
+
+/// Flags of the requests that were read and not answered to the end.
+#[derive(Default)]
+struct Pending(Mutex<BTreeMap<u64, Arc<AtomicBool>>>);
+
+impl Pending {
+    fn map(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Arc<AtomicBool>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, id: u64) -> Arc<AtomicBool> {
+        Arc::clone(self.map().entry(id).or_default())
+    }
+
+    fn remove(&self, id: u64) {
+        self.map().remove(&id);
+    }
+
+    fn cancel(&self, id: u64) {
+        if let Some(flag) = self.map().get(&id) {
+            flag.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn cancel_all(&self) {
+        self.map().values().for_each(|flag| flag.store(true, Ordering::Relaxed));
+    }
+}
+
+/// Passes requests on until the other side quits, closes, or cannot be understood any more.
+fn read_requests(input: impl Read, sender: &Sender<Request>, pending: &Pending) -> Result<(), frame::Error> {
+    let mut input = BufReader::new(input);
+    while let Some(incoming) = frame::read(&mut input)? {
+        let frame = match incoming {
+            Incoming::Frame(frame) => frame,
+            Incoming::Stray(line) => {
+                tracing::warn!("a line that is no request: {line}");
+                continue;
+            }
+        };
+        match frame.kind.as_str() {
+            "quit" => return Ok(()),
+            "cancel" => match frame.parse::<Cancel>() {
+                Ok(Cancel { id }) => pending.cancel(id),
+                Err(error) => tracing::warn!("{error}"),
+            },
+            _ => {
+                let cancel = pending.add(frame.id);
+                if sender.send(Request { frame, cancel }).is_err() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Why a request was not done.
+enum Fault {
+    /// Told to the other side; the worker goes on.
+    Sentence(String),
+    /// Nobody listens any more.
+    Output(frame::Error),
+}
+
+impl From<frame::Error> for Fault {
+    fn from(error: frame::Error) -> Self {
+        match error {
+            frame::Error::Data { .. } => Self::Sentence(error.to_string()),
+            error => Self::Output(error),
+        }
+    }
+}
+
+impl From<reinpath::Error> for Fault {
+    fn from(error: reinpath::Error) -> Self {
+        Self::Sentence(error.to_string())
+    }
+}
+
+struct Worker<W> {
+    output: W,
+    default_device: String,
+    model: Option<Model>,
+}
+
+struct Model {
+    reinpath: ReinPath,
+    device: String,
+}
+
+impl<W: Write> Worker<W> {
+    fn send(&mut self, id: u64, kind: &str, data: &impl Serialize) -> Result<(), frame::Error> {
+        frame::write(&mut self.output, &Frame::new(id, kind, data)?)
+    }
+
+    /// Does one request; an error means that nobody listens any more.
+    fn serve(&mut self, frame: &Frame, cancel: &AtomicBool) -> Result<(), frame::Error> {
+        // What panics in here is a mistake of ours or of a library; it must not take the other answers with it.
+        let done = catch_unwind(AssertUnwindSafe(|| match frame.kind.as_str() {
+            "load" => self.load(frame, cancel),
+            "ask" => self.ask(frame, cancel),
+            other => Err(Fault::Sentence(format!("the worker knows no request '{other}'"))),
+        }));
+        let error = match done {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(Fault::Output(error))) => return Err(error),
+            Ok(Err(Fault::Sentence(sentence))) => sentence,
+            Err(_panic) => "the model's program made a mistake and dropped this request".to_owned(),
+        };
+        frame::write(&mut self.output, &AskEvent::Failed { error }.to_frame(frame.id)?)
+    }
+
+    fn load(&mut self, frame: &Frame, cancel: &AtomicBool) -> Result<(), Fault> {
+        let request: Load = frame.parse()?;
+        let precision = request.precision.as_deref().unwrap_or(PRECISION);
+        if precision != PRECISION {
+            let sentence = format!("the precision {precision} is not available, {PRECISION} is");
+            return Err(Fault::Sentence(sentence));
+        }
+        let name = request.device.unwrap_or_else(|| self.default_device.clone());
+        let device = device::open(&name).map_err(|e| Fault::Sentence(e.to_string()))?;
+        // Room for the new one first.
+        self.model = None;
+        let package = Package::open(Path::new(&request.package)).map_err(reinpath::Error::from)?;
+        let mut unheard = None;
+        let loaded = ReinPath::load(&package, &device, &mut |what, fraction| {
+            let told = self.send(frame.id, "progress", &Progress { what: what.to_owned(), fraction });
+            unheard = told.err();
+            unheard.is_none() && !cancel.load(Ordering::Relaxed)
+        });
+        if let Some(error) = unheard {
+            return Err(error.into());
+        }
+        let reinpath = loaded?;
+        let size = reinpath.size;
+        self.model = Some(Model { reinpath, device: name.clone() });
+        let loaded = Loaded {
+            memory: size.memory,
+            parameters: size.parameters,
+            device: name,
+            precision: PRECISION.to_owned(),
+        };
+        Ok(self.send(frame.id, "loaded", &loaded)?)
+    }
+
+    fn ask(&mut self, frame: &Frame, cancel: &AtomicBool) -> Result<(), Fault> {
+        let request: Ask = frame.parse()?;
+        let Some(Model { reinpath, device }) = &self.model else {
+            return Err(Fault::Sentence("no model is loaded".to_owned()));
+        };
+        let question = Question {
+            patches: patches(&request, &frame.bytes)?,
+            question: request.question.clone(),
+            choices: request.choices.clone(),
+            context: request.context.clone(),
+        };
+        if let Some(fault) = question.fault().or_else(|| crate::sampler::fault(&request.sampling)) {
+            return Err(Fault::Sentence(fault));
+        }
+        if request.save_inputs {
+            frame::write(&mut self.output, &inputs(frame.id, reinpath, &question.patches)?)?;
+        }
+        let prepared = reinpath.prepare(&question)?;
+        let stamp = Box::new(stamp(reinpath, device, &request, &question.patches, &prepared)?);
+        frame::write(&mut self.output, &AskEvent::Started { stamp }.to_frame(frame.id)?)?;
+        let mut unheard = None;
+        let finished: Finished = {
+            let output = &mut self.output;
+            reinpath.answer(&question, &prepared, &request.sampling, cancel, &mut |event| {
+                let told = event.to_frame(frame.id).and_then(|f| frame::write(output, &f));
+                if let Err(error) = told {
+                    cancel.store(true, Ordering::Relaxed);
+                    unheard = Some(error);
+                }
+            })?
+        };
+        if let Some(error) = unheard {
+            return Err(error.into());
+        }
+        Ok(frame::write(&mut self.output, &AskEvent::Finished(finished).to_frame(frame.id)?)?)
+    }
+}
+
+/// The patches of a request, whose pixels follow each other in `bytes`.
+fn patches(request: &Ask, bytes: &[u8]) -> Result<Vec<Patch>, Fault> {
+    let size = |w: u32, h: u32| (u64::from(w) * u64::from(h)).saturating_mul(3);
+    let announced: u64 = request.patches.iter().fold(0, |sum, p| sum.saturating_add(size(p.width, p.height)));
+    if announced != bytes.len() as u64 {
+        let sentence =
+            format!("the patches should have {announced} bytes of pixels, but {} came", bytes.len());
+        return Err(Fault::Sentence(sentence));
+    }
+    let mut rest = bytes;
+    let take = |header: &crate::request::PatchHeader| {
+        let (pixels, after) = rest.split_at(size(header.width, header.height) as usize);
+        rest = after;
+        let mpp = header.mpp.filter(|mpp| mpp.is_finite() && *mpp > 0.0);
+        Patch::new(header.width, header.height, mpp, pixels.to_vec())
+            .map_err(|e| Fault::Sentence(e.to_string()))
+    };
+    request.patches.iter().map(take).collect()
+}
+
+/// The pixels exactly as each encoder receives them.
+fn inputs(id: u64, model: &ReinPath, patches: &[Patch]) -> Result<Frame, Fault> {
+    let (mut heads, mut bytes) = (Vec::new(), Vec::new());
+    for (index, patch) in patches.iter().enumerate() {
+        for spec in &model.manifest().encoders {
+            let input = patch.for_encoder(spec).map_err(reinpath::Error::from)?;
+            heads.push(InputImage {
+                patch: index,
+                encoder: spec.kind.name().to_owned(),
+                width: input.side,
+                height: input.side,
+            });
+            bytes.extend(input.rgb);
+        }
+    }
+    Ok(Frame::new(id, "inputs", &heads)?.with_bytes(bytes))
+}
+
+fn stamp(
+    model: &ReinPath,
+    device: &str,
+    request: &Ask,
+    patches: &[Patch],
+    prepared: &Prepared,
+) -> Result<Stamp, Fault> {
+    let mut stamps = Vec::with_capacity(patches.len());
+    for patch in patches {
+        let mut encoders = Vec::new();
+        for spec in &model.manifest().encoders {
+            let input = patch.for_encoder(spec).map_err(reinpath::Error::from)?;
+            encoders.push(EncoderStamp {
+                name: spec.kind.name().to_owned(),
+                tensor: [input.side as usize; 2],
+                effective_mpp: input.mpp,
+                crop: input.crop,
+            });
+        }
+        stamps.push(PatchStamp {
+            source: None,
+            width: patch.width,
+            height: patch.height,
+            mpp: patch.mpp,
+            blake3: patch.hash(),
+            encoders,
+        });
+    }
+    Ok(Stamp {
+        slide: None,
+        patches: stamps,
+        package: model.manifest().name.clone(),
+        package_hash: model.package.hash.clone(),
+        precision: PRECISION.to_owned(),
+        question: request.question.clone(),
+        choices: request.choices.clone(),
+        context: request.context.clone(),
+        prompt: prepared.prompt.text.clone(),
+        sampling: request.sampling.clone(),
+        device: device.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        warnings: prepared.warnings.clone(),
+    })
+}
