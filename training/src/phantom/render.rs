@@ -1,13 +1,14 @@
 //! Drawing phantom tissue: from a truth to an H&E-like field with its mask.
 //!
 //! The steps: a plan translates the truth into measures and is calibrated so that what comes out meets its levels
-//! (`plan`); outlines and nuclei are functions of position (`shape`, `layout`); dye is laid down per pixel
+//! (`plan`); outlines and nuclei are functions of position (`shape`, `layout`, `epithelium`); dye is laid down per pixel
 //! (`canvas`, `nuclei`) and exposed with a stain that says nothing about the truth (`stain`). A field is a plane of
 //! one district; the demo slide (`world`) is a plane of many, drawn by the same code. This imitates the look of
 //! tissue far enough for a demonstration; it is no model of tissue.
 
 mod blur;
 mod canvas;
+mod epithelium;
 mod fibre;
 mod layout;
 mod noise;

@@ -3,20 +3,20 @@
 //! Everything here depends on position alone. A nucleus falls when a higher-ranking candidate is too near, whether
 //! or not that one stands itself, so that the decision is local and neighbouring tiles agree.
 
+use super::epithelium;
 use super::fibre;
 use super::noise::Dice;
 use super::plan::{FIELD_AREA, Plan, Window};
 use super::shape::{self, Region};
-use crate::phantom::{Mitoses, Pattern, Pleomorphism};
+use crate::phantom::{Mitoses, Pattern};
 
 /// How far outside a window candidates still matter, because they displace others.
-const MARGIN: i32 = 32;
+pub(super) const MARGIN: i32 = 32;
 
 /// How far a painted nucleus reaches from its centre.
 pub(super) const REACH: i32 = 20;
 
 /// Kinds of hashed grids.
-const EPITHELIAL: u64 = 20;
 const STROMAL: u64 = 21;
 const LYMPHOCYTES: u64 = 22;
 const MITOSES: u64 = 23;
@@ -97,9 +97,9 @@ pub(super) fn propose(
         lymphocytes(plan, window, out);
     }
     match plan.truth.pattern {
-        Pattern::BenignGlands => gland_rows(plan, window, out),
+        Pattern::BenignGlands => epithelium::rows_of_glands(plan, window, split(plan).0, out),
         Pattern::TumourGlands | Pattern::TumourNests | Pattern::TumourSheets | Pattern::Mucin => {
-            scattered_epithelium(plan, window, out);
+            epithelium::scattered(plan, window, split(plan).0, out);
         }
         _ => {}
     }
@@ -116,7 +116,7 @@ pub(super) fn propose(
 }
 
 /// Visits the cells of a grid of `pitch` (across, down) around a window.
-fn cells(window: Window, pitch: (f32, f32), mut visit: impl FnMut(i32, i32)) {
+pub(super) fn cells(window: Window, pitch: (f32, f32), mut visit: impl FnMut(i32, i32)) {
     let first = |start: i32, pitch: f32| ((start - MARGIN) as f32 / pitch).floor() as i32 - 1;
     let last =
         |start: i32, side: u32, pitch: f32| ((start + side as i32 + MARGIN) as f32 / pitch).ceil() as i32 + 1;
@@ -140,113 +140,6 @@ fn split(plan: &Plan) -> (f32, f32) {
             (plan.nuclei * (1.0 - weight), plan.nuclei * weight)
         }
     }
-}
-
-fn epithelial(plan: &Plan, x: f32, y: f32, angle: f32, dice: &mut Dice) -> Nucleus {
-    let spread = plan.spread();
-    let marked = plan.truth.pleomorphism == Some(Pleomorphism::Marked);
-    let diameter = plan.diameter * (1.0 + dice.between(-spread, spread));
-    let stretch = if marked { dice.between(1.0, 1.35) } else { dice.between(1.02, 1.14) };
-    let bend = if marked { (dice.between(-0.12, 0.12), dice.between(-0.16, 0.16)) } else { (0.0, 0.02) };
-    let darkness = if marked { dice.between(0.8, 1.7) } else { dice.between(0.92, 1.08) };
-    Nucleus {
-        kind: Kind::Epithelial,
-        x,
-        y,
-        a: diameter * 0.5 * stretch.sqrt(),
-        b: diameter * 0.5 / stretch.sqrt(),
-        angle,
-        bend,
-        darkness,
-        hash: dice.next_u64() as u32,
-    }
-}
-
-/// Disordered cells throughout the epithelium (or floating in mucin).
-fn scattered_epithelium(plan: &Plan, window: Window, out: &mut Vec<Nucleus>) {
-    let share = if plan.truth.pattern == Pattern::Mucin { 1.0 } else { plan.shares.0.max(0.02) };
-    let asked = split(plan).0.max(0.5);
-    let spacing = (share * FIELD_AREA / asked).sqrt().clamp(plan.diameter * 0.82, 120.0);
-    // The pitch across and down that makes a hexagonal grid of shifted rows.
-    let pitch = (spacing * 1.0746, spacing * 0.9306);
-    let jitter = ((spacing - plan.diameter * 0.8) * 0.5).clamp(spacing * 0.06, spacing * 0.24);
-    let radius = plan.diameter * 0.5;
-    cells(window, pitch, |i, j| {
-        let mut dice = Dice::at(plan.salt, EPITHELIAL, i, j);
-        let shift = if j.rem_euclid(2) == 1 { 0.5 } else { 0.0 };
-        let x = (i as f32 + shift) * pitch.0 + dice.between(-jitter, jitter);
-        let y = j as f32 * pitch.1 + dice.between(-jitter, jitter);
-        let (region, depth) = shape::region_at(plan, x, y);
-        let fits = match plan.truth.pattern {
-            Pattern::Mucin => region == Region::Mucin,
-            Pattern::TumourSheets => region == Region::Epithelium,
-            Pattern::TumourGlands => {
-                region == Region::Epithelium
-                    && depth > radius * 0.7
-                    && shape::lumen_depth(plan, depth, x, y) < -radius * 0.6
-            }
-            _ => region == Region::Epithelium && depth > radius * 0.8 + 1.5,
-        };
-        if fits {
-            let angle = dice.between(0.0, std::f32::consts::PI);
-            out.push(epithelial(plan, x, y, angle, &mut dice));
-        }
-    });
-}
-
-/// One even row of nuclei near the base of each gland.
-fn gland_rows(plan: &Plan, window: Window, out: &mut Vec<Nucleus>) {
-    let per_gland = split(plan).0 * 0.866 * plan.pitch * plan.pitch / FIELD_AREA;
-    let share = (1.0 - plan.shares.1).clamp(0.2, 1.0);
-    let ring =
-        (share * 0.866 * plan.pitch * plan.pitch / std::f32::consts::PI).sqrt() - plan.diameter * 0.5 - 3.0;
-    let spacing = (std::f32::consts::TAU * ring / per_gland.max(1.0)).max(plan.diameter * 0.98);
-    let base = plan.diameter * 0.5 + 3.0;
-    let reach = plan.pitch * 0.9;
-    let first = |start: i32, p: f32| ((start as f32 - MARGIN as f32 - reach) / p).floor() as i32 - 1;
-    let last = |end: i32, p: f32| ((end as f32 + MARGIN as f32 + reach) / p).ceil() as i32;
-    for j in first(window.y, plan.pitch * 0.866)..=last(window.y + window.h as i32, plan.pitch * 0.866) {
-        for i in first(window.x, plan.pitch)..=last(window.x + window.w as i32, plan.pitch) {
-            let (cx, cy) = shape::structure_centre(plan, i, j);
-            let mut dice = Dice::at(plan.salt, EPITHELIAL, i, j);
-            let begin = dice.between(0.0, 1.0);
-            let mut turn = begin;
-            while turn < begin + std::f32::consts::TAU {
-                let (s, c) = turn.sin_cos();
-                let Some(radius) = outline(plan, cx, cy, c, s, base) else {
-                    turn += 0.2;
-                    continue;
-                };
-                let (x, y) = (cx + c * radius, cy + s * radius);
-                turn += spacing / radius.max(6.0) * dice.between(0.94, 1.06);
-                // The last gap would otherwise hold an overlapping nucleus.
-                if turn > begin + std::f32::consts::TAU + 0.1 * spacing / radius.max(6.0) {
-                    break;
-                }
-                if shape::necrosis_depth(plan, x, y) < 0.0 {
-                    out.push(epithelial(plan, x, y, s.atan2(c), &mut dice));
-                }
-            }
-        }
-    }
-}
-
-/// Distance from a centre along a ray at which the depth falls to `wanted`.
-fn outline(plan: &Plan, cx: f32, cy: f32, c: f32, s: f32, wanted: f32) -> Option<f32> {
-    let at = |r: f32| shape::depth(plan, cx + c * r, cy + s * r) - wanted;
-    let mut far = 6.0;
-    while at(far) > 0.0 {
-        far += 5.0;
-        if far > plan.pitch * 0.9 {
-            return None;
-        }
-    }
-    let mut near = far - 5.0;
-    for _ in 0..4 {
-        let middle = 0.5 * (near + far);
-        if at(middle) > 0.0 { near = middle } else { far = middle }
-    }
-    Some(near)
 }
 
 /// Spindle nuclei along the fibres; in fat flattened against the walls.
