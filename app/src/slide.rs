@@ -26,6 +26,7 @@ mod protocol;
 mod resample;
 mod samples;
 pub mod server;
+mod signs;
 mod source;
 mod tiff_chunks;
 mod tiff_directory;

@@ -4,6 +4,12 @@
 //! What OpenSlide must give was measured with openslide-python (`OPENSLIDE_REFERENCE.json`); what plain images must give
 //! was computed with numpy (`golden/plain_slides.py`). Without `../shared` the tests of files skip, and say so.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "tests panic where something is wrong and print why they skip"
+)]
+
 #[path = "slides/child.rs"]
 mod child;
 #[path = "slides/command_line.rs"]
@@ -43,19 +49,20 @@ fn open(path: &Path) -> Result<SlideHandle, Error> {
 
 /// Mean and standard deviation of each channel.
 fn statistics(image: &RgbImage) -> ([f64; 3], [f64; 3]) {
-    let n = f64::from(image.width() * image.height());
-    let sums = |power: i32| {
-        let mut sums = [0.0; 3];
-        for pixel in image.pixels() {
-            for (sum, &value) in sums.iter_mut().zip(&pixel.0) {
-                *sum += f64::from(value).powi(power);
-            }
+    let n = f64::from(image.width()) * f64::from(image.height());
+    let (mut sums, mut squares) = ([0_u64; 3], [0_u64; 3]);
+    for pixel in image.as_raw().chunks_exact(3) {
+        for channel in 0..3 {
+            let value = u64::from(pixel[channel]);
+            sums[channel] += value;
+            squares[channel] += value * value;
         }
-        sums
-    };
-    let (first, second) = (sums(1), sums(2));
-    let mean = first.map(|sum| sum / n);
-    (mean, std::array::from_fn(|channel| (second[channel] / n - mean[channel].powi(2)).max(0.0).sqrt()))
+    }
+    let mean = sums.map(|sum| sum as f64 / n);
+    (
+        mean,
+        std::array::from_fn(|channel| (squares[channel] as f64 / n - mean[channel].powi(2)).max(0.0).sqrt()),
+    )
 }
 
 /// Panics unless both triples agree within `tolerance`.

@@ -41,7 +41,10 @@ impl ServerCommand {
 pub(super) enum FromChild {
     Hello(Hello),
     Opened(Box<SlideInfo>),
-    Progress,
+    /// Still at it: a large read, a large image, a slide of many files.
+    Progress {
+        id: u64,
+    },
     Pixels {
         id: u64,
         pixels: Pixels,
@@ -152,7 +155,7 @@ fn in_words(status: std::process::ExitStatus) -> String {
     if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
         return match signal {
             6 => "aborted, perhaps out of memory".to_string(),
-            9 => "killed".to_string(),
+            9 | 15 => "killed".to_string(),
             11 => "crashed".to_string(),
             signal => format!("signal {signal}"),
         };
@@ -185,7 +188,7 @@ fn understand(frame: Frame) -> Result<FromChild, String> {
     Ok(match frame.kind.as_str() {
         "hello" => FromChild::Hello(frame.parse().map_err(in_words)?),
         "opened" => FromChild::Opened(frame.parse().map_err(in_words)?),
-        "progress" => FromChild::Progress,
+        "progress" => FromChild::Progress { id: frame.id },
         "failed" => FromChild::Failed { id: frame.id, failure: frame.parse().map_err(in_words)? },
         "pixels" => {
             let head: PixelsHead = frame.parse().map_err(in_words)?;

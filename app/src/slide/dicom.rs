@@ -113,7 +113,7 @@ fn skip_items(bytes: &[u8]) -> Option<&[u8]> {
 mod tests {
     use super::*;
 
-    fn short(tag: u32, kind: &[u8; 2], value: &[u8]) -> Vec<u8> {
+    fn short(tag: u32, kind: [u8; 2], value: &[u8]) -> Vec<u8> {
         let mut bytes = [((tag >> 16) as u16).to_le_bytes(), (tag as u16).to_le_bytes()].concat();
         bytes.extend(kind);
         bytes.extend((value.len() as u16).to_le_bytes());
@@ -123,12 +123,12 @@ mod tests {
 
     #[test]
     fn class_modality_and_series_are_found_behind_sequences() {
-        let mut bytes = short(TRANSFER_SYNTAX, b"UI", b"1.2.840.10008.1.2.1\0");
-        bytes.extend(short(SOP_CLASS, b"UI", b"1.2.840.10008.5.1.4.1.1.66.4"));
-        bytes.extend(short(MODALITY, b"CS", b"SEG "));
+        let mut bytes = short(TRANSFER_SYNTAX, *b"UI", b"1.2.840.10008.1.2.1\0");
+        bytes.extend(short(SOP_CLASS, *b"UI", b"1.2.840.10008.5.1.4.1.1.66.4"));
+        bytes.extend(short(MODALITY, *b"CS", b"SEG "));
         // A sequence of undefined length, with an item that ends in a delimiter of its own.
         bytes.extend(b"\x08\0\x15\x11SQ\0\0\xff\xff\xff\xff\xfe\xff\0\xe0\xff\xff\xff\xff\xfe\xff\x0d\xe0\0\0\0\0\xfe\xff\xdd\xe0\0\0\0\0");
-        bytes.extend(short(SERIES, b"UI", b"1.2.3\0"));
+        bytes.extend(short(SERIES, *b"UI", b"1.2.3\0"));
         let header = parse(&bytes);
         assert_eq!((header.modality.as_str(), header.series.as_str()), ("SEG", "1.2.3"));
         assert_eq!(in_words(&header), "a DICOM segmentation, not a slide");
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn implicit_elements_follow_their_transfer_syntax_and_cut_files_end_quietly() {
-        let mut bytes = short(TRANSFER_SYNTAX, b"UI", b"1.2.840.10008.1.2\0");
+        let mut bytes = short(TRANSFER_SYNTAX, *b"UI", b"1.2.840.10008.1.2\0");
         bytes.extend(b"\x08\0\x60\0\x02\0\0\0CT");
         assert_eq!(parse(&bytes).modality, "CT");
         for end in 0..bytes.len() {

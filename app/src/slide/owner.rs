@@ -57,7 +57,7 @@ pub(super) fn start_child(start: &Start) -> Result<(RunningChild, SlideInfo), Er
                 return Ok((child, *info));
             }
             Ok(FromChild::Failed { failure, .. }) => return Err(failure.into_error(path())),
-            Ok(FromChild::Progress | FromChild::Pixels { .. }) => {}
+            Ok(FromChild::Progress { .. } | FromChild::Pixels { .. }) => {}
             Ok(FromChild::Ended(Some(fault))) => return Err(failed_to_start(fault)),
             Ok(FromChild::Ended(None)) | Err(RecvTimeoutError::Disconnected) => {
                 return Err(Error::Crashed { place: place(), status: child.end(), path: path() });
@@ -228,7 +228,12 @@ impl Owner {
                 }
                 self.bury(false);
             }
-            FromChild::Hello(_) | FromChild::Opened(_) | FromChild::Progress => {}
+            FromChild::Progress { id } => {
+                for (_, sent) in self.in_flight.iter_mut().filter(|(wish, _)| wish.id == id) {
+                    *sent = Instant::now();
+                }
+            }
+            FromChild::Hello(_) | FromChild::Opened(_) => {}
         }
     }
 

@@ -80,8 +80,23 @@ impl PlainReader {
         let left = (x as f64 * f64::from(source.width()) / f64::from(whole.width())).round() as i64;
         let top = (y as f64 * f64::from(source.height()) / f64::from(whole.height())).round() as i64;
         let mut image = RgbImage::from_pixel(w, h, image::Rgb(WHITE));
-        // `replace` clips on all sides; the offset says where the source begins in the wanted picture.
-        image::imageops::replace(&mut image, source, left.saturating_neg(), top.saturating_neg());
+        // What both have: columns and rows of the source from `first` to `last`, exclusive.
+        let common = |origin: i64, wanted: u32, extent: u32| {
+            let last = origin.saturating_add(i64::from(wanted)).min(i64::from(extent));
+            (origin.max(0), last)
+        };
+        let (first_column, last_column) = common(left, w, source.width());
+        let (first_row, last_row) = common(top, h, source.height());
+        if first_column >= last_column {
+            return image;
+        }
+        let bytes = (last_column - first_column) as usize * 3;
+        let target: &mut [u8] = &mut image;
+        for row in first_row..last_row {
+            let from = (row as usize * source.width() as usize + first_column as usize) * 3;
+            let to = ((row - top) as usize * w as usize + (first_column - left) as usize) * 3;
+            target[to..to + bytes].copy_from_slice(&source.as_raw()[from..from + bytes]);
+        }
         image
     }
 }
@@ -199,4 +214,46 @@ fn has_end_of_image(bytes: &[u8]) -> bool {
         }
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn regions_are_cut_out_and_padded_on_all_sides() {
+        let source = RgbImage::from_fn(5, 4, |x, y| image::Rgb([x as u8, y as u8, 7]));
+        let reader = PlainReader { levels: vec![source.clone()] };
+        for (x, y, w, h) in [
+            (0, 0, 5, 4),
+            (-2, -1, 4, 9),
+            (3, 2, 9, 9),
+            (1, 1, 2, 2),
+            (-9, 0, 3, 3),
+            (5, 0, 3, 3),
+            (0, i64::MAX, 2, 2),
+            (i64::MIN, 0, 2, 2),
+        ] {
+            let found = reader.read_region(0, x, y, w, h);
+            for (column, row, pixel) in found.enumerate_pixels() {
+                let (at_x, at_y) = (x.saturating_add(i64::from(column)), y.saturating_add(i64::from(row)));
+                let inside = (0..5).contains(&at_x) && (0..4).contains(&at_y);
+                let expected =
+                    if inside { *source.get_pixel(at_x as u32, at_y as u32) } else { image::Rgb(WHITE) };
+                assert_eq!(*pixel, expected, "{column},{row} of {x},{y},{w},{h}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_jpeg_is_found_behind_its_data() {
+        let mut bytes =
+            vec![0xff, 0xd8, 0xff, 0xe0, 0, 4, 0xff, 0xd9, 0xff, 0xda, 0, 2, 1, 0xff, 0, 0xff, 0xd1, 2];
+        assert!(!has_end_of_image(&bytes), "the marker inside a segment does not count");
+        bytes.extend([0xff, 0xd9]);
+        assert!(has_end_of_image(&bytes));
+        for end in 0..bytes.len() {
+            assert!(!has_end_of_image(&bytes[..end]));
+        }
+    }
 }

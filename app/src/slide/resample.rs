@@ -163,7 +163,12 @@ mod tests {
         assert_eq!((plan.level, plan.width, plan.height), (1, 512, 256));
         assert_eq!((plan.x, plan.y), (-12, 400));
         assert_eq!((plan.w, plan.h), (513, 257));
-        assert_eq!(plan.crop, [0.5, 0.25, 512.0, 256.0]);
+        let exact = [0.5, 0.25, 512.0, 256.0];
+        assert!(
+            plan.crop.iter().zip(exact).all(|(found, exact)| (found - exact).abs() < 1e-9),
+            "{:?}",
+            plan.crop
+        );
         assert_eq!(plan.mpp, Some(Mpp { x: 1.0, y: 1.0 }));
     }
 

@@ -69,14 +69,15 @@ fn open_and_read(
     path: &Path,
     waiting: &Receiver<(u64, Request)>,
 ) -> Result<(), frame::Error> {
-    let source = match Source::open(path).and_then(|source| with_hash(source, output, path)) {
+    let alive = || report_progress(output, 0);
+    let source = match Source::open(path, &alive).and_then(|source| with_hash(source, output, path)) {
         Ok(source) => Arc::new(source),
         Err(error) => return send(output, &Frame::new(0, "failed", &Failure::of(&error))?),
     };
     send(output, &Frame::new(0, "opened", source.info())?)?;
     let decode = |source: &Source| -> Result<(), frame::Error> {
         for (id, request) in waiting {
-            answer(output, id, source.read(&request))?;
+            answer(output, id, source.read(&request, &|| report_progress(output, id)))?;
         }
         Ok(())
     };
@@ -98,14 +99,15 @@ fn with_hash(mut source: Source, output: &Output, path: &Path) -> Result<Source,
     let failed =
         |error: io::Error| super::Error::File { reason: error.to_string(), path: path.to_path_buf() };
     let files = source.files().map_err(failed)?;
-    let progress = || {
-        // Nobody may be listening any more; the next event finds that out.
-        if let Ok(frame) = Frame::new(0, "progress", &()) {
-            drop(send(output, &frame));
-        }
-    };
-    source.set_hash(hash::of_files(&files, progress).map_err(failed)?);
+    source.set_hash(hash::of_files(&files, || report_progress(output, 0)).map_err(failed)?);
     Ok(source)
+}
+
+fn report_progress(output: &Output, id: u64) {
+    // Nobody may be listening any more; the next event finds that out.
+    if let Ok(frame) = Frame::new(id, "progress", &()) {
+        drop(send(output, &frame));
+    }
 }
 
 fn answer(output: &Output, id: u64, result: Result<Pixels, super::Error>) -> Result<(), frame::Error> {

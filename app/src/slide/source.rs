@@ -7,7 +7,7 @@ use image::RgbImage;
 use super::openslide::{OpenSlideReader, Refusal};
 use super::plain::PlainReader;
 use super::{
-    Error, Level, Pixels, Region, Request, SlideInfo, TILE_PX, TileId, dicom, hash, identify, resample,
+    Error, Level, Pixels, Region, Request, SlideInfo, TILE_PX, TileId, dicom, hash, identify, resample, signs,
 };
 
 /// Largest picture that one request may ask for or cause to be read, in pixels.
@@ -26,9 +26,16 @@ enum Reader {
     Plain(PlainReader),
 }
 
+/// A request that is being answered.
+struct Reading<'a> {
+    request: &'a Request,
+    /// Told after each band of rows.
+    alive: &'a dyn Fn(),
+}
+
 impl Source {
-    /// Opens the slide at `path`; everything in its info is known but the hash.
-    pub(super) fn open(path: &Path) -> Result<Self, Error> {
+    /// Opens the slide at `path`; everything in its info is known but the hash. `alive` is called while that takes long.
+    pub(super) fn open(path: &Path, alive: &(dyn Fn() + Sync)) -> Result<Self, Error> {
         let file_error =
             |error: std::io::Error| Error::File { reason: file_reason(&error), path: path.to_path_buf() };
         let not_a_slide = |what: String| Error::NotASlide { what: one_line(&what), path: path.to_path_buf() };
@@ -50,7 +57,9 @@ impl Source {
             }
             Err(Refusal::NotRecognised) => {}
         }
-        let (reader, info) = kind.and_then(|kind| PlainReader::open(path, kind)).map_err(not_a_slide)?;
+        let kind = kind.map_err(not_a_slide)?;
+        let decoded = signs::while_busy(alive, || PlainReader::open(path, kind)).map_err(file_error)?;
+        let (reader, info) = decoded.map_err(not_a_slide)?;
         Ok(Self { reader: Reader::Plain(reader), info })
     }
 
@@ -69,48 +78,49 @@ impl Source {
         hash::files_of_slide(path, self.info.vendor.as_deref(), series.as_deref())
     }
 
-    /// Answers one request for pixels.
-    pub(super) fn read(&self, request: &Request) -> Result<Pixels, Error> {
+    /// Answers one request for pixels; `alive` is called now and then while that takes long.
+    pub(super) fn read(&self, request: &Request, alive: &dyn Fn()) -> Result<Pixels, Error> {
+        let reading = Reading { request, alive };
         match request {
-            Request::Tile(tile) => self.tile(*tile, request),
+            Request::Tile(tile) => self.tile(*tile, &reading),
             Request::Region { level, x, y, w, h } => {
-                let image = self.region(*level, (*x, *y), (*w, *h), request)?;
+                let image = self.region(*level, (*x, *y), (*w, *h), &reading)?;
                 Ok(Pixels { image, level: *level, mpp: self.mpp_of(*level) })
             }
-            Request::AtMpp { region, mpp } => self.at_mpp(*region, *mpp, request),
-            Request::Associated { name } => self.associated(name, request),
+            Request::AtMpp { region, mpp } => self.at_mpp(*region, *mpp, &reading),
+            Request::Associated { name } => self.associated(name, &reading),
         }
     }
 
-    fn tile(&self, tile: TileId, request: &Request) -> Result<Pixels, Error> {
-        let found = self.level(tile.level, request)?;
+    fn tile(&self, tile: TileId, reading: &Reading<'_>) -> Result<Pixels, Error> {
+        let found = self.level(tile.level, reading)?;
         let (left, top) =
             (u64::from(tile.column) * u64::from(TILE_PX), u64::from(tile.row) * u64::from(TILE_PX));
         if left >= u64::from(found.width) || top >= u64::from(found.height) {
-            return Err(self.bad_request(request, "the level has no such tile"));
+            return Err(self.bad_request(reading, "the level has no such tile"));
         }
         let size = (TILE_PX.min(found.width - left as u32), TILE_PX.min(found.height - top as u32));
         let origin =
             ((left as f64 * found.downsample).round() as i64, (top as f64 * found.downsample).round() as i64);
-        let image = self.region(tile.level, origin, size, request)?;
+        let image = self.region(tile.level, origin, size, reading)?;
         Ok(Pixels { image, level: tile.level, mpp: self.mpp_of(tile.level) })
     }
 
-    fn at_mpp(&self, region: Region, mpp: Option<f64>, request: &Request) -> Result<Pixels, Error> {
+    fn at_mpp(&self, region: Region, mpp: Option<f64>, reading: &Reading<'_>) -> Result<Pixels, Error> {
         if region.w == 0 || region.h == 0 {
-            return Err(self.bad_request(request, "it asks for no pixels"));
+            return Err(self.bad_request(reading, "it asks for no pixels"));
         }
         let plan = resample::plan(&self.info.levels, self.info.mpp, region, mpp);
         if u64::from(plan.width) * u64::from(plan.height) > MOST_PIXELS {
-            return Err(self.bad_request(request, "it asks for more pixels than can be held in memory"));
+            return Err(self.bad_request(reading, "it asks for more pixels than can be held in memory"));
         }
-        let image = self.region(plan.level, (plan.x, plan.y), (plan.w, plan.h), request)?;
+        let image = self.region(plan.level, (plan.x, plan.y), (plan.w, plan.h), reading)?;
         let image = resample::resize(image, plan.crop, plan.width, plan.height)
-            .map_err(|reason| self.failed(request, reason))?;
+            .map_err(|reason| self.failed(reading, &reason))?;
         Ok(Pixels { image, level: plan.level, mpp: plan.mpp })
     }
 
-    fn associated(&self, name: &str, request: &Request) -> Result<Pixels, Error> {
+    fn associated(&self, name: &str, reading: &Reading<'_>) -> Result<Pixels, Error> {
         let path = || self.info.path.clone();
         let names = || self.info.associated.iter().map(|image| image.name.as_str()).collect::<Vec<_>>();
         let reader = match &self.reader {
@@ -124,7 +134,7 @@ impl Source {
                 return Err(Error::NoAssociatedImage { name: name.to_string(), known, path: path() });
             }
         };
-        let image = reader.read_associated(name).map_err(|reason| self.failed(request, reason))?;
+        let image = reader.read_associated(name).map_err(|reason| self.failed(reading, &reason))?;
         Ok(Pixels { image, level: 0, mpp: None })
     }
 
@@ -134,15 +144,15 @@ impl Source {
         level: u32,
         origin: (i64, i64),
         size: (u32, u32),
-        request: &Request,
+        reading: &Reading<'_>,
     ) -> Result<RgbImage, Error> {
-        let found = self.level(level, request)?;
+        let found = self.level(level, reading)?;
         let ((x, y), (w, h)) = (origin, size);
         if w == 0 || h == 0 {
-            return Err(self.bad_request(request, "it asks for no pixels"));
+            return Err(self.bad_request(reading, "it asks for no pixels"));
         }
         if u64::from(w) * u64::from(h) > MOST_PIXELS {
-            return Err(self.bad_request(request, "it asks for more pixels than can be held in memory"));
+            return Err(self.bad_request(reading, "it asks for more pixels than can be held in memory"));
         }
         let reader = match &self.reader {
             Reader::OpenSlide(reader) => reader,
@@ -154,20 +164,20 @@ impl Source {
             let band_y = y.saturating_add((f64::from(top) * found.downsample).round() as i64);
             let image = reader
                 .read_region(level, x, band_y, w, band.min(h - top))
-                .map_err(|reason| self.failed(request, reason))?;
+                .map_err(|reason| self.failed(reading, &reason))?;
             rows.extend_from_slice(image.as_raw());
+            (reading.alive)();
         }
-        RgbImage::from_raw(w, h, rows)
-            .ok_or_else(|| self.failed(request, "the bands do not add up".to_string()))
+        RgbImage::from_raw(w, h, rows).ok_or_else(|| self.failed(reading, "the bands do not add up"))
     }
 
-    fn level(&self, level: u32, request: &Request) -> Result<Level, Error> {
+    fn level(&self, level: u32, reading: &Reading<'_>) -> Result<Level, Error> {
         let count = self.info.levels.len();
         self.info
             .levels
             .get(level as usize)
             .copied()
-            .ok_or_else(|| self.bad_request(request, &format!("the slide has {count} levels")))
+            .ok_or_else(|| self.bad_request(reading, &format!("the slide has {count} levels")))
     }
 
     fn mpp_of(&self, level: u32) -> Option<super::Mpp> {
@@ -175,18 +185,18 @@ impl Source {
         Some(self.info.mpp?.scaled(downsample))
     }
 
-    fn bad_request(&self, request: &Request, reason: &str) -> Error {
+    fn bad_request(&self, reading: &Reading<'_>, reason: &str) -> Error {
         Error::BadRequest {
-            place: request.to_string(),
+            place: reading.request.to_string(),
             reason: reason.to_string(),
             path: self.info.path.clone(),
         }
     }
 
-    fn failed(&self, request: &Request, reason: String) -> Error {
+    fn failed(&self, reading: &Reading<'_>, reason: &str) -> Error {
         let reason =
-            format!("the slide is damaged or truncated there ({})", without_path(&reason, &self.info.path));
-        Error::Read { place: request.to_string(), reason, path: self.info.path.clone() }
+            format!("the slide is damaged or truncated there ({})", without_path(reason, &self.info.path));
+        Error::Read { place: reading.request.to_string(), reason, path: self.info.path.clone() }
     }
 }
 
