@@ -91,6 +91,17 @@ impl Linear {
     }
 }
 
+impl Linear {
+    /// The layer with each output channel multiplied by `scale` (out), which is folded into the weights: they are much
+    /// smaller than what goes through them.
+    pub fn forward_scaled(&self, x: &Tensor, scale: Option<&Tensor>) -> Result<Tensor> {
+        let Some(scale) = scale else { return self.forward(x) };
+        let weight = self.weight.broadcast_mul(&scale.unsqueeze(1)?)?;
+        let bias = self.bias.as_ref().map(|bias| bias * scale).transpose()?;
+        ops::linear(x, &weight, bias.as_ref())
+    }
+}
+
 /// Root-mean-square normalisation.
 #[derive(Clone, Debug)]
 pub struct RmsNorm {

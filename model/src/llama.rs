@@ -177,7 +177,7 @@ impl Llama {
 
     /// Adds the adapters to the weights.
     pub fn merge(&mut self) -> Result<()> {
-        self.layers.iter_mut().flat_map(|l| l.linears()).try_for_each(|(_, linear)| linear.merge())
+        self.layers.iter_mut().flat_map(Layer::linears).try_for_each(|(_, linear)| linear.merge())
     }
 
     /// Embeddings of token ids: (batch, seq) to (batch, seq, hidden).

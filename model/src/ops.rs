@@ -29,9 +29,8 @@ fn is_plain(x: &Tensor) -> bool {
 
 /// The values of a contiguous f32 tensor in CPU storage.
 fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
-    let (start, end) = match layout.contiguous_offsets() {
-        Some(range) => range,
-        None => bail!("a contiguous tensor is needed, got strides {:?}", layout.stride()),
+    let Some((start, end)) = layout.contiguous_offsets() else {
+        bail!("a contiguous tensor is needed, got strides {:?}", layout.stride());
     };
     Ok(&storage.as_slice::<f32>()?[start..end])
 }
@@ -47,8 +46,7 @@ fn with_values<R>(x: &Tensor, f: impl FnOnce(&[f32]) -> R) -> Result<R> {
 }
 
 /// `e^x` to about 2e-7, in arithmetic that compilers turn into vector instructions (`f32::exp` is a call per value).
-#[inline(always)]
-#[expect(clippy::inline_always, reason = "called per value in loops that must vectorise")]
+#[inline]
 fn exp(x: f32) -> f32 {
     const LOG2_E: f32 = std::f32::consts::LOG2_E;
     // ln 2 in two parts, so that x - n ln 2 loses nothing (Cephes expf).

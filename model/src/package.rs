@@ -381,7 +381,7 @@ impl Manifest {
             positive(&format!("{name}: image_size, patch_size, width, layers and heads"), {
                 e.image_size > 0 && e.patch_size > 0 && e.width > 0 && e.layers > 0 && e.heads > 0
             })?;
-            if e.image_size % e.patch_size != 0 || e.width % e.heads != 0 {
+            if !e.image_size.is_multiple_of(e.patch_size) || !e.width.is_multiple_of(e.heads) {
                 return Err(format!(
                     "{name}: patch_size must divide image_size, and heads must divide width"
                 ));
@@ -395,7 +395,7 @@ impl Manifest {
                 return Err(format!("{name}: std must be positive"));
             }
         }
-        if self.grid_side() % self.fusion.pool != 0 {
+        if !self.grid_side().is_multiple_of(self.fusion.pool) {
             return Err("fusion.pool must divide the grid".to_owned());
         }
         let names = (self.encoders.iter().flat_map(|e| &e.weights))

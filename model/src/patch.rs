@@ -4,8 +4,9 @@
 //! centre square and normalises with its own statistics: CONCH bicubic with CLIP's, UNI bilinear with ImageNet's
 //! (CONCH `transform.py` at 141cc09, UNI `get_encoder.py` at 42715ef).
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 
 use crate::package::{EncoderSpec, ResizeFilter};
 
@@ -94,24 +95,29 @@ impl Patch {
             return Ok(self.rgb.clone());
         }
         let failed = |reason: String| Error::Resize { width: self.width, height: self.height, reason };
-        let source = ImageRef::new(self.width, self.height, &self.rgb, PixelType::U8x3)
+        // Typed, so that only the code for 8-bit RGB is compiled.
+        let source = TypedImageRef::<U8x3>::from_buffer(self.width, self.height, &self.rgb)
             .map_err(|e| failed(e.to_string()))?;
-        let mut target = Image::new(width, height, PixelType::U8x3);
+        let mut target = TypedImage::<U8x3>::new(width, height);
         let filter = match filter {
             ResizeFilter::Bicubic => FilterType::CatmullRom,
             ResizeFilter::Bilinear => FilterType::Bilinear,
         };
         let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter));
-        Resizer::new().resize(&source, &mut target, &options).map_err(|e| failed(e.to_string()))?;
-        Ok(target.into_vec())
+        Resizer::new().resize_typed(&source, &mut target, &options).map_err(|e| failed(e.to_string()))?;
+        Ok(target.pixels().iter().flat_map(|p| p.0).collect())
     }
 }
 
 impl EncoderInput {
     /// Normalised values, channel after channel: `(3, side, side)`.
     pub fn normalised(&self, encoder: &EncoderSpec) -> Vec<f32> {
-        let scale = |c: usize, value: u8| (f32::from(value) / 255.0 - encoder.mean[c]) / encoder.std[c];
-        (0..3).flat_map(|c| self.rgb.iter().skip(c).step_by(3).map(move |&v| scale(c, v))).collect()
+        let mut values = Vec::with_capacity(self.rgb.len());
+        for c in 0..3 {
+            let (mean, std) = (encoder.mean[c], encoder.std[c]);
+            values.extend(self.rgb.chunks_exact(3).map(|rgb| (f32::from(rgb[c]) / 255.0 - mean) / std));
+        }
+        values
     }
 }
 

@@ -58,15 +58,13 @@ impl Prompt {
 
 /// What the user says: patches first, then context, question and choices, a line each.
 pub fn user_text(patches: usize, context: &str, question: &str, choices: &[String]) -> String {
-    let mut text = format!("{}\n", IMAGE.repeat(patches));
+    let mut lines = vec![IMAGE.repeat(patches)];
     if !context.trim().is_empty() {
-        text += &format!("Context: {}\n", context.trim());
+        lines.push(format!("Context: {}", context.trim()));
     }
-    text += question.trim();
-    for (letter, choice) in ('A'..='Z').zip(choices) {
-        text += &format!("\n{letter}) {choice}");
-    }
-    text
+    lines.push(question.trim().to_owned());
+    lines.extend(('A'..='Z').zip(choices).map(|(letter, choice)| format!("{letter}) {choice}")));
+    lines.join("\n")
 }
 
 /// A tokenizer with a chat template.

@@ -195,7 +195,7 @@ impl StageParser {
                 let (before, after) = held.split_at(at);
                 self.show(before, pieces);
                 self.inside_line = false;
-                self.held = after.to_owned();
+                after.clone_into(&mut self.held);
             }
             None => self.show(&held, pieces),
         }

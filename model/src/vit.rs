@@ -111,14 +111,10 @@ impl Block {
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (batch, tokens, width) = x.dims3()?;
-        let scaled = |y: Tensor, scale: &Option<Tensor>| match scale {
-            Some(gamma) => y.broadcast_mul(gamma),
-            None => Ok(y),
-        };
         let qkv = self.qkv.forward(&self.norm1.forward(x)?)?;
         let qkv = qkv.reshape((batch, tokens, 3, self.heads, width / self.heads))?;
-        let x = (x + scaled(self.proj.forward(&ops::self_attention(&qkv)?)?, &self.scale1)?)?;
+        let x = (x + self.proj.forward_scaled(&ops::self_attention(&qkv)?, self.scale1.as_ref())?)?;
         let y = ops::gelu(&self.fc1.forward(&self.norm2.forward(&x)?)?)?;
-        &x + scaled(self.fc2.forward(&y)?, &self.scale2)?
+        &x + self.fc2.forward_scaled(&y, self.scale2.as_ref())?
     }
 }

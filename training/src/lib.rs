@@ -1,5 +1,34 @@
 //! Training of ReinPath models: phantom tissue, data sets, stages, evaluation and runs.
+//!
+//! In reading order: what is trained on (`phantom`, `rows`, `subtask`), what a run is told and tells (`config`,
+//! `event`); then, behind the feature `engine`, what all training shares (`parallel`, `optimiser`, `stage`, …) and one
+//! file per stage. This crate knows no slide and no window.
 
+pub mod config;
+pub mod error;
+pub mod event;
 pub mod phantom;
+pub mod phantom_set;
 pub mod rows;
 pub mod subtask;
+
+#[cfg(feature = "engine")]
+pub mod evaluate;
+#[cfg(feature = "engine")]
+pub mod features;
+#[cfg(feature = "engine")]
+pub mod fields;
+#[cfg(feature = "engine")]
+pub mod init;
+#[cfg(feature = "engine")]
+pub mod optimiser;
+#[cfg(feature = "engine")]
+pub mod package_writer;
+#[cfg(feature = "engine")]
+pub mod parallel;
+#[cfg(feature = "engine")]
+pub mod pretrain;
+#[cfg(feature = "engine")]
+pub mod stage;
+#[cfg(feature = "engine")]
+pub mod supervised;

@@ -15,8 +15,7 @@ pub fn silu_mul(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
 }
 
 /// Φ(x), the normal distribution function, to 1.5e-7 (Abramowitz and Stegun 7.1.26).
-#[inline(always)]
-#[expect(clippy::inline_always, reason = "called per value in loops that must vectorise")]
+#[inline]
 fn normal_distribution(x: f32) -> f32 {
     let z = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
     let t = 1.0 / (1.0 + 0.327_591_1 * z);
@@ -53,8 +52,7 @@ impl CustomOp1 for Gelu {
 
 struct SiluMul;
 
-#[inline(always)]
-#[expect(clippy::inline_always, reason = "called per value in loops that must vectorise")]
+#[inline]
 fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }

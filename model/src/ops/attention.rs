@@ -143,10 +143,14 @@ fn probabilities(p: &mut [f32], q: View<'_>, k: View<'_>, at: (usize, usize), ma
         row[seen.end..].fill(0.0);
         let row = &mut row[seen];
         let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        row.iter_mut().for_each(|x| *x = exp(*x - max));
+        for x in row.iter_mut() {
+            *x = exp(*x - max);
+        }
         let sum: f32 = row.iter().sum();
         let inverse = 1.0 / sum;
-        row.iter_mut().for_each(|x| *x *= inverse);
+        for x in row.iter_mut() {
+            *x *= inverse;
+        }
     }
 }
 

@@ -60,7 +60,9 @@ impl CustomOp1 for CrossEntropy {
                     let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
                     d.iter_mut().zip(row).for_each(|(d, &x)| *d = exp(x - max));
                     let scale = weight / d.iter().sum::<f32>();
-                    d.iter_mut().for_each(|d| *d *= scale);
+                    for d in d.iter_mut() {
+                        *d *= scale;
+                    }
                     d[self.targets[i] as usize] -= weight;
                 }
             }

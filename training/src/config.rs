@@ -1,0 +1,161 @@
+//! The configurations of training, as TOML files: each setting once, with its meaning.
+
+use std::path::{Path, PathBuf};
+
+use reinpath_model::package::{EncoderSpec, PatchSpec};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// Reads a configuration; unknown keys are errors, so that a misspelt setting is not silently ignored.
+pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+    toml::from_str(&text).map_err(|e| Error::Config { reason: e.message().to_owned(), path: path.to_owned() })
+}
+
+/// Stage 0: a package made from nothing, on phantom tissue. Not part of the paper.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PretrainConfig {
+    /// Name of the package.
+    pub name: String,
+    pub seed: u64,
+    pub patch: PatchSpec,
+    /// The first is trained on image-text pairs (CONCH's kind), the second on what each cell shows (UNI's kind).
+    pub encoders: Vec<EncoderSpec>,
+    /// Side of the squares of cells that become one image token.
+    pub pool: usize,
+    pub contrast: Contrast,
+    pub attributes: Optimisation,
+    pub tokenizer: TokenizerConfig,
+    pub language: LanguageConfig,
+    /// Phantom fields that the encoders are trained on.
+    pub fields: usize,
+    /// Plain texts that the decoder is trained on.
+    pub texts: usize,
+    pub text: Optimisation,
+}
+
+/// Contrastive training of images and captions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Contrast {
+    pub optimisation: Optimisation,
+    /// Size of the common space and of the text tower.
+    pub width: usize,
+    /// Layers of the text tower, which is not kept.
+    pub text_layers: usize,
+}
+
+/// The byte-level BPE tokenizer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenizerConfig {
+    /// Largest vocabulary, special tokens included.
+    pub vocabulary: usize,
+}
+
+/// The decoder's shape (Hugging Face's names).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LanguageConfig {
+    pub hidden_size: usize,
+    pub intermediate_size: usize,
+    pub num_hidden_layers: usize,
+    pub num_attention_heads: usize,
+    pub num_key_value_heads: usize,
+    pub max_position_embeddings: usize,
+}
+
+/// How long and how fast something is trained: AdamW, linear warm-up, cosine to a tenth.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Optimisation {
+    pub steps: usize,
+    pub batch: usize,
+    /// Highest learning rate.
+    pub learning_rate: f64,
+    /// Share of the steps over which the learning rate rises.
+    #[serde(default = "default_warm_up")]
+    pub warm_up: f64,
+    #[serde(default)]
+    pub weight_decay: f64,
+    /// Largest norm of the whole gradient.
+    #[serde(default = "default_clip")]
+    pub clip: f64,
+}
+
+fn default_warm_up() -> f64 {
+    0.03
+}
+
+fn default_clip() -> f64 {
+    1.0
+}
+
+/// A supervised run on staged answers about phantom tissue: projector and LoRA, everything else frozen (the paper's
+/// second stage, section 2.3).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SupervisedConfig {
+    pub seed: u64,
+    /// Folder of the package to start from, relative to the working folder.
+    pub base: PathBuf,
+    /// Description in the package's card.
+    pub description: String,
+    /// Phantom fields to draw.
+    pub fields: usize,
+    /// Questions about each field.
+    pub questions_per_field: usize,
+    pub lora: LoraSettings,
+    pub optimisation: Optimisation,
+    /// The projector's learning rate as a multiple of the adapters'.
+    #[serde(default = "one")]
+    pub projector_rate: f64,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+/// Rank and scale of the adapters.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoraSettings {
+    pub rank: usize,
+    pub alpha: f64,
+}
+
+impl Optimisation {
+    /// Learning rate at a step, counted from 0.
+    pub fn rate(&self, step: usize) -> f64 {
+        let warm_up = (self.steps as f64 * self.warm_up).max(1.0);
+        let step = step as f64;
+        if step < warm_up {
+            return self.learning_rate * (step + 1.0) / warm_up;
+        }
+        let done = ((step - warm_up) / (self.steps as f64 - warm_up).max(1.0)).min(1.0);
+        self.learning_rate * (0.1 + 0.45 * (1.0 + (std::f64::consts::PI * done).cos()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Optimisation;
+
+    #[test]
+    fn the_rate_rises_then_falls_to_a_tenth() {
+        let o = Optimisation {
+            steps: 100,
+            batch: 1,
+            learning_rate: 1.0,
+            warm_up: 0.1,
+            weight_decay: 0.0,
+            clip: 1.0,
+        };
+        assert!((o.rate(0) - 0.1).abs() < 1e-9 && (o.rate(9) - 1.0).abs() < 1e-9);
+        assert!(o.rate(50) < 1.0 && o.rate(50) > 0.1);
+        assert!((o.rate(100) - 0.1).abs() < 1e-9);
+    }
+}

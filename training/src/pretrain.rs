@@ -1,0 +1,122 @@
+//! Stage 0: encoders and a text-only base decoder made from nothing, on phantom tissue. Ours, not the paper's: it
+//! stands in for the published CONCH, UNI and Llama where nothing is downloaded. It never sees a staged answer.
+
+mod attributes;
+mod contrast;
+mod text;
+mod tokenizer;
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use candle_core::{DType, Device};
+use candle_nn::{VarBuilder, VarMap};
+use rand::SeedableRng as _;
+use rand_chacha::ChaCha8Rng;
+use reinpath_model::package::{
+    Architecture, ChatTemplate, FORMAT, Fusion, Generation, GridRule, Knows, LanguageKind, LanguageSpec,
+    Manifest, ProjectorSpec,
+};
+use reinpath_model::projector::Projector;
+use reinpath_model::prompt::{ChatTokenizer, END_OF_TURN};
+
+use crate::config::PretrainConfig;
+use crate::error::{Error, Result};
+use crate::event::{EventSink, RunEvent};
+use crate::fields::{EncoderExample, FieldPlan, draw_examples, sample_plans};
+use crate::init;
+use crate::package_writer::PackageWriter;
+
+/// What every part of stage 0 works with.
+struct Base<'a> {
+    config: &'a PretrainConfig,
+    plans: Vec<FieldPlan>,
+    examples: Vec<EncoderExample>,
+    tokenizer: ChatTokenizer,
+}
+
+/// Runs stage 0 in a run folder; returns the folder of the package, whose projector is untrained.
+pub fn pretrain(config: &PretrainConfig, run: &Path) -> Result<PathBuf> {
+    let begin = Instant::now();
+    let mut sink = EventSink::create(run)?;
+    let json = serde_json::to_value(config)
+        .map_err(|e| Error::Config { reason: e.to_string(), path: run.to_owned() })?;
+    sink.send(&RunEvent::Started { config: json })?;
+    let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
+    let package = run.join("package");
+    let mut writer = PackageWriter::create(&package)?;
+
+    let tokenizer = tokenizer::make(&config.tokenizer, &mut rng)?;
+    let tokenizer_path = writer.path("language/tokenizer.json")?;
+    tokenizer.save(&tokenizer_path, false).map_err(|e| Error::Tokenizer(e.to_string()))?;
+    let tokenizer = ChatTokenizer::read(&tokenizer_path, ChatTemplate::Llama3)?;
+
+    let language = text::train(config, &tokenizer, &mut sink)?;
+    writer.tensors("language/model.safetensors", &language.vars, "")?;
+    let json = serde_json::to_string_pretty(&language.config)
+        .map_err(|e| Error::Config { reason: e.to_string(), path: run.to_owned() })?;
+    writer.text("language/config.json", &json)?;
+
+    let plans = sample_plans(config.fields, &mut rng);
+    sink.send(&RunEvent::Stage { stage: "drawing".to_owned(), steps: config.fields })?;
+    let examples = draw_examples(&plans, config.patch, &config.encoders, &|_| {})?;
+    let base = Base { config, plans, examples, tokenizer };
+    let encoders = [contrast::train(&base, &mut sink)?, attributes::train(&base, &mut sink)?];
+    for (encoder, spec) in encoders.iter().zip(&config.encoders) {
+        writer.tensors(&spec.weights[0], encoder, "encoder.")?;
+    }
+
+    let projector = VarMap::new();
+    let mut manifest = manifest(config);
+    let vb = VarBuilder::from_varmap(&projector, DType::F32, &Device::Cpu);
+    let (fused, hidden) = (manifest.fused_width(), config.language.hidden_size);
+    Projector::load(&vb.pp("model.mm_projector"), fused, manifest.projector.hidden, hidden)?;
+    init::seed(&projector, config.seed + 13)?;
+    writer.tensors(&manifest.projector.weights, &projector, "model.mm_projector.")?;
+    manifest.files = writer.records()?;
+    writer.manifest(&manifest)?;
+    sink.send(&RunEvent::Finished { package: package.clone(), secs: begin.elapsed().as_secs_f64() })?;
+    Ok(package)
+}
+
+fn manifest(config: &PretrainConfig) -> Manifest {
+    Manifest {
+        format: FORMAT,
+        name: config.name.clone(),
+        description:
+            "Encoders and a base decoder made from phantom tissue alone; the projector is not trained."
+                .to_owned(),
+        licence: "MIT OR Apache-2.0".to_owned(),
+        languages: vec!["en".to_owned()],
+        created: String::new(),
+        provenance: format!(
+            "reinpath-train pretrain, seed {}, {} phantom fields",
+            config.seed, config.fields
+        ),
+        architecture: Architecture::ReinPath,
+        patch: config.patch,
+        encoders: config.encoders.clone(),
+        fusion: Fusion { grid: GridRule::Pooled, pool: config.pool },
+        projector: ProjectorSpec {
+            weights: "projector.safetensors".to_owned(),
+            hidden: config.language.hidden_size,
+        },
+        language: LanguageSpec {
+            kind: LanguageKind::Llama,
+            weights: vec!["language/model.safetensors".to_owned()],
+            config: "language/config.json".to_owned(),
+            tokenizer: "language/tokenizer.json".to_owned(),
+            chat_template: ChatTemplate::Llama3,
+            precision: "f16".to_owned(),
+        },
+        adapters: Vec::new(),
+        generation: Generation {
+            temperature: 0.0,
+            top_p: 1.0,
+            max_tokens: 200,
+            stop: vec![END_OF_TURN.to_owned(), "<|end_of_text|>".to_owned()],
+        },
+        knows: Knows { tissues: vec!["phantom tissue".to_owned()], feature_range: None },
+        files: std::collections::BTreeMap::new(),
+    }
+}
