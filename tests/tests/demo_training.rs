@@ -1,0 +1,125 @@
+//! The programs that make the demo model, on a very small configuration: the same numbers from the same seed, a package
+//! that loads and answers, and nothing changed that a stage does not train.
+
+use std::path::Path;
+
+use reinpath_model::package::Package;
+use reinpath_training::config::{PretrainConfig, SupervisedConfig};
+use reinpath_training::pretrain::pretrain;
+use reinpath_training::supervised::supervised;
+
+const PRETRAIN: &str = r#"
+name = "tiny"
+seed = 5
+pool = 2
+fields = 24
+texts = 60
+
+[patch]
+size_px = 224
+mpp = 0.5
+
+[[encoders]]
+kind = "conch"
+weights = ["conch.safetensors"]
+image_size = 112
+resize = "bicubic"
+mean = [0.48, 0.46, 0.41]
+std = [0.27, 0.26, 0.28]
+patch_size = 28
+width = 16
+layers = 1
+heads = 2
+mlp_width = 32
+
+[[encoders]]
+kind = "uni"
+weights = ["uni.safetensors"]
+image_size = 112
+resize = "bilinear"
+mean = [0.485, 0.456, 0.406]
+std = [0.229, 0.224, 0.225]
+patch_size = 28
+width = 24
+layers = 1
+heads = 2
+mlp_width = 32
+layer_scale = true
+
+[contrast]
+width = 16
+text_layers = 1
+[contrast.optimisation]
+steps = 2
+batch = 8
+learning_rate = 1e-3
+
+[attributes]
+steps = 2
+batch = 8
+learning_rate = 1e-3
+
+[tokenizer]
+vocabulary = 400
+
+[language]
+hidden_size = 32
+intermediate_size = 48
+num_hidden_layers = 2
+num_attention_heads = 4
+num_key_value_heads = 2
+max_position_embeddings = 512
+
+[text]
+steps = 3
+batch = 8
+learning_rate = 2e-3
+"#;
+
+fn supervised_config(base: &Path) -> SupervisedConfig {
+    let text = format!(
+        "seed = 6\nbase = {base:?}\ndescription = \"tiny\"\nfields = 12\nquestions_per_field = 2\n\
+         [lora]\nrank = 4\nalpha = 4\n\
+         [optimisation]\nsteps = 3\nbatch = 4\nlearning_rate = 1e-3\n"
+    );
+    toml::from_str(&text).expect("the configuration is valid")
+}
+
+/// The events of a run without what a clock says.
+fn losses(run: &Path) -> Vec<(String, f64)> {
+    std::fs::read_to_string(run.join("events.jsonl"))
+        .expect("a run writes its events")
+        .lines()
+        .filter_map(|line| {
+            let event: serde_json::Value = serde_json::from_str(line).expect("every line is JSON");
+            let data = &event["data"];
+            (event["type"] == "step").then(|| {
+                (data["stage"].as_str().unwrap_or_default().to_owned(), data["loss"].as_f64().unwrap())
+            })
+        })
+        .collect()
+}
+
+#[test]
+fn the_same_seed_makes_the_same_package_and_a_stage_changes_only_what_it_trains() {
+    let folder = tempfile::tempdir().unwrap();
+    let config: PretrainConfig = toml::from_str(PRETRAIN).unwrap();
+    let runs = ["a", "b"].map(|name| folder.path().join(name));
+    let packages = runs.each_ref().map(|run| pretrain(&config, run).unwrap());
+    assert_eq!(losses(&runs[0]), losses(&runs[1]));
+    assert_eq!(losses(&runs[0]).len(), 7);
+    let first = Package::open(&packages[0]).unwrap();
+    assert_eq!(first.manifest, Package::open(&packages[1]).unwrap().manifest, "hashes of all files included");
+
+    let run = folder.path().join("supervised");
+    let trained = Package::open(&supervised(&supervised_config(&packages[0]), &run).unwrap()).unwrap();
+    for (name, record) in &first.manifest.files {
+        let same = trained.manifest.files.get(name) == Some(record);
+        assert_eq!(same, *name != first.manifest.projector.weights, "{name}");
+    }
+    let figures =
+        reinpath_training::evaluate::phantom(&trained, 6, 7, &mut |answer| !answer.question.is_empty())
+            .unwrap();
+    assert_eq!(figures.n, 6);
+    assert!(figures.accuracy < 0.9, "a model of three steps knows nothing");
+}
