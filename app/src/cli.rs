@@ -7,10 +7,14 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
+use crossbeam_channel::{Receiver, bounded};
 
 use crate::{slide, window};
 
+mod ask;
+mod demo;
 mod slide_commands;
 
 /// Ask a slide questions and watch the answer come: observation, analysis, conclusion. For research use only.
@@ -26,6 +30,10 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Ask a model about regions of a slide: observation, analysis, conclusion
+    Ask(Box<ask::AskArguments>),
+    /// Print where the demo slide is, drawing it first if need be
+    DemoSlide,
     /// Say what a slide is: format, levels, microns per pixel, objective, properties, associated images
     Slide(slide_commands::SlideArguments),
     /// Write a region of a slide as a PNG
@@ -45,6 +53,8 @@ pub enum Failure {
     Usage(String),
     /// Exit code 1.
     Failed(anyhow::Error),
+    /// Exit code 130: ended by Ctrl-C.
+    Interrupted,
 }
 
 impl From<anyhow::Error> for Failure {
@@ -76,6 +86,8 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     log_to_stderr();
     let result = match arguments.command {
         None => window::run(arguments.slides).map_err(Failure::from),
+        Some(Command::Ask(arguments)) => ask::ask(&arguments),
+        Some(Command::DemoSlide) => demo::demo_slide(),
         Some(Command::Slide(arguments)) => slide_commands::slide(&arguments),
         Some(Command::Tile(arguments)) => slide_commands::tile(&arguments),
         Some(Command::SlideServer { path }) => {
@@ -92,7 +104,21 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             complain(&format!("{error:#}"));
             ExitCode::FAILURE
         }
+        Err(Failure::Interrupted) => ExitCode::from(130),
     }
+}
+
+/// Ctrl-C and its like, one message each, instead of the end of the process. Once per process.
+fn interrupts() -> Result<Receiver<()>, Failure> {
+    let (sender, interrupted) = bounded(1);
+    let note = move || {
+        // With one message waiting another says nothing new.
+        if sender.try_send(()).is_err() {
+            tracing::debug!("Ctrl-C again");
+        }
+    };
+    ctrlc::set_handler(note).context("Ctrl-C cannot be caught")?;
+    Ok(interrupted)
 }
 
 fn complain(sentence: &str) {

@@ -1,5 +1,10 @@
 //! ReinPath Desktop as a library: what the program does, so that tests can drive it without the program.
 
+pub mod ask;
+pub mod child;
 pub mod cli;
+pub mod demo_slide;
+pub mod places;
 pub mod slide;
 pub mod window;
+pub mod worker;

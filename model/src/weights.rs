@@ -230,9 +230,8 @@ mod tests {
 
     use super::{Error, Weights};
 
-    fn write(path: &std::path::Path, tensors: &[(&str, &Tensor)]) {
-        let map: HashMap<&str, &Tensor> = tensors.iter().copied().collect();
-        candle_core::safetensors::save(&map, path).unwrap();
+    fn write(path: &std::path::Path, name: &str, tensor: &Tensor) {
+        candle_core::safetensors::save(&HashMap::from([(name, tensor.clone())]), path).unwrap();
     }
 
     #[test]
@@ -244,7 +243,7 @@ mod tests {
             .enumerate()
             .map(|(i, dtype)| {
                 let path = folder.path().join(format!("{i}.safetensors"));
-                write(&path, &[(&format!("t{i}"), &values.to_dtype(*dtype).unwrap())]);
+                write(&path, &format!("t{i}"), &values.to_dtype(*dtype).unwrap());
                 path
             })
             .collect();
@@ -264,7 +263,7 @@ mod tests {
     fn what_does_not_fit_is_named_with_tensor_file_and_shapes() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("w.safetensors");
-        write(&path, &[("a", &Tensor::zeros((2, 3), DType::F32, &Device::Cpu).unwrap())]);
+        write(&path, "a", &Tensor::zeros((2, 3), DType::F32, &Device::Cpu).unwrap());
         let ask = |name: &'static str, shape: (usize, usize)| {
             let weights = Weights::open(std::slice::from_ref(&path)).unwrap();
             weights.build(&Device::Cpu, |vb| vb.get(shape, name)).unwrap_err()
@@ -283,7 +282,7 @@ mod tests {
     fn cut_and_foreign_files_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("w.safetensors");
-        write(&path, &[("a", &Tensor::zeros((20, 3), DType::F32, &Device::Cpu).unwrap())]);
+        write(&path, "a", &Tensor::zeros((20, 3), DType::F32, &Device::Cpu).unwrap());
         let whole = std::fs::read(&path).unwrap();
         let cut = whole.len() - 1;
         for bytes in [&whole[..cut], &whole[..40], &whole[..3], b"", b"PK\x03\x04 a zip file, not tensors"] {

@@ -1,0 +1,194 @@
+//! A question about a slide as data: patches cut from its regions, and the stamp completed with where they come from.
+//!
+//! The window and the command line both build their questions here. What a package thinks of a patch's scale is said by
+//! `PatchSpec::warnings` of the model crate; here it is only whether the region lies on the slide.
+
+use std::path::{Path, PathBuf};
+
+use image::RgbImage;
+use reinpath_model::event::{PatchSource, SlideStamp, Stamp};
+use reinpath_model::patch::Patch;
+use reinpath_model::request::{Ask, InputImage, PatchHeader, Sampling};
+use reinpath_training::subtask::Subtasks;
+
+use crate::slide::{self, MppOrigin, Region, SlideHandle, SlideInfo};
+
+/// The template of questions about a field as a whole.
+pub const DESCRIBE: &str = "describe";
+
+/// A question that cannot be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the region {region} lies outside the slide of {width} × {height} pixels: {path}", path = path.display())]
+    Outside { region: String, width: u32, height: u32, path: PathBuf },
+    #[error("the question is empty")]
+    NoQuestion,
+    #[error("there is no template '{name}', only {known}")]
+    NoTemplate { name: String, known: String },
+    #[error(transparent)]
+    Slide(#[from] slide::Error),
+    #[error(transparent)]
+    Patch(#[from] reinpath_model::patch::Error),
+    #[error("the picture cannot be written: {reason}: {path}", path = path.display())]
+    Write { reason: String, path: PathBuf },
+}
+
+/// What is asked, apart from the patches.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Question {
+    pub text: String,
+    pub choices: Vec<String>,
+    /// Clinical context; empty when there is none.
+    pub context: String,
+    pub sampling: Sampling,
+    /// Whether the pixels come back as each encoder receives them.
+    pub save_inputs: bool,
+}
+
+/// A patch cut from a slide.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CutPatch {
+    pub patch: Patch,
+    pub source: PatchSource,
+    /// Whether a part of it lies outside the slide and is background.
+    pub is_padded: bool,
+}
+
+/// A region that touches the slide, or an error that names the slide and its size.
+pub fn check_region(info: &SlideInfo, region: Region) -> Result<(), Error> {
+    let (width, height) = (info.width(), info.height());
+    let touches =
+        |at: i64, length: u32, end: u32| at < i64::from(end) && at.saturating_add(length.into()) > 0;
+    if touches(region.x, region.w, width) && touches(region.y, region.h, height) {
+        return Ok(());
+    }
+    let region = format!("{},{},{},{}", region.x, region.y, region.w, region.h);
+    Err(Error::Outside { region, width, height, path: info.path.clone() })
+}
+
+/// Reads the pixels of a region at the wanted microns per pixel; where the slide's are unknown, its level-0 pixels.
+/// Blocks: not for the window's thread.
+pub fn cut_patch(slide: &SlideHandle, region: Region, mpp: f64) -> Result<CutPatch, Error> {
+    let info = slide.info();
+    check_region(info, region)?;
+    let pixels = slide.read_at_mpp(region, Some(mpp))?;
+    let (width, height) = pixels.image.dimensions();
+    let patch = Patch::new(width, height, pixels.mpp.map(slide::Mpp::mean), pixels.image.into_raw())?;
+    let source = PatchSource {
+        region: [region.x, region.y, region.w.into(), region.h.into()],
+        level: pixels.level,
+        slide_mpp: info.mpp.map(slide::Mpp::mean),
+        mpp_origin: match info.mpp_origin {
+            MppOrigin::Trusted => "trusted",
+            MppOrigin::Inferred => "inferred",
+            MppOrigin::Missing => "missing",
+        }
+        .to_owned(),
+    };
+    let is_padded = region.x < 0
+        || region.y < 0
+        || region.x + i64::from(region.w) > i64::from(info.width())
+        || region.y + i64::from(region.h) > i64::from(info.height());
+    Ok(CutPatch { patch, source, is_padded })
+}
+
+/// The request for a worker, and the pixels of all patches in order.
+pub fn request(question: &Question, patches: &[CutPatch]) -> Result<(Ask, Vec<u8>), Error> {
+    if question.text.trim().is_empty() {
+        return Err(Error::NoQuestion);
+    }
+    let header =
+        |cut: &CutPatch| PatchHeader { width: cut.patch.width, height: cut.patch.height, mpp: cut.patch.mpp };
+    let ask = Ask {
+        patches: patches.iter().map(header).collect(),
+        question: question.text.trim().to_owned(),
+        choices: question.choices.clone(),
+        context: question.context.clone(),
+        sampling: question.sampling.clone(),
+        save_inputs: question.save_inputs,
+    };
+    let pixels = patches.iter().flat_map(|cut| cut.patch.rgb.iter().copied()).collect();
+    Ok((ask, pixels))
+}
+
+/// Adds what the worker cannot know: the slide, and where on it each patch lies.
+pub fn complete_stamp(stamp: &mut Stamp, info: &SlideInfo, patches: &[CutPatch]) {
+    stamp.slide =
+        Some(SlideStamp { path: info.path.to_string_lossy().into_owned(), hash: info.hash.clone() });
+    for (stamp, cut) in stamp.patches.iter_mut().zip(patches) {
+        stamp.source = Some(cut.source.clone());
+    }
+    if patches.iter().any(|cut| cut.is_padded) {
+        stamp
+            .warnings
+            .push("The region reaches past the slide's edge; what lies outside is background.".to_owned());
+    }
+}
+
+/// The question of a template: a sub-task's name, or [`DESCRIBE`] for the field as a whole.
+pub fn template(name: &str, has_choices: bool) -> Result<String, Error> {
+    let subtasks = Subtasks::shipped();
+    let found = if name == DESCRIBE {
+        subtasks.general.first()
+    } else {
+        subtasks.get(name).and_then(|subtask| {
+            let wordings = if has_choices { &subtask.choice } else { &subtask.open };
+            wordings.first()
+        })
+    };
+    found.cloned().ok_or_else(|| {
+        let known: Vec<&str> =
+            std::iter::once(DESCRIBE).chain(subtasks.iter().map(|subtask| subtask.name.as_str())).collect();
+        Error::NoTemplate { name: name.to_owned(), known: known.join(", ") }
+    })
+}
+
+/// Writes the pixels that each encoder receives as `patch1-conch.png` and so on into a folder, which is made if need be.
+pub fn write_inputs(folder: &Path, images: Vec<(InputImage, Vec<u8>)>) -> Result<(), Error> {
+    let failed = |reason: String, path: &Path| Error::Write { reason, path: path.to_owned() };
+    std::fs::create_dir_all(folder).map_err(|error| failed(error.to_string(), folder))?;
+    for (head, rgb) in images {
+        // The encoder's name comes from another process: only its letters and digits name the file.
+        let encoder: String = head.encoder.chars().filter(char::is_ascii_alphanumeric).collect();
+        let path = folder.join(format!("patch{}-{encoder}.png", head.patch + 1));
+        RgbImage::from_raw(head.width, head.height, rgb)
+            .ok_or_else(|| failed("its pixels are incomplete".to_owned(), &path))?
+            .save_with_format(&path, image::ImageFormat::Png)
+            .map_err(|error| failed(error.to_string(), &path))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_are_sub_tasks_or_the_whole_field() {
+        assert_eq!(template("describe", false).unwrap(), "Describe this field.");
+        let subtasks = Subtasks::shipped();
+        for subtask in subtasks.iter() {
+            assert_eq!(template(&subtask.name, false).unwrap(), subtask.open[0]);
+            assert_eq!(template(&subtask.name, true).unwrap(), subtask.choice[0]);
+        }
+        let error = template("nonesuch", false).unwrap_err().to_string();
+        assert!(error.contains("describe, "), "{error}");
+    }
+
+    #[test]
+    fn a_question_needs_words() {
+        let question = Question { text: " \n".to_owned(), ..Question::default() };
+        assert!(matches!(request(&question, &[]), Err(Error::NoQuestion)));
+    }
+
+    #[test]
+    fn inputs_are_written_under_harmless_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let head = InputImage { patch: 0, encoder: "../x/uni".to_owned(), width: 2, height: 1 };
+        let folder = folder.path().join("new");
+        write_inputs(&folder, vec![(head.clone(), vec![1, 2, 3, 4, 5, 6])]).unwrap();
+        let image = image::open(folder.join("patch1-xuni.png")).unwrap().into_rgb8();
+        assert_eq!(image.as_raw(), &[1, 2, 3, 4, 5, 6]);
+        assert!(write_inputs(&folder, vec![(head, vec![1])]).is_err());
+    }
+}

@@ -1,0 +1,333 @@
+//! `reinpath ask`: a question about regions of a slide, its answer as it is written.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow};
+use clap::{ArgGroup, Args};
+use crossbeam_channel::select;
+use reinpath_model::event::{AskEvent, Finished, Stamp, Stop};
+use reinpath_model::package::{Manifest, Package};
+use reinpath_model::request::{Load, Sampling};
+use reinpath_model::stage::AnswerStage;
+
+use super::slide_commands::RegionArgument;
+use super::{Failure, interrupts};
+use crate::ask::{self, CutPatch, Question};
+use crate::places;
+use crate::slide::{SlideHandle, SlideInfo};
+use crate::worker::{Worker, WorkerEvent};
+
+/// Arguments of `reinpath ask`.
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("what").required(true).args(["question", "template"])))]
+pub(super) struct AskArguments {
+    slide: PathBuf,
+    /// A patch in level-0 pixels, up to several times; may reach past the slide
+    #[arg(long = "region", value_name = "X,Y,W,H", required = true, allow_hyphen_values = true)]
+    regions: Vec<RegionArgument>,
+    /// Wanted microns per pixel of the patch [default: the package's]
+    #[arg(long, value_name = "M")]
+    mpp: Option<f64>,
+    /// The question in your words
+    #[arg(long, value_name = "TEXT")]
+    question: Option<String>,
+    /// The question of a template: a sub-task, or "describe"
+    #[arg(long, value_name = "NAME")]
+    template: Option<String>,
+    /// An option to choose from, up to several times
+    #[arg(long = "choice", value_name = "TEXT")]
+    choices: Vec<String>,
+    /// Folder of the model package [default: the demo model]
+    #[arg(long, value_name = "PACKAGE")]
+    model: Option<PathBuf>,
+    /// Where to compute: cpu, cuda, cuda:N or metal [default: the worker's choice]
+    #[arg(long)]
+    device: Option<String>,
+    /// Command line that starts the worker, split into words without a shell, such as "ssh server reinpath-worker"
+    #[arg(long, value_name = "COMMAND")]
+    worker: Option<String>,
+    /// Longest answer in tokens [default: the package's]
+    #[arg(long, value_name = "N")]
+    max_tokens: Option<usize>,
+    /// 0 always takes the likeliest token [default: the package's]
+    #[arg(long, value_name = "T")]
+    temperature: Option<f64>,
+    /// Draw from the smallest set of tokens with this probability [default: the package's]
+    #[arg(long, value_name = "P")]
+    top_p: Option<f64>,
+    /// The same seed gives the same answer
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    seed: u64,
+    /// Clinical context: organ, stain, age, history
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    context: String,
+    /// Write the pixels exactly as each encoder receives them, as PNGs into this folder
+    #[arg(long, value_name = "DIR")]
+    save_inputs: Option<PathBuf>,
+    /// One JSON object a line: started, stage, token, finished or failed
+    #[arg(long)]
+    json: bool,
+}
+
+/// Asks and prints the answer.
+pub(super) fn ask(arguments: &AskArguments) -> Result<(), Failure> {
+    let mut printer = Printer::new(arguments.json);
+    let result = try_ask(arguments, &mut printer);
+    if let Err(Failure::Failed(error)) = &result
+        && arguments.json
+    {
+        // The reader of the stream learns of the end there, whatever it was.
+        write_json(&AskEvent::Failed { error: format!("{error:#}") })?;
+    }
+    result
+}
+
+fn try_ask(arguments: &AskArguments, printer: &mut Printer) -> Result<(), Failure> {
+    let interrupted = interrupts()?;
+    let text = match (&arguments.question, &arguments.template) {
+        (Some(text), _) => text.clone(),
+        (None, Some(name)) => ask::template(name, !arguments.choices.is_empty())
+            .map_err(|error| Failure::Usage(error.to_string()))?,
+        (None, None) => String::new(),
+    };
+    if text.trim().is_empty() {
+        return Err(Failure::Failed(ask::Error::NoQuestion.into()));
+    }
+    let folder = match &arguments.model {
+        Some(folder) => folder.clone(),
+        None => places::demo_package().map_err(anyhow::Error::from)?,
+    };
+    let manifest = local_manifest(&folder, arguments)?;
+    let mpp = wanted_mpp(arguments, manifest.as_ref())?;
+    let worker = Worker::start(arguments.worker.as_deref(), || {}).map_err(anyhow::Error::from)?;
+    // The model loads while the slide is read.
+    let load = Load {
+        package: folder.to_string_lossy().into_owned(),
+        device: arguments.device.clone(),
+        precision: None,
+    };
+    worker.load(load).map_err(anyhow::Error::from)?;
+    let slide = SlideHandle::open(&arguments.slide)?;
+    let patches = arguments
+        .regions
+        .iter()
+        .map(|region| ask::cut_patch(&slide, region.0, mpp))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(anyhow::Error::from)?;
+    let question = Question {
+        text,
+        choices: arguments.choices.clone(),
+        context: arguments.context.clone(),
+        sampling: sampling(arguments, manifest.as_ref()),
+        save_inputs: arguments.save_inputs.is_some(),
+    };
+    let (request, pixels) = ask::request(&question, &patches).map_err(anyhow::Error::from)?;
+    let id = worker.ask(request, pixels).map_err(anyhow::Error::from)?;
+    let mut follower =
+        Follower { printer, info: slide.info(), patches: &patches, inputs: arguments.save_inputs.as_deref() };
+    let mut stops = 0;
+    loop {
+        select! {
+            recv(worker.events()) -> event => {
+                let event = event.map_err(|_closed| anyhow!("the thread of the model's process ended"))?;
+                if let Some(finished) = follower.follow(event)? {
+                    return match finished.stop {
+                        Stop::Cancelled => Err(Failure::Interrupted),
+                        Stop::End | Stop::MaxTokens => Ok(()),
+                    };
+                }
+            }
+            recv(interrupted) -> _ => {
+                stops += 1;
+                // Before the answer begins there is nothing to keep.
+                if stops > 1 || !follower.printer.has_begun {
+                    return Err(Failure::Interrupted);
+                }
+                worker.cancel(id).map_err(anyhow::Error::from)?;
+            }
+        }
+    }
+}
+
+/// The manifest of a package on this machine; `None` when a worker elsewhere is to find it.
+fn local_manifest(folder: &Path, arguments: &AskArguments) -> Result<Option<Manifest>, Failure> {
+    match Package::open(folder) {
+        Ok(package) => Ok(Some(package.manifest)),
+        Err(_not_here) if arguments.worker.is_some() && arguments.model.is_some() => Ok(None),
+        Err(error) => Err(Failure::Failed(error.into())),
+    }
+}
+
+fn wanted_mpp(arguments: &AskArguments, manifest: Option<&Manifest>) -> Result<f64, Failure> {
+    match (arguments.mpp, manifest) {
+        (Some(mpp), _) if mpp.is_finite() && mpp > 0.0 => Ok(mpp),
+        (Some(_), _) => Err(Failure::Usage("--mpp must be more than 0".to_owned())),
+        (None, Some(manifest)) => Ok(manifest.patch.mpp),
+        (None, None) => {
+            Err(Failure::Usage("--mpp is needed when the model package is on another machine".to_owned()))
+        }
+    }
+}
+
+fn sampling(arguments: &AskArguments, manifest: Option<&Manifest>) -> Sampling {
+    let mut sampling = Sampling { seed: arguments.seed, ..Sampling::default() };
+    if let Some(defaults) = manifest.map(|manifest| &manifest.generation) {
+        sampling.temperature = defaults.temperature;
+        sampling.top_p = defaults.top_p;
+        sampling.max_tokens = defaults.max_tokens;
+    }
+    sampling.temperature = arguments.temperature.unwrap_or(sampling.temperature);
+    sampling.top_p = arguments.top_p.unwrap_or(sampling.top_p);
+    sampling.max_tokens = arguments.max_tokens.unwrap_or(sampling.max_tokens);
+    sampling
+}
+
+/// What is done with each event.
+struct Follower<'a> {
+    printer: &'a mut Printer,
+    info: &'a SlideInfo,
+    patches: &'a [CutPatch],
+    inputs: Option<&'a Path>,
+}
+
+impl Follower<'_> {
+    /// Returns how the answer finished once it has.
+    fn follow(&mut self, event: WorkerEvent) -> anyhow::Result<Option<Finished>> {
+        match event {
+            WorkerEvent::Progress { progress, .. } => {
+                tracing::info!("{} ({:.0} %)", progress.what, 100.0 * progress.fraction);
+            }
+            WorkerEvent::Loaded { loaded, .. } => {
+                tracing::info!("{} parameters loaded on {}", loaded.parameters, loaded.device);
+            }
+            WorkerEvent::LoadFailed { error, .. } => return Err(anyhow!(error)),
+            WorkerEvent::Warning(sentence) => warn(&sentence)?,
+            WorkerEvent::Ended(reason) => return Err(anyhow!(reason)),
+            WorkerEvent::Inputs { images, .. } => {
+                if let Some(folder) = self.inputs {
+                    ask::write_inputs(folder, images)?;
+                }
+            }
+            WorkerEvent::Answer { event: AskEvent::Failed { error }, .. } => {
+                self.printer.end_line()?;
+                return Err(anyhow!(error));
+            }
+            WorkerEvent::Answer { mut event, .. } => {
+                if let AskEvent::Started { stamp } = &mut event {
+                    ask::complete_stamp(stamp, self.info, self.patches);
+                }
+                self.printer.print(&event)?;
+                if let AskEvent::Finished(finished) = event {
+                    return Ok(Some(finished));
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn warn(sentence: &str) -> anyhow::Result<()> {
+    writeln!(io::stderr().lock(), "warning: {sentence}").context("cannot write to stderr")
+}
+
+/// Writes an answer to stdout: as JSON lines, or as three headings with their text, while warnings and the stamp go to
+/// stderr.
+struct Printer {
+    json: bool,
+    stamp: Option<Box<Stamp>>,
+    /// Whether something of the answer was written.
+    has_begun: bool,
+    inside_line: bool,
+}
+
+impl Printer {
+    fn new(json: bool) -> Self {
+        Self { json, stamp: None, has_begun: false, inside_line: false }
+    }
+
+    fn print(&mut self, event: &AskEvent) -> anyhow::Result<()> {
+        if self.json {
+            self.has_begun = true;
+            return write_json(event);
+        }
+        match event {
+            AskEvent::Started { stamp } => {
+                stamp.warnings.iter().try_for_each(|warning| warn(warning))?;
+                self.stamp = Some(stamp.clone());
+                Ok(())
+            }
+            AskEvent::Stage { stage } => self.heading(*stage),
+            AskEvent::Token { text, .. } => self.text(text),
+            AskEvent::Finished(finished) => self.finished(finished),
+            AskEvent::Failed { .. } => Ok(()),
+        }
+    }
+
+    fn heading(&mut self, stage: AnswerStage) -> anyhow::Result<()> {
+        self.end_line()?;
+        let gap = if self.has_begun { "\n" } else { "" };
+        self.has_begun = true;
+        write(&format!("{gap}{}\n", stage.name()))
+    }
+
+    fn text(&mut self, text: &str) -> anyhow::Result<()> {
+        self.has_begun = true;
+        self.inside_line = !text.ends_with('\n');
+        write(text)
+    }
+
+    fn end_line(&mut self) -> anyhow::Result<()> {
+        if std::mem::take(&mut self.inside_line) { write("\n") } else { Ok(()) }
+    }
+
+    fn finished(&mut self, finished: &Finished) -> anyhow::Result<()> {
+        self.end_line()?;
+        match finished.stop {
+            Stop::MaxTokens => warn(&format!("the answer was cut after {} tokens", finished.tokens))?,
+            Stop::Cancelled => warn("the answer was stopped")?,
+            Stop::End if !finished.format_ok => warn("the answer does not have its three stages in order")?,
+            Stop::End => {}
+        }
+        let stamp = self.stamp.as_deref().map(stamp_line).unwrap_or_default();
+        let rate = finished.tokens as f64 / finished.decode_secs.max(1e-9);
+        let Finished { tokens, prefill_secs, .. } = finished;
+        writeln!(
+            io::stderr().lock(),
+            "{stamp}; first words after {prefill_secs:.2} s, {tokens} tokens, {rate:.0} a second"
+        )
+        .context("cannot write to stderr")
+    }
+}
+
+fn write_json(event: &AskEvent) -> anyhow::Result<()> {
+    let mut line = serde_json::to_string(event).context("an event cannot be written as JSON")?;
+    line.push('\n');
+    write(&line)
+}
+
+/// At once, so that words are read as they are written.
+fn write(text: &str) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("cannot write to stdout")
+}
+
+/// What made the answer, on one line.
+fn stamp_line(stamp: &Stamp) -> String {
+    let short = |hash: &str| hash.chars().take(8).collect::<String>();
+    let slide =
+        stamp.slide.as_ref().map_or_else(String::new, |slide| format!("slide {}, ", short(&slide.hash)));
+    let scale = match stamp.patches.first().and_then(|patch| patch.mpp) {
+        Some(mpp) => format!("{mpp:.3} µm per pixel"),
+        None => "level-0 pixels of unknown scale".to_owned(),
+    };
+    format!(
+        "{slide}{scale}, model {} ({}), {} on {}, seed {}, version {}",
+        stamp.package,
+        short(&stamp.package_hash),
+        stamp.precision,
+        stamp.device,
+        stamp.sampling.seed,
+        stamp.version
+    )
+}
