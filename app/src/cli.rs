@@ -15,6 +15,7 @@ use crate::{slide, window};
 
 mod ask;
 mod demo;
+mod self_test;
 mod slide_commands;
 
 /// Ask a slide questions and watch the answer come: observation, analysis, conclusion. For research use only.
@@ -36,6 +37,8 @@ enum Command {
     DemoSlide,
     /// Say what a slide is: format, levels, microns per pixel, objective, properties, associated images
     Slide(slide_commands::SlideArguments),
+    /// Measure how fast the window is on this machine
+    SelfTest(self_test::SelfTestArguments),
     /// Write a region of a slide as a PNG
     Tile(slide_commands::TileArguments),
     /// Read one slide for another process (the window and the other commands start this themselves)
@@ -89,6 +92,7 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Ask(arguments)) => ask::ask(&arguments),
         Some(Command::DemoSlide) => demo::demo_slide(),
         Some(Command::Slide(arguments)) => slide_commands::slide(&arguments),
+        Some(Command::SelfTest(arguments)) => self_test::self_test(&arguments),
         Some(Command::Tile(arguments)) => slide_commands::tile(&arguments),
         Some(Command::SlideServer { path }) => {
             slide::server::serve(&path).map_err(|error| Failure::Failed(error.into()))

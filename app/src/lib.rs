@@ -6,5 +6,6 @@ pub mod cli;
 pub mod demo_slide;
 pub mod places;
 pub mod slide;
+pub mod viewer;
 pub mod window;
 pub mod worker;

@@ -1,11 +1,279 @@
-//! The window.
+//! The window: eframe's application, which drains events and commands in `logic` and only draws in `ui`.
+//!
+//! In reading order: `state` (plain data), `command` (what the user wants), `event` (what happened), `update` (every change of the state),
+//! `workers` and `answerer` (threads), then the panels. After rerun's command sender and eframe's own split of logic and ui.
 
 use std::path::PathBuf;
+use std::time::Instant;
+
+use crossbeam_channel::Receiver;
+use eframe::egui_wgpu::RenderState;
+use egui::{CentralPanel, Context, Frame, Margin, Panel, Ui, ViewportCommand};
+
+use crate::places::Places;
+use crate::slide::SlideHandle;
+use crate::viewer::tile_renderer::TileRenderer;
+
+mod answer_cards;
+pub mod answer_view;
+pub mod answerer;
+mod ask_panel;
+pub mod command;
+pub mod event;
+pub mod frame_times;
+pub mod memory;
+mod model_worker;
+mod notice;
+pub mod patches;
+mod picture;
+mod problems;
+mod slides_panel;
+pub mod state;
+mod status_bar;
+pub mod theme;
+mod top_bar;
+pub mod update;
+mod viewer_messages;
+mod viewer_panel;
+mod widgets;
+pub mod workers;
+
+use answerer::AnswererMaker;
+use command::{Command, CommandSender};
+use event::Event;
+use frame_times::FrameTimes;
+use state::AppState;
+use update::Effect;
+use viewer_panel::ViewerPanel;
+use workers::{EventSender, Opener, Picker, Workers};
+
+/// Events taken in one frame: the rest waits for the next, so that none lasts long.
+const EVENTS_PER_FRAME: usize = 64;
+
+/// What the window is made with; tests and the self-test put other pieces in.
+pub struct Parts {
+    /// Opened at once.
+    pub slides: Vec<PathBuf>,
+    pub opener: Opener,
+    pub picker: Picker,
+    pub answerer: AnswererMaker,
+    /// `None`: nothing is remembered.
+    pub settings_file: Option<PathBuf>,
+}
+
+impl Parts {
+    /// The real ones.
+    pub fn usual(slides: Vec<PathBuf>) -> Self {
+        let settings_file = Places::find().ok().map(|places| places.configuration.join("window.toml"));
+        Self {
+            slides,
+            opener: std::sync::Arc::new(|path| SlideHandle::open(path)),
+            picker: workers::system_picker(),
+            answerer: Box::new(|events| Box::new(model_worker::ModelWorker::start(&events))),
+            settings_file,
+        }
+    }
+}
 
 /// Opens the window with `slides` and returns when it is closed.
 ///
 /// # Errors
-/// Always, for now: this build has no window yet.
-pub fn run(_slides: Vec<PathBuf>) -> anyhow::Result<()> {
-    anyhow::bail!("this build has no window yet, use a command: reinpath --help")
+/// When the system gives no window, for example without a display.
+pub fn run(slides: Vec<PathBuf>) -> anyhow::Result<()> {
+    let viewport = egui::ViewportBuilder::default()
+        .with_title("ReinPath")
+        .with_app_id("reinpath")
+        .with_inner_size([1440.0, 900.0])
+        .with_min_inner_size([900.0, 560.0])
+        .with_drag_and_drop(true);
+    let options = eframe::NativeOptions {
+        viewport,
+        renderer: eframe::Renderer::Wgpu,
+        persistence_path: Places::find().ok().map(|places| places.data.join("window.ron")),
+        ..Default::default()
+    };
+    let parts = Parts::usual(slides);
+    eframe::run_native(
+        "reinpath",
+        options,
+        Box::new(|cc| Ok(Box::new(App::new(&cc.egui_ctx, cc.wgpu_render_state.as_ref(), parts)))),
+    )
+    .map_err(|error| anyhow::anyhow!("The window cannot be opened: {error}"))
+}
+
+/// The application.
+pub struct App {
+    state: AppState,
+    commands: CommandSender,
+    command_receiver: Receiver<Command>,
+    events: Receiver<Event>,
+    workers: Workers,
+    viewer: ViewerPanel,
+    ask: ask_panel::AskPanel,
+    frame_times: FrameTimes,
+    frame_started: Instant,
+}
+
+impl App {
+    /// Makes the application; without a render state no tiles are drawn.
+    pub fn new(ctx: &Context, render_state: Option<&RenderState>, parts: Parts) -> Self {
+        theme::install(ctx);
+        if let Some(render_state) = render_state {
+            TileRenderer::install(render_state);
+        }
+        let (commands, command_receiver) = CommandSender::new();
+        let (sender, events) = EventSender::new(ctx.clone());
+        let answerer = (parts.answerer)(sender.clone());
+        let settings = parts.settings_file.as_deref().map(workers::read_settings).unwrap_or_default();
+        let workers = Workers::new(sender, parts.opener, parts.picker, answerer, parts.settings_file);
+        for path in parts.slides {
+            commands.send(Command::Open(path));
+        }
+        Self {
+            state: AppState { settings, ..AppState::default() },
+            commands,
+            command_receiver,
+            events,
+            workers,
+            viewer: ViewerPanel::default(),
+            ask: ask_panel::AskPanel::default(),
+            frame_times: FrameTimes::default(),
+            frame_started: Instant::now(),
+        }
+    }
+
+    /// What is shown.
+    pub fn state(&self) -> &AppState {
+        &self.state
+    }
+
+    /// Where scripts put commands, as the panels do.
+    pub fn commands(&self) -> &CommandSender {
+        &self.commands
+    }
+
+    /// How long the last frames took.
+    pub fn frame_times(&mut self) -> &mut FrameTimes {
+        &mut self.frame_times
+    }
+
+    /// Whether all of the slide that is in view is drawn from its own tiles.
+    pub fn is_view_complete(&self) -> bool {
+        self.viewer.is_complete()
+    }
+
+    /// Tiles that were decoded for the viewer since the start.
+    pub fn tiles_taken(&self) -> u64 {
+        self.viewer.tiles_taken()
+    }
+
+    /// Takes in what happened and carries out what is wanted. Draws nothing, waits for nothing.
+    pub fn advance(&mut self, ctx: &Context) {
+        self.frame_started = Instant::now();
+        ctx.set_theme(self.state.settings.theme());
+        for path in dropped_files(ctx) {
+            self.commands.send(Command::Open(path));
+        }
+        if self.state.settings.notice_accepted {
+            command::send_for_keys(ctx, &self.commands);
+        }
+        let mut taken = 0;
+        while taken < EVENTS_PER_FRAME
+            && let Ok(event) = self.events.try_recv()
+        {
+            taken += 1;
+            self.take(ctx, event);
+        }
+        if taken == EVENTS_PER_FRAME {
+            ctx.request_repaint();
+        }
+        while let Ok(command) = self.command_receiver.try_recv() {
+            let effects = update::command(&mut self.state, command);
+            self.carry_out(ctx, effects);
+        }
+    }
+
+    fn take(&mut self, ctx: &Context, event: Event) {
+        match &event {
+            Event::SlideOpened { key, handle } if self.state.slide(*key).is_some() => {
+                self.workers.adopt(*key, handle.clone());
+            }
+            Event::Tile { key, tile, pixels } => {
+                self.viewer.arrive(*key, *tile, pixels.as_ref().ok().cloned());
+                if pixels.is_ok() {
+                    return;
+                }
+            }
+            _ => {}
+        }
+        let effects = update::event(&mut self.state, event);
+        self.carry_out(ctx, effects);
+    }
+
+    fn carry_out(&mut self, ctx: &Context, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::CopyText(text) => ctx.copy_text(text),
+                Effect::Quit => ctx.send_viewport_cmd(ViewportCommand::Close),
+                effect => {
+                    if let Effect::CloseSlide { key } = effect {
+                        self.viewer.forget(key);
+                    }
+                    let model = self.state.model.info().cloned();
+                    self.workers.carry_out(effect, model.as_ref());
+                }
+            }
+        }
+    }
+
+    /// Draws.
+    pub fn draw(&mut self, ui: &mut Ui) {
+        let (state, commands) = (&self.state, &self.commands);
+        let side = |horizontal: i8, vertical: i8| {
+            Frame::new().fill(theme::of(ui).panel).inner_margin(Margin::symmetric(horizontal, vertical))
+        };
+        let (bar, panel) = (side(8, 0), side(8, 8));
+        let top = Panel::top("top bar").exact_size(theme::TOP_BAR).resizable(false);
+        top.frame(bar).show(ui, |ui| top_bar::ui(ui, state, commands));
+        let bottom = Panel::bottom("status bar").exact_size(theme::STATUS_BAR).resizable(false);
+        bottom.frame(bar).show(ui, |ui| status_bar::ui(ui, state, &self.frame_times));
+        if !state.left_folded {
+            let left = Panel::left("slides").default_size(theme::LEFT_PANEL).size_range(180.0..=360.0);
+            left.frame(panel).show(ui, |ui| slides_panel::ui(ui, state, commands));
+        }
+        let right = Panel::right("ask").default_size(theme::RIGHT_PANEL).size_range(300.0..=640.0);
+        right.frame(panel).show(ui, |ui| self.ask.ui(ui, state, commands));
+        let (workers, viewer) = (&self.workers, &mut self.viewer);
+        let seen = CentralPanel::no_frame()
+            .show(ui, |ui| viewer.ui(ui, state, commands, &|key, tile| workers.request_tile(key, tile)));
+        problems::ui(ui, seen.inner, state, commands);
+        if !state.settings.notice_accepted {
+            notice::ui(ui, commands);
+        }
+        widgets::focus_ring(ui);
+        self.state.viewer = Some(seen.inner);
+        self.finish_frame(ui);
+    }
+
+    fn finish_frame(&mut self, ui: &Ui) {
+        // What panels sent in this frame is carried out at the beginning of the next one.
+        if !self.command_receiver.is_empty() {
+            ui.ctx().request_repaint();
+        }
+        self.frame_times.push(self.frame_started.elapsed(), self.viewer.prepare_time());
+    }
+}
+
+impl eframe::App for App {
+    fn logic(&mut self, ctx: &Context, _frame: &mut eframe::Frame) {
+        self.advance(ctx);
+    }
+
+    fn ui(&mut self, ui: &mut Ui, _frame: &mut eframe::Frame) {
+        self.draw(ui);
+    }
+}
+
+fn dropped_files(ctx: &Context) -> Vec<PathBuf> {
+    ctx.input(|input| input.raw.dropped_files.iter().map(|file| file.path().to_path_buf()).collect())
 }

@@ -1,0 +1,11 @@
+//! The slide view: what part of a slide is seen, which tiles that takes, and drawing them.
+//!
+//! In reading order: `viewport` (coordinates), `tile_plan` (what a frame needs), `tile_pixels` and `tile_cache` (what is there), `tile_renderer` (wgpu; only
+//! this folder touches it), `overlay` (what is drawn over the slide). The panel that puts them together is `window/viewer_panel.rs`.
+
+pub mod overlay;
+pub mod tile_cache;
+pub mod tile_pixels;
+pub mod tile_plan;
+pub mod tile_renderer;
+pub mod viewport;

@@ -1,0 +1,290 @@
+//! An answer as it is shown: what has been written in each stage, which cards are open, and how it ended.
+//!
+//! Reads the one event stream of `reinpath_model::event`. What was written stays, whatever happens afterwards.
+
+use std::time::{Duration, Instant};
+
+use reinpath_model::event::{AskEvent, Finished, Stamp, Stop};
+use reinpath_model::stage::{AnswerStage, StagedAnswer};
+
+/// Words that the user asked, without the patches.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QuestionText {
+    pub question: String,
+    /// Options of a choice; empty for an open question.
+    pub choices: Vec<String>,
+    /// Clinical context.
+    pub context: String,
+}
+
+/// How far an answer is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Phase {
+    /// Patches are read, the model loads: no event yet.
+    Preparing,
+    /// The model has the question.
+    Started,
+    Writing,
+    /// Stop was pressed and not confirmed yet.
+    Stopping,
+    Finished(Finished),
+    /// Ended without `Finished`: the sentence says why.
+    Failed(String),
+}
+
+/// One answer.
+#[derive(Clone, Debug)]
+pub struct AnswerView {
+    /// The request that events must carry.
+    pub id: u64,
+    pub question: QuestionText,
+    /// The slide's name and the numbers of its patches when they were asked about.
+    pub about: String,
+    pub phase: Phase,
+    pub text: StagedAnswer,
+    /// What was written before the first heading.
+    pub preamble: String,
+    /// The stage being written.
+    pub stage: Option<AnswerStage>,
+    /// What the user decided about each card; `None`: as the writing goes.
+    opened: [Option<bool>; 3],
+    pub tokens: usize,
+    asked_at: Instant,
+    first_token_at: Option<Instant>,
+    last_token_at: Option<Instant>,
+    pub stamp: Option<Box<Stamp>>,
+    /// Sentences about this answer, from the patches and the model.
+    pub warnings: Vec<String>,
+}
+
+impl AnswerView {
+    pub fn new(id: u64, question: QuestionText, about: String, warnings: Vec<String>) -> Self {
+        Self {
+            id,
+            question,
+            about,
+            phase: Phase::Preparing,
+            text: StagedAnswer::default(),
+            preamble: String::new(),
+            stage: None,
+            opened: [None; 3],
+            tokens: 0,
+            asked_at: Instant::now(),
+            first_token_at: None,
+            last_token_at: None,
+            stamp: None,
+            warnings,
+        }
+    }
+
+    /// Takes the next event of its stream.
+    pub fn receive(&mut self, event: AskEvent) {
+        if !self.is_running() {
+            return;
+        }
+        match event {
+            AskEvent::Started { stamp } => {
+                self.warnings.extend(stamp.warnings.iter().cloned());
+                self.stamp = Some(stamp);
+                self.advance(Phase::Started);
+            }
+            AskEvent::Stage { stage } => {
+                self.stage = Some(stage);
+                self.advance(Phase::Writing);
+            }
+            AskEvent::Token { stage, text, .. } => {
+                let now = Instant::now();
+                self.first_token_at.get_or_insert(now);
+                self.last_token_at = Some(now);
+                self.tokens += 1;
+                match stage {
+                    Some(stage) => self.text.stage_mut(stage).push_str(&text),
+                    None => self.preamble.push_str(&text),
+                }
+                self.advance(Phase::Writing);
+            }
+            AskEvent::Finished(finished) => self.phase = Phase::Finished(finished),
+            AskEvent::Failed { error } => self.phase = Phase::Failed(error),
+        }
+    }
+
+    fn advance(&mut self, phase: Phase) {
+        if self.phase != Phase::Stopping {
+            self.phase = phase;
+        }
+    }
+
+    pub fn is_running(&self) -> bool {
+        matches!(self.phase, Phase::Preparing | Phase::Started | Phase::Writing | Phase::Stopping)
+    }
+
+    /// Whether anything was written.
+    pub fn has_text(&self) -> bool {
+        !self.preamble.trim().is_empty()
+            || AnswerStage::ALL.iter().any(|stage| !self.text.stage(*stage).is_empty())
+    }
+
+    /// Whether a stage's card shows all of its text: the one being written, or as the user decided.
+    pub fn is_open(&self, stage: AnswerStage) -> bool {
+        self.opened[stage as usize].unwrap_or_else(|| self.stage == Some(stage))
+    }
+
+    pub fn toggle(&mut self, stage: AnswerStage) {
+        self.opened[stage as usize] = Some(!self.is_open(stage));
+    }
+
+    /// Time from asking to the first words.
+    pub fn time_to_first_words(&self) -> Option<Duration> {
+        self.first_token_at.map(|first| first - self.asked_at)
+    }
+
+    pub fn waiting_for(&self) -> Duration {
+        self.asked_at.elapsed()
+    }
+
+    /// Tokens a second of what was written so far.
+    pub fn tokens_per_second(&self) -> Option<f64> {
+        if let Phase::Finished(finished) = &self.phase
+            && finished.decode_secs > 0.0
+        {
+            return Some(finished.tokens as f64 / finished.decode_secs);
+        }
+        let span = self.last_token_at?.duration_since(self.first_token_at?).as_secs_f64();
+        (self.tokens > 1 && span > 0.05).then(|| (self.tokens - 1) as f64 / span)
+    }
+
+    /// How it ended, when that needs to be said.
+    pub fn ending(&self) -> Option<String> {
+        match &self.phase {
+            Phase::Finished(Finished { stop: Stop::Cancelled, .. }) => {
+                Some("Stopped. What was written is kept.".to_owned())
+            }
+            Phase::Finished(Finished { stop: Stop::MaxTokens, .. }) => {
+                Some("The answer reached its longest length and was cut off.".to_owned())
+            }
+            Phase::Finished(Finished { format_ok: false, .. }) => Some(
+                "The model did not keep to its three stages; the text is shown as it was written.".to_owned(),
+            ),
+            Phase::Failed(sentence) if self.has_text() => {
+                Some(format!("{} What was written is kept; you can ask again.", with_full_stop(sentence)))
+            }
+            Phase::Failed(sentence) => Some(with_full_stop(sentence)),
+            _ => None,
+        }
+    }
+
+    /// The whole of it as text for the clipboard.
+    pub fn to_text(&self) -> String {
+        let mut text = format!("Question: {}\n", self.question.question);
+        for (letter, choice) in ('A'..).zip(&self.question.choices) {
+            text.push_str(&format!("{letter}) {choice}\n"));
+        }
+        if !self.question.context.is_empty() {
+            text.push_str(&format!("Context: {}\n", self.question.context));
+        }
+        text.push_str(&format!("About: {}\n", self.about));
+        if !self.preamble.trim().is_empty() {
+            text.push_str(&format!("\n{}\n", self.preamble.trim()));
+        }
+        for stage in AnswerStage::ALL {
+            let written = self.text.stage(stage).trim();
+            if !written.is_empty() {
+                text.push_str(&format!("\n{}\n{written}\n", stage.name()));
+            }
+        }
+        for line in self.warnings.iter().cloned().chain(self.ending()).chain(self.stamp_line()) {
+            text.push_str(&format!("\n{line}\n"));
+        }
+        text.push_str("\nFor research use only.\n");
+        text
+    }
+
+    /// The stamp in one line: model, precision, device, sampling.
+    pub fn stamp_line(&self) -> Option<String> {
+        let stamp = self.stamp.as_ref()?;
+        let short = |hash: &str| hash.chars().take(8).collect::<String>();
+        let sampling = if stamp.sampling.temperature > 0.0 {
+            format!("temperature {}, seed {}", stamp.sampling.temperature, stamp.sampling.seed)
+        } else {
+            "greedy".to_owned()
+        };
+        Some(format!(
+            "{} {} · {} on {} · {sampling} · version {}",
+            stamp.package,
+            short(&stamp.package_hash),
+            stamp.precision,
+            stamp.device,
+            stamp.version
+        ))
+    }
+}
+
+fn with_full_stop(sentence: &str) -> String {
+    let sentence = sentence.trim();
+    if sentence.ends_with(['.', '!', '?']) { sentence.to_owned() } else { format!("{sentence}.") }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn token(stage: AnswerStage, text: &str) -> AskEvent {
+        AskEvent::Token { index: 0, stage: Some(stage), text: text.to_owned(), logprob: 0.0 }
+    }
+
+    pub(crate) fn finished(stop: Stop) -> AskEvent {
+        AskEvent::Finished(Finished {
+            answer: StagedAnswer::default(),
+            choice: None,
+            format_ok: stop == Stop::End,
+            tokens: 9,
+            prefill_secs: 0.1,
+            decode_secs: 0.5,
+            stop,
+        })
+    }
+
+    fn view() -> AnswerView {
+        let question = QuestionText { question: "What is seen?".to_owned(), ..QuestionText::default() };
+        AnswerView::new(1, question, "a.svs, patch 1".to_owned(), Vec::new())
+    }
+
+    #[test]
+    fn words_go_to_their_stage_and_the_card_being_written_is_open() {
+        let mut view = view();
+        view.receive(AskEvent::Started { stamp: Box::default() });
+        view.receive(AskEvent::Stage { stage: AnswerStage::Observation });
+        view.receive(token(AnswerStage::Observation, "Glands"));
+        view.receive(token(AnswerStage::Observation, " are seen."));
+        assert!(view.is_open(AnswerStage::Observation) && !view.is_open(AnswerStage::Analysis));
+        view.receive(AskEvent::Stage { stage: AnswerStage::Analysis });
+        assert_eq!(view.text.observation, "Glands are seen.");
+        assert!(!view.is_open(AnswerStage::Observation), "a finished card folds");
+        view.toggle(AnswerStage::Observation);
+        view.receive(AskEvent::Stage { stage: AnswerStage::Conclusion });
+        assert!(view.is_open(AnswerStage::Observation), "a card the user opened stays open");
+        view.receive(finished(Stop::End));
+        assert!(view.is_open(AnswerStage::Conclusion) && !view.is_running());
+        assert_eq!((view.ending(), view.tokens_per_second()), (None, Some(18.0)));
+        assert!(view.to_text().contains("Observation\nGlands are seen."));
+    }
+
+    #[test]
+    fn what_was_written_stays_after_stop_and_after_a_failure() {
+        for (event, words) in [
+            (finished(Stop::Cancelled), "Stopped"),
+            (
+                AskEvent::Failed { error: "the worker ended".to_owned() },
+                "the worker ended. What was written is kept",
+            ),
+        ] {
+            let mut view = view();
+            view.receive(AskEvent::Stage { stage: AnswerStage::Observation });
+            view.receive(token(AnswerStage::Observation, "Glands"));
+            view.receive(event);
+            assert!(view.ending().is_some_and(|ending| ending.contains(words)), "{:?}", view.ending());
+            view.receive(token(AnswerStage::Observation, " late"));
+            assert_eq!(view.text.observation, "Glands");
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! Who answers questions: the seam between the window and the model, and the real one behind it.
+//!
+//! The window sends an [`AskOrder`] and hears events with the order's id; it neither waits nor knows what a worker is. Tests put a
+//! scripted answerer in its place.
+
+use std::sync::Arc;
+
+use super::state::ModelInfo;
+use super::update::AskOrder;
+use super::workers::EventSender;
+use crate::slide::SlideHandle;
+
+/// Answers questions; none of these wait.
+pub trait Answerer: Send {
+    /// The model will be needed soon.
+    fn warm_up(&mut self);
+    /// Answers with events of the order's id, ending with `Finished` or `Failed`.
+    fn ask(&mut self, order: AskOrder, slide: SlideHandle, model: Arc<ModelInfo>);
+    /// Ends an answer early; it still ends with `Finished` or `Failed`.
+    fn stop(&mut self, id: u64);
+}
+
+/// Makes the answerer once there is somewhere to send events.
+pub type AnswererMaker = Box<dyn FnOnce(EventSender) -> Box<dyn Answerer> + Send>;

@@ -1,0 +1,253 @@
+//! The right side: what is asked, and the answer in its three cards as it is written.
+//!
+//! The panel owns what is being typed. Ask and Stop are one place at the bottom, which no text moves.
+
+use egui::{Button, Key, KeyboardShortcut, Modifiers, Panel, RichText, ScrollArea, TextEdit, Ui};
+use reinpath_training::subtask::{QuestionKind, Subtasks};
+
+use super::answer_cards;
+use super::answer_view::QuestionText;
+use super::command::{AskCommand, Command, CommandSender};
+use super::slides_panel::thumbnail_ui;
+use super::state::{AppState, PackageState, Tool};
+use super::theme;
+use super::update::obstacle;
+use super::widgets::{caption, hairline, main_button, title};
+
+/// What a true/false wording leaves to be filled in.
+const STATEMENT: &str = "{statement}";
+/// What stands in its place until it is.
+const BLANK: &str = "[statement]";
+/// Options of a choice.
+const MOST_CHOICES: usize = 8;
+/// The side of a patch's picture here.
+const SMALL_THUMBNAIL: f32 = 44.0;
+
+const ASK_KEYS: KeyboardShortcut = KeyboardShortcut::new(Modifiers::COMMAND, Key::Enter);
+
+/// The panel.
+pub(super) struct AskPanel {
+    draft: QuestionText,
+    subtasks: Subtasks,
+    /// Said when Ask was pressed and could not be carried out.
+    refused: Option<String>,
+}
+
+impl Default for AskPanel {
+    fn default() -> Self {
+        Self { draft: QuestionText::default(), subtasks: Subtasks::shipped(), refused: None }
+    }
+}
+
+impl AskPanel {
+    /// Draws the panel.
+    pub(super) fn ui(&mut self, ui: &mut Ui, state: &AppState, commands: &CommandSender) {
+        let by_keys = ui.input_mut(|input| input.consume_shortcut(&ASK_KEYS));
+        Panel::bottom("ask actions").show_separator_line(true).resizable(false).show(ui, |ui| {
+            self.actions_ui(ui, state, commands, by_keys);
+        });
+        ScrollArea::vertical().id_salt("ask").auto_shrink(false).stick_to_bottom(state.is_asking()).show(
+            ui,
+            |ui| {
+                title(ui, "Ask");
+                patches_ui(ui, state, commands);
+                self.question_ui(ui);
+                self.choices_ui(ui);
+                self.context_ui(ui);
+                if let Some(answer) = &state.answer {
+                    ui.add_space(theme::GRID);
+                    hairline(ui);
+                    answer_cards::ui(ui, answer, commands);
+                }
+            },
+        );
+    }
+
+    fn question_ui(&mut self, ui: &mut Ui) {
+        let label = ui.horizontal(|ui| {
+            let label = ui.label("Question");
+            ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+                ui.menu_button("Templates", |ui| self.templates_ui(ui));
+            });
+            label
+        });
+        let edit = TextEdit::multiline(&mut self.draft.question)
+            .hint_text("Type a question, or choose a template")
+            .desired_rows(2)
+            .desired_width(f32::INFINITY);
+        if ui.add(edit).labelled_by(label.inner.id).changed() {
+            self.refused = None;
+        }
+    }
+
+    fn templates_ui(&mut self, ui: &mut Ui) {
+        let mut chosen: Option<(String, QuestionKind)> = None;
+        ui.menu_button("General", |ui| {
+            ScrollArea::vertical().max_height(420.0).show(ui, |ui| {
+                for template in &self.subtasks.general {
+                    if ui.button(template).clicked() {
+                        chosen = Some((template.clone(), QuestionKind::Open));
+                    }
+                }
+            });
+        });
+        for domain in &self.subtasks.domains {
+            ui.menu_button(capitalised(&domain.name), |ui| {
+                for subtask in &domain.subtasks {
+                    ui.menu_button(capitalised(&subtask.name), |ui| {
+                        for &kind in &subtask.kinds {
+                            caption(ui, kind_in_words(kind));
+                            for template in subtask.templates(kind) {
+                                let words = template.replace(STATEMENT, BLANK);
+                                if ui.button(&words).clicked() {
+                                    chosen = Some((words, kind));
+                                }
+                            }
+                        }
+                    });
+                }
+            });
+        }
+        if let Some((question, kind)) = chosen {
+            self.draft.question = question;
+            match kind {
+                QuestionKind::Choice if self.draft.choices.len() < 2 => {
+                    self.draft.choices.resize(4, String::new());
+                }
+                QuestionKind::Choice => {}
+                QuestionKind::Open | QuestionKind::TrueFalse => self.draft.choices.clear(),
+            }
+            self.refused = None;
+            ui.close();
+        }
+    }
+
+    fn choices_ui(&mut self, ui: &mut Ui) {
+        let mut removed = None;
+        for (n, choice) in self.draft.choices.iter_mut().enumerate() {
+            let letter = char::from(b'A' + n as u8);
+            ui.horizontal(|ui| {
+                ui.label(format!("{letter})"));
+                let width = ui.available_width() - 34.0;
+                let edit = TextEdit::singleline(choice).desired_width(width).hint_text("Option");
+                ui.add(edit).accessible_name(format!("Option {letter}"));
+                let remove = ui.add(Button::new("×").frame_when_inactive(false));
+                if remove.accessible_name(format!("Remove option {letter}")).clicked() {
+                    removed = Some(n);
+                }
+            });
+        }
+        if let Some(n) = removed {
+            self.draft.choices.remove(n);
+        }
+        if self.draft.choices.len() < MOST_CHOICES && ui.small_button("Add option").clicked() {
+            let wanted = if self.draft.choices.is_empty() { 2 } else { self.draft.choices.len() + 1 };
+            self.draft.choices.resize(wanted, String::new());
+        }
+    }
+
+    fn context_ui(&mut self, ui: &mut Ui) {
+        let label = ui.label("Clinical context");
+        let edit = TextEdit::singleline(&mut self.draft.context)
+            .hint_text("Organ, stain, age, history (may be empty)")
+            .desired_width(f32::INFINITY);
+        ui.add(edit).labelled_by(label.id);
+    }
+
+    fn actions_ui(&mut self, ui: &mut Ui, state: &AppState, commands: &CommandSender, by_keys: bool) {
+        ui.add_space(4.0);
+        if let Some(sentence) = &self.refused {
+            ui.label(RichText::new(sentence).color(theme::of(ui).warning));
+        } else if let PackageState::Failed(sentence) = &state.model.package {
+            ui.label(RichText::new(sentence).color(theme::of(ui).error));
+            if ui.small_button("Copy message").clicked() {
+                commands.send(Command::Copy(sentence.clone()));
+            }
+        }
+        ui.horizontal(|ui| {
+            if state.is_asking() {
+                let stopping =
+                    state.answer.as_ref().is_some_and(|a| a.phase == super::answer_view::Phase::Stopping);
+                let stop = Button::new(if stopping { "Stopping" } else { "Stop" }).min_size(main_size());
+                if ui.add_enabled(!stopping, stop).on_hover_text("Esc").clicked() {
+                    commands.ask(AskCommand::Stop);
+                }
+                return;
+            }
+            let button = main_button(ui, "Ask").min_size(main_size());
+            let keys = ui.ctx().format_shortcut(&ASK_KEYS);
+            if ui.add(button).on_hover_text(keys).clicked() || by_keys {
+                self.ask(state, commands);
+            }
+            if state.answer.is_some() {
+                if ui.button("Again").on_hover_text("Ask the last question once more").clicked() {
+                    commands.ask(AskCommand::Again);
+                }
+                if ui.button("Copy").on_hover_text("Copy question and answer").clicked() {
+                    commands.ask(AskCommand::CopyAnswer);
+                }
+            }
+        });
+        ui.add_space(4.0);
+    }
+
+    fn ask(&mut self, state: &AppState, commands: &CommandSender) {
+        let mut text = self.draft.clone();
+        text.question = text.question.trim().to_owned();
+        text.context = text.context.trim().to_owned();
+        text.choices.retain(|choice| !choice.trim().is_empty());
+        self.refused = if text.question.contains(BLANK) {
+            Some(format!("Put the statement to be judged in the place of {BLANK}."))
+        } else {
+            obstacle(state, &text)
+        };
+        if self.refused.is_none() {
+            commands.ask(AskCommand::Ask(Box::new(text)));
+        }
+    }
+}
+
+fn main_size() -> egui::Vec2 {
+    egui::vec2(96.0, 32.0)
+}
+
+fn kind_in_words(kind: QuestionKind) -> &'static str {
+    match kind {
+        QuestionKind::Open => "Open",
+        QuestionKind::Choice => "With options",
+        QuestionKind::TrueFalse => "True or false",
+    }
+}
+
+fn capitalised(name: &str) -> String {
+    let mut characters = name.chars();
+    characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
+}
+
+/// The patches that the question is about.
+fn patches_ui(ui: &mut Ui, state: &AppState, commands: &CommandSender) {
+    let Some(slide) = state.shown_slide().filter(|slide| slide.info().is_some()) else {
+        caption(ui, "Questions are about patches of a slide: open one first.");
+        return;
+    };
+    let asked: Vec<_> = slide.patches.in_question().collect();
+    if asked.is_empty() {
+        ui.horizontal(|ui| {
+            caption(ui, "No patch yet.");
+            if state.tool != Tool::Patch && ui.small_button("Patch tool").clicked() {
+                commands.send(Command::Tool(Tool::Patch));
+            }
+        });
+        return;
+    }
+    ui.horizontal_wrapped(|ui| {
+        ui.spacing_mut().item_spacing = egui::vec2(4.0, 4.0);
+        for (number, place) in asked {
+            ui.vertical(|ui| {
+                ui.spacing_mut().item_spacing.y = 1.0;
+                thumbnail_ui(ui, slide.patches.picture(place.id), SMALL_THUMBNAIL);
+                caption(ui, number.to_string());
+            });
+        }
+    });
+}

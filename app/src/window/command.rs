@@ -1,0 +1,235 @@
+//! What the user wants: panels and keys send commands, `update.rs` carries them out. One list gives names and keys.
+
+use std::path::PathBuf;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use egui::{Key, KeyboardShortcut, Modifiers, Pos2, Vec2};
+use reinpath_model::stage::AnswerStage;
+
+use super::answer_view::QuestionText;
+use super::patches::PatchId;
+use super::state::Tool;
+use crate::viewer::tile_cache::SlideKey;
+
+/// A wish of the user.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Ask for files with a dialog.
+    PickSlides,
+    Open(PathBuf),
+    Show(SlideKey),
+    /// The tab this many further to the right.
+    ShowNext(i32),
+    Close(SlideKey),
+    CloseShown,
+    /// Try a slide that failed once more.
+    Retry(SlideKey),
+    Tool(Tool),
+    View(ViewCommand),
+    Patch(PatchCommand),
+    Ask(AskCommand),
+    ToggleTheme,
+    ToggleLeftPanel,
+    ToggleFrameTimes,
+    AcceptNotice,
+    DismissProblem(u64),
+    Copy(String),
+    Quit,
+}
+
+/// Wishes about what the viewer shows. Screen positions are points of the window.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ViewCommand {
+    Fit,
+    /// Around the middle of the viewer.
+    Zoom(f64),
+    ZoomAt(Pos2, f64),
+    /// Moves the slide by points.
+    Pan(Vec2),
+    /// Moves what is seen by fractions of the viewer's size.
+    Scroll(Vec2),
+    /// Level-0 pixels per physical screen pixel; the second number is physical pixels per point.
+    Scale(f64, f32),
+    LookAt((f64, f64)),
+    /// Puts a patch into the middle without changing the scale.
+    LookAtPatch(PatchId),
+}
+
+/// Wishes about the patches of the slide in view. Places are level-0 pixels.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum PatchCommand {
+    /// A square of the model's size around a place.
+    PlaceSquare((f64, f64)),
+    DrawRectangle((f64, f64), (f64, f64)),
+    Select(Option<PatchId>),
+    Remove(PatchId),
+    RemoveSelected,
+    MoveTo(PatchId, usize),
+    InQuestion(PatchId, bool),
+    Split(PatchId),
+    KeepWhole(PatchId),
+    Undo,
+    Redo,
+}
+
+/// Wishes about questions.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AskCommand {
+    Ask(Box<QuestionText>),
+    Stop,
+    /// The last question once more.
+    Again,
+    CopyAnswer,
+    ToggleCard(AnswerStage),
+}
+
+/// A command with a name and keys.
+pub struct Named {
+    pub name: &'static str,
+    pub keys: &'static [KeyboardShortcut],
+    pub command: fn() -> Command,
+    /// Whether the keys also work while text is typed.
+    pub while_typing: bool,
+}
+
+const fn key(key: Key) -> KeyboardShortcut {
+    KeyboardShortcut::new(Modifiers::NONE, key)
+}
+
+const fn ctrl(key: Key) -> KeyboardShortcut {
+    KeyboardShortcut::new(Modifiers::COMMAND, key)
+}
+
+const fn ctrl_shift(key: Key) -> KeyboardShortcut {
+    KeyboardShortcut::new(Modifiers::COMMAND.plus(Modifiers::SHIFT), key)
+}
+
+const fn named(
+    name: &'static str,
+    keys: &'static [KeyboardShortcut],
+    while_typing: bool,
+    command: fn() -> Command,
+) -> Named {
+    Named { name, keys, command, while_typing }
+}
+
+/// How far an arrow key goes, as a fraction of the viewer.
+const SCROLL: f32 = 0.2;
+/// How much a key zooms.
+pub const ZOOM: f64 = 1.5;
+
+/// Every command that has a key. Ctrl+Enter asks, which needs the question's text and is therefore the Ask panel's own.
+pub const NAMED: &[Named] = &[
+    named("Open slide…", &[ctrl(Key::O)], true, || Command::PickSlides),
+    named("Close slide", &[ctrl(Key::W)], true, || Command::CloseShown),
+    named(
+        "Previous slide",
+        &[KeyboardShortcut::new(Modifiers::CTRL.plus(Modifiers::SHIFT), Key::Tab)],
+        true,
+        || Command::ShowNext(-1),
+    ),
+    named("Next slide", &[KeyboardShortcut::new(Modifiers::CTRL, Key::Tab)], true, || Command::ShowNext(1)),
+    named("Quit", &[ctrl(Key::Q)], true, || Command::Quit),
+    named("Move tool", &[key(Key::M)], false, || Command::Tool(Tool::Pan)),
+    named("Patch tool", &[key(Key::P)], false, || Command::Tool(Tool::Patch)),
+    named("Fit slide", &[key(Key::Num0)], false, || Command::View(ViewCommand::Fit)),
+    named("Zoom in", &[key(Key::Plus), key(Key::Equals)], false, || Command::View(ViewCommand::Zoom(ZOOM))),
+    named("Zoom out", &[key(Key::Minus)], false, || Command::View(ViewCommand::Zoom(1.0 / ZOOM))),
+    named("Scroll left", &[key(Key::ArrowLeft)], false, || scroll(-SCROLL, 0.0)),
+    named("Scroll right", &[key(Key::ArrowRight)], false, || scroll(SCROLL, 0.0)),
+    named("Scroll up", &[key(Key::ArrowUp)], false, || scroll(0.0, -SCROLL)),
+    named("Scroll down", &[key(Key::ArrowDown)], false, || scroll(0.0, SCROLL)),
+    named("Remove patch", &[key(Key::Delete), key(Key::Backspace)], false, || {
+        Command::Patch(PatchCommand::RemoveSelected)
+    }),
+    named("Redo", &[ctrl_shift(Key::Z), ctrl(Key::Y)], false, || Command::Patch(PatchCommand::Redo)),
+    named("Undo", &[ctrl(Key::Z)], false, || Command::Patch(PatchCommand::Undo)),
+    named("Stop", &[key(Key::Escape)], true, || Command::Ask(AskCommand::Stop)),
+    named("Switch theme", &[ctrl(Key::T)], true, || Command::ToggleTheme),
+    named("Fold slides panel", &[ctrl(Key::B)], true, || Command::ToggleLeftPanel),
+    named("Frame times", &[key(Key::F12)], true, || Command::ToggleFrameTimes),
+];
+
+fn scroll(x: f32, y: f32) -> Command {
+    Command::View(ViewCommand::Scroll(Vec2::new(x, y)))
+}
+
+/// The keys of a command as text, such as `Ctrl+O`; empty when it has none.
+pub fn keys_of(ctx: &egui::Context, name: &str) -> String {
+    let found = NAMED.iter().find(|named| named.name == name);
+    found.and_then(|named| named.keys.first()).map_or_else(String::new, |keys| ctx.format_shortcut(keys))
+}
+
+/// Commands in one frame: far more than a person and a script can send.
+const MOST_COMMANDS: usize = 1024;
+
+/// Where panels put commands. Clones share one queue.
+#[derive(Clone)]
+pub struct CommandSender {
+    sender: Sender<Command>,
+}
+
+impl CommandSender {
+    /// The sender, and the receiver that is drained once a frame.
+    pub fn new() -> (Self, Receiver<Command>) {
+        let (sender, receiver) = bounded(MOST_COMMANDS);
+        (Self { sender }, receiver)
+    }
+
+    /// Sends without waiting.
+    pub fn send(&self, command: Command) {
+        if let Err(TrySendError::Full(command)) = self.sender.try_send(command) {
+            tracing::warn!("more commands in a frame than are kept, dropped {command:?}");
+        }
+    }
+
+    pub fn view(&self, command: ViewCommand) {
+        self.send(Command::View(command));
+    }
+
+    pub fn patch(&self, command: PatchCommand) {
+        self.send(Command::Patch(command));
+    }
+
+    pub fn ask(&self, command: AskCommand) {
+        self.send(Command::Ask(command));
+    }
+}
+
+/// Sends the commands whose keys were pressed.
+pub fn send_for_keys(ctx: &egui::Context, commands: &CommandSender) {
+    let typing = ctx.text_edit_focused();
+    for named in NAMED {
+        if typing && !named.while_typing {
+            continue;
+        }
+        let pressed = ctx.input_mut(|input| named.keys.iter().any(|keys| input.consume_shortcut(keys)));
+        if pressed {
+            commands.send((named.command)());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_keys_are_each_given_once() {
+        let mut names: Vec<&str> = NAMED.iter().map(|named| named.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), NAMED.len());
+        let keys: Vec<KeyboardShortcut> = NAMED.iter().flat_map(|named| named.keys).copied().collect();
+        for (n, key) in keys.iter().enumerate() {
+            assert!(!keys[..n].contains(key), "{key:?} is given twice");
+        }
+    }
+
+    #[test]
+    fn more_modifiers_come_first_so_that_the_shorter_shortcut_does_not_take_the_longer_ones_key() {
+        let at = |name: &str| NAMED.iter().position(|named| named.name == name);
+        assert!(at("Redo") < at("Undo"));
+        assert!(at("Previous slide") < at("Next slide"));
+    }
+}

@@ -1,0 +1,55 @@
+//! What happened outside the window thread: every worker thread sends these through one bounded channel.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use reinpath_model::event::AskEvent;
+
+use super::patches::{PatchId, PatchPicture};
+use super::picture::Picture;
+use super::state::{ModelInfo, WorkerState};
+use crate::slide::{SlideHandle, TileId};
+use crate::viewer::tile_cache::SlideKey;
+use crate::viewer::tile_pixels::TilePixels;
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Event {
+    SlideOpened {
+        key: SlideKey,
+        handle: SlideHandle,
+    },
+    SlideFailed {
+        key: SlideKey,
+        sentence: String,
+    },
+    /// A decoded tile, or the sentence that says why there is none.
+    Tile {
+        key: SlideKey,
+        tile: TileId,
+        pixels: Result<Arc<TilePixels>, String>,
+    },
+    Overview {
+        key: SlideKey,
+        picture: Picture,
+    },
+    PatchPicture {
+        key: SlideKey,
+        patch: PatchId,
+        picture: PatchPicture,
+    },
+    /// The file dialog was closed; no paths when it was cancelled.
+    Picked(Vec<PathBuf>),
+    /// No file dialog can be shown on this machine, and what to do instead.
+    PickerFailed(String),
+    Package(Result<Arc<ModelInfo>, String>),
+    Worker(WorkerState),
+    Ask {
+        id: u64,
+        event: AskEvent,
+    },
+    /// Memory of this process, in MiB.
+    Memory(f64),
+    /// Something that must be said but stops nothing.
+    Problem(String),
+}

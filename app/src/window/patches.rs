@@ -1,0 +1,385 @@
+//! The patches of one slide: where they lie, in which order they are asked about, and undoing what was done to them.
+//!
+//! A patch's place is a level-0 rectangle; its pixels come from `reinpath_model::patch` alone, so that the picture here is what the
+//! model receives. Nothing here reads a slide.
+
+use super::picture::Picture;
+use super::state::ModelInfo;
+use crate::slide::{Mpp, Region, SlideInfo};
+
+/// Longer side over shorter side up to which a rectangle counts as square.
+const NEARLY_SQUARE: f64 = 1.1;
+/// How much larger than the model's square a rectangle may be before it is offered to be split.
+const NEARLY_MODEL_SIZE: f64 = 1.5;
+/// Patches that one rectangle may be split into.
+pub const MOST_PARTS: u32 = 16;
+/// Steps that can be undone.
+const MOST_STEPS: usize = 100;
+/// How far from the package's mpp a patch may be without a warning.
+const MPP_TOLERANCE: f64 = 0.25;
+
+/// A patch, for as long as its slide is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PatchId(pub u64);
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct PatchPlace {
+    pub id: PatchId,
+    pub region: Region,
+    /// Whether the next question is about it.
+    pub in_question: bool,
+    /// Whether the user wants a large rectangle as it is.
+    pub kept_whole: bool,
+}
+
+/// A patch's pixels as the model receives them.
+#[derive(Clone, Debug)]
+pub enum PatchPicture {
+    Ready(Box<PatchLook>),
+    Failed(String),
+}
+
+/// What is shown of a patch.
+#[derive(Clone, Debug)]
+pub struct PatchLook {
+    /// Exactly the pixels that the package's first encoder receives, before normalisation.
+    pub encoder: Picture,
+    /// The whole patch and what the encoder's crop keeps of it (x, y, width, height; 0 to 1), when it takes something away.
+    pub whole: Option<(Picture, [f32; 4])>,
+    /// The level that was read.
+    pub level: u32,
+    /// Microns per pixel of the patch that the encoders are given; `None` when unknown.
+    pub mpp: Option<f64>,
+}
+
+/// The list, its pictures, what is selected, and the steps that can be undone.
+#[derive(Debug, Default)]
+pub struct Patches {
+    places: Vec<PatchPlace>,
+    pictures: Vec<(PatchId, PatchPicture)>,
+    pub selected: Option<PatchId>,
+    undo: Vec<Vec<PatchPlace>>,
+    redo: Vec<Vec<PatchPlace>>,
+}
+
+impl Patches {
+    pub fn places(&self) -> &[PatchPlace] {
+        &self.places
+    }
+
+    pub fn get(&self, id: PatchId) -> Option<&PatchPlace> {
+        self.places.iter().find(|place| place.id == id)
+    }
+
+    /// `None` while it is being read.
+    pub fn picture(&self, id: PatchId) -> Option<&PatchPicture> {
+        self.pictures.iter().find(|(of, _)| *of == id).map(|(_, picture)| picture)
+    }
+
+    pub fn set_picture(&mut self, id: PatchId, picture: PatchPicture) {
+        self.pictures.retain(|(of, _)| *of != id);
+        self.pictures.push((id, picture));
+    }
+
+    /// Forgets the pictures, as after another package was chosen.
+    pub fn forget_pictures(&mut self) {
+        self.pictures.clear();
+    }
+
+    /// Those that the next question is about, in order, with their numbers (from 1).
+    pub fn in_question(&self) -> impl Iterator<Item = (usize, &PatchPlace)> {
+        (1..).zip(&self.places).filter(|(_, place)| place.in_question)
+    }
+
+    pub fn can_undo(&self) -> bool {
+        !self.undo.is_empty()
+    }
+
+    pub fn can_redo(&self) -> bool {
+        !self.redo.is_empty()
+    }
+
+    /// Adds places and selects the last of them.
+    pub fn add(&mut self, places: impl IntoIterator<Item = (PatchId, Region)>) {
+        self.remember();
+        for (id, region) in places {
+            self.places.push(PatchPlace { id, region, in_question: true, kept_whole: false });
+            self.selected = Some(id);
+        }
+    }
+
+    pub fn remove(&mut self, id: PatchId) {
+        if let Some(at) = self.index(id) {
+            self.remember();
+            self.places.remove(at);
+            let next = self.places.get(at).or(self.places.last()).map(|place| place.id);
+            self.selected = next;
+        }
+    }
+
+    /// Puts a patch at the place of another in the order.
+    pub fn move_to(&mut self, id: PatchId, to: usize) {
+        if let Some(from) = self.index(id)
+            && to < self.places.len()
+            && to != from
+        {
+            self.remember();
+            let place = self.places.remove(from);
+            self.places.insert(to, place);
+        }
+    }
+
+    pub fn set_in_question(&mut self, id: PatchId, in_question: bool) {
+        if let Some(at) = self.index(id) {
+            self.remember();
+            self.places[at].in_question = in_question;
+        }
+    }
+
+    pub fn keep_whole(&mut self, id: PatchId) {
+        if let Some(at) = self.index(id) {
+            self.remember();
+            self.places[at].kept_whole = true;
+        }
+    }
+
+    /// Puts several patches where one was.
+    pub fn replace(&mut self, id: PatchId, parts: impl IntoIterator<Item = (PatchId, Region)>) {
+        let Some(at) = self.index(id) else { return };
+        self.remember();
+        self.places.remove(at);
+        for (n, (id, region)) in parts.into_iter().enumerate() {
+            self.places.insert(at + n, PatchPlace { id, region, in_question: true, kept_whole: false });
+            self.selected = Some(id);
+        }
+    }
+
+    pub fn undo(&mut self) {
+        if let Some(before) = self.undo.pop() {
+            self.redo.push(std::mem::replace(&mut self.places, before));
+            self.drop_lost_selection();
+        }
+    }
+
+    pub fn redo(&mut self) {
+        if let Some(after) = self.redo.pop() {
+            self.undo.push(std::mem::replace(&mut self.places, after));
+            self.drop_lost_selection();
+        }
+    }
+
+    fn index(&self, id: PatchId) -> Option<usize> {
+        self.places.iter().position(|place| place.id == id)
+    }
+
+    fn remember(&mut self) {
+        self.redo.clear();
+        self.undo.push(self.places.clone());
+        if self.undo.len() > MOST_STEPS {
+            self.undo.remove(0);
+        }
+    }
+
+    fn drop_lost_selection(&mut self) {
+        if self.selected.is_some_and(|id| self.get(id).is_none()) {
+            self.selected = None;
+        }
+    }
+}
+
+/// Level-0 width and height of the model's square on a slide: its physical size where the slide's mpp is known, else that
+/// many level-0 pixels.
+pub fn model_side(model: &ModelInfo, mpp: Option<Mpp>) -> (f64, f64) {
+    let size = f64::from(model.patch.size_px);
+    mpp.map_or((size, size), |mpp| (size * model.patch.mpp / mpp.x, size * model.patch.mpp / mpp.y))
+}
+
+/// The model's square around a place.
+pub fn square_at((x, y): (f64, f64), model: &ModelInfo, mpp: Option<Mpp>) -> Region {
+    let (w, h) = model_side(model, mpp);
+    region(x - w / 2.0, y - h / 2.0, w, h)
+}
+
+/// The rectangle between two corners; `None` when it is thinner than a sixteenth of the model's square.
+pub fn rectangle(a: (f64, f64), b: (f64, f64), model: &ModelInfo, mpp: Option<Mpp>) -> Option<Region> {
+    let (w, h) = ((a.0 - b.0).abs(), (a.1 - b.1).abs());
+    let (side_w, side_h) = model_side(model, mpp);
+    (w >= side_w / 16.0 && h >= side_h / 16.0).then(|| region(a.0.min(b.0), a.1.min(b.1), w, h))
+}
+
+fn region(x: f64, y: f64, w: f64, h: f64) -> Region {
+    let whole = |length: f64| length.round().clamp(1.0, f64::from(u32::MAX)) as u32;
+    Region { x: x.round() as i64, y: y.round() as i64, w: whole(w), h: whole(h) }
+}
+
+/// Whether any of the slide lies in the region.
+pub fn touches(region: &Region, info: &SlideInfo) -> bool {
+    region.x < i64::from(info.width())
+        && region.y < i64::from(info.height())
+        && region.x + i64::from(region.w) > 0
+        && region.y + i64::from(region.h) > 0
+}
+
+/// How many model squares across and down a rectangle would be split into; `None` when it need not be split.
+pub fn split_counts(region: &Region, model: &ModelInfo, mpp: Option<Mpp>) -> Option<(u32, u32)> {
+    let (side_w, side_h) = model_side(model, mpp);
+    let (across, down) = (f64::from(region.w) / side_w, f64::from(region.h) / side_h);
+    let elongated = across.max(down) / across.min(down) > NEARLY_SQUARE;
+    let large = across.max(down) > NEARLY_MODEL_SIZE;
+    let count = |length: f64| length.round().max(1.0) as u32;
+    let counts = (count(across), count(down));
+    ((elongated || large) && counts.0.saturating_mul(counts.1) > 1).then_some(counts)
+}
+
+/// Model squares side by side over a rectangle, row by row, centred on it.
+pub fn split(region: &Region, model: &ModelInfo, mpp: Option<Mpp>) -> Vec<Region> {
+    let Some((across, down)) = split_counts(region, model, mpp) else { return vec![*region] };
+    let (side_w, side_h) = model_side(model, mpp);
+    let left = region.x as f64 + f64::from(region.w) / 2.0 - side_w * f64::from(across) / 2.0;
+    let top = region.y as f64 + f64::from(region.h) / 2.0 - side_h * f64::from(down) / 2.0;
+    (0..down)
+        .flat_map(|row| (0..across).map(move |column| (column, row)))
+        .map(|(column, row)| {
+            square_at(
+                (left + (f64::from(column) + 0.5) * side_w, top + (f64::from(row) + 0.5) * side_h),
+                model,
+                mpp,
+            )
+        })
+        .collect()
+}
+
+/// A length on the slide in words: microns where its mpp is known, else pixels.
+pub fn size_in_words(region: &Region, mpp: Option<Mpp>) -> String {
+    mpp.map_or_else(
+        || format!("{} × {} px", region.w, region.h),
+        |mpp| format!("{:.0} × {:.0} µm", f64::from(region.w) * mpp.x, f64::from(region.h) * mpp.y),
+    )
+}
+
+/// What a reader of the answer should know about a patch, one sentence each.
+pub fn warnings(
+    place: &PatchPlace,
+    look: Option<&PatchLook>,
+    info: &SlideInfo,
+    model: &ModelInfo,
+) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let Region { x, y, w, h } = place.region;
+    let beyond = x < 0
+        || y < 0
+        || x + i64::from(w) > i64::from(info.width())
+        || y + i64::from(h) > i64::from(info.height());
+    if beyond {
+        warnings.push("Reaches past the edge of the slide.".to_owned());
+    }
+    match look.map(|look| look.mpp) {
+        Some(Some(mpp)) if (mpp / model.patch.mpp - 1.0).abs() > MPP_TOLERANCE => {
+            warnings.push(format!("Seen at {mpp:.2} µm/px, the model expects {:.2} µm/px.", model.patch.mpp))
+        }
+        _ => {}
+    }
+    if info.mpp.is_none() {
+        warnings
+            .push("The slide does not say its scale: the patch is in level-0 pixels as they are.".to_owned());
+    }
+    if look.is_some_and(|look| look.whole.is_some()) {
+        warnings.push("The model sees only the outlined square.".to_owned());
+    }
+    warnings
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::super::state::tests_support::model;
+    use super::*;
+    use crate::viewer::tile_plan::tests::slide;
+
+    fn ids(patches: &Patches) -> Vec<u64> {
+        patches.places().iter().map(|place| place.id.0).collect()
+    }
+
+    fn at(x: i64) -> Region {
+        Region { x, y: 0, w: 100, h: 100 }
+    }
+
+    #[test]
+    fn the_square_has_the_models_physical_size() {
+        // 224 px at 0.5 µm/px are 112 µm: 448 px of a slide with 0.25 µm/px.
+        let mpp = Some(Mpp { x: 0.25, y: 0.25 });
+        let square = square_at((1000.0, 2000.0), &model(), mpp);
+        assert_eq!(square, Region { x: 776, y: 1776, w: 448, h: 448 });
+        assert_eq!(size_in_words(&square, mpp), "112 × 112 µm");
+        let unknown = square_at((0.0, 0.0), &model(), None);
+        assert_eq!((unknown.w, unknown.h), (224, 224));
+        assert_eq!(size_in_words(&unknown, None), "224 × 224 px");
+    }
+
+    #[test]
+    fn only_large_or_elongated_rectangles_are_offered_to_be_split() {
+        let mpp = Some(Mpp { x: 0.5, y: 0.5 });
+        let counts = |w, h| split_counts(&Region { x: 0, y: 0, w, h }, &model(), mpp);
+        assert_eq!(counts(224, 224), None);
+        assert_eq!(counts(300, 300), None);
+        assert_eq!(counts(100, 224), None, "elongated, but no larger than the model's square");
+        assert_eq!(counts(448, 448), Some((2, 2)));
+        assert_eq!(counts(448, 224), Some((2, 1)));
+    }
+
+    #[test]
+    fn the_parts_tile_the_rectangle_from_its_middle() {
+        let mpp = Some(Mpp { x: 0.5, y: 0.5 });
+        let parts = split(&Region { x: 1000, y: 1000, w: 460, h: 230 }, &model(), mpp);
+        assert_eq!(
+            parts,
+            [Region { x: 1006, y: 1003, w: 224, h: 224 }, Region { x: 1230, y: 1003, w: 224, h: 224 }]
+        );
+    }
+
+    #[test]
+    fn a_thin_drag_is_no_rectangle() {
+        let mpp = Some(Mpp { x: 0.5, y: 0.5 });
+        assert_eq!(rectangle((0.0, 0.0), (500.0, 3.0), &model(), mpp), None);
+        let drawn = rectangle((500.0, 300.0), (100.0, 50.0), &model(), mpp);
+        assert_eq!(drawn, Some(Region { x: 100, y: 50, w: 400, h: 250 }));
+    }
+
+    #[test]
+    fn every_change_can_be_undone_and_done_again() {
+        let mut patches = Patches::default();
+        patches.add([(PatchId(1), at(0))]);
+        patches.add([(PatchId(2), at(10)), (PatchId(3), at(20))]);
+        patches.move_to(PatchId(3), 0);
+        assert_eq!(ids(&patches), [3, 1, 2]);
+        patches.remove(PatchId(1));
+        assert_eq!((ids(&patches), patches.selected), (vec![3, 2], Some(PatchId(2))));
+        patches.replace(PatchId(3), [(PatchId(4), at(1)), (PatchId(5), at(2))]);
+        assert_eq!(ids(&patches), [4, 5, 2]);
+        patches.set_in_question(PatchId(5), false);
+        assert_eq!(patches.in_question().map(|(n, p)| (n, p.id.0)).collect::<Vec<_>>(), [(1, 4), (3, 2)]);
+        for before in [vec![4, 5, 2], vec![3, 2], vec![3, 1, 2], vec![1, 2, 3], vec![1], vec![]] {
+            patches.undo();
+            assert_eq!(ids(&patches), before);
+        }
+        assert!(!patches.can_undo() && patches.selected.is_none());
+        patches.redo();
+        patches.redo();
+        assert_eq!(ids(&patches), [1, 2, 3]);
+        patches.add([(PatchId(6), at(3))]);
+        assert!(!patches.can_redo(), "a new step ends what could be done again");
+    }
+
+    #[test]
+    fn warnings_say_what_is_unusual() {
+        let place = |region| PatchPlace { id: PatchId(1), region, in_question: true, kept_whole: false };
+        let mut info = slide();
+        let inside = place(Region { x: 10, y: 10, w: 224, h: 224 });
+        assert_eq!(warnings(&inside, None, &info, &model()).len(), 1, "no scale");
+        info.mpp = Some(Mpp { x: 0.5, y: 0.5 });
+        assert!(warnings(&inside, None, &info, &model()).is_empty());
+        let beyond = place(Region { x: -10, y: 10, w: 224, h: 224 });
+        assert_eq!(warnings(&beyond, None, &info, &model()), ["Reaches past the edge of the slide."]);
+        assert!(touches(&beyond.region, &info));
+        assert!(!touches(&Region { x: -300, y: 0, w: 224, h: 224 }, &info));
+    }
+}

@@ -1,0 +1,242 @@
+//! What the window shows, as plain data: slides, patches, the answer, the model, what went wrong.
+//!
+//! Only `update.rs` changes it. Handles, channels and threads are elsewhere (`workers.rs`); what is being typed belongs to the panels.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use egui::{Rect, Theme};
+use serde::{Deserialize, Serialize};
+
+use super::answer_view::AnswerView;
+use super::patches::Patches;
+use super::picture::Picture;
+use crate::slide::SlideInfo;
+use crate::viewer::tile_cache::SlideKey;
+use crate::viewer::viewport::Viewport;
+use reinpath_model::package::{EncoderSpec, Generation, PatchSpec};
+
+/// All of it.
+#[derive(Debug, Default)]
+pub struct AppState {
+    /// In the order of their tabs.
+    pub slides: Vec<SlideTab>,
+    pub shown: Option<SlideKey>,
+    pub tool: Tool,
+    pub settings: Settings,
+    pub problems: Vec<Problem>,
+    pub model: ModelState,
+    pub answer: Option<AnswerView>,
+    /// Whether a file dialog is open.
+    pub picking: bool,
+    /// Memory of this process; `None` where the system does not tell.
+    pub memory_mib: Option<f64>,
+    pub frame_times_shown: bool,
+    pub left_folded: bool,
+    /// The viewer's rectangle in the last frame.
+    pub viewer: Option<Rect>,
+    pub(super) last_id: u64,
+}
+
+/// What the window remembers from one start to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Settings {
+    pub dark: bool,
+    /// Whether the notice that this is for research use only was accepted.
+    pub notice_accepted: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { dark: true, notice_accepted: false }
+    }
+}
+
+impl Settings {
+    pub fn theme(self) -> Theme {
+        if self.dark { Theme::Dark } else { Theme::Light }
+    }
+}
+
+/// What the primary mouse button does on the slide.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tool {
+    #[default]
+    Pan,
+    Patch,
+}
+
+/// A slide that was opened, or is being opened, or could not be.
+#[derive(Debug)]
+pub struct SlideTab {
+    pub key: SlideKey,
+    pub path: PathBuf,
+    pub status: SlideStatus,
+    /// `None` until the slide was first drawn.
+    pub viewport: Option<Viewport>,
+    /// The whole slide, small.
+    pub overview: Option<Picture>,
+    pub patches: Patches,
+    /// The first tile that could not be read, as a sentence.
+    pub unreadable: Option<String>,
+}
+
+#[derive(Debug)]
+pub enum SlideStatus {
+    Opening { since: Instant },
+    Open { info: Arc<SlideInfo> },
+    Failed { sentence: String },
+}
+
+impl SlideTab {
+    pub fn new(key: SlideKey, path: PathBuf) -> Self {
+        Self {
+            key,
+            path,
+            status: SlideStatus::Opening { since: Instant::now() },
+            viewport: None,
+            overview: None,
+            patches: Patches::default(),
+            unreadable: None,
+        }
+    }
+
+    /// The file's name without its folder.
+    pub fn name(&self) -> String {
+        self.path
+            .file_name()
+            .map_or_else(|| self.path.display().to_string(), |name| name.to_string_lossy().into_owned())
+    }
+
+    pub fn info(&self) -> Option<&Arc<SlideInfo>> {
+        match &self.status {
+            SlideStatus::Open { info } => Some(info),
+            _ => None,
+        }
+    }
+}
+
+/// A sentence that stays until it is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    pub id: u64,
+    pub sentence: String,
+}
+
+/// What a model expects of patches, from its package.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelInfo {
+    pub name: String,
+    pub patch: PatchSpec,
+    /// The encoder whose input is shown as the patch's thumbnail.
+    pub encoder: EncoderSpec,
+    pub generation: Generation,
+}
+
+/// The model package, and the worker that holds the model.
+#[derive(Clone, Debug, Default)]
+pub struct ModelState {
+    pub package: PackageState,
+    pub worker: WorkerState,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum PackageState {
+    #[default]
+    Reading,
+    Known(Arc<ModelInfo>),
+    /// There is none, or it cannot be used.
+    Failed(String),
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum WorkerState {
+    /// Not started: the model loads at the first question.
+    #[default]
+    Idle,
+    Loading {
+        what: String,
+        /// 0 to 1; `None` when unknown.
+        fraction: Option<f32>,
+        since: Instant,
+    },
+    Ready {
+        device: String,
+    },
+    /// It ended; the next question starts another.
+    Ended(String),
+}
+
+impl ModelState {
+    pub fn info(&self) -> Option<&Arc<ModelInfo>> {
+        match &self.package {
+            PackageState::Known(info) => Some(info),
+            _ => None,
+        }
+    }
+}
+
+impl AppState {
+    pub fn slide(&self, key: SlideKey) -> Option<&SlideTab> {
+        self.slides.iter().find(|slide| slide.key == key)
+    }
+
+    pub fn slide_mut(&mut self, key: SlideKey) -> Option<&mut SlideTab> {
+        self.slides.iter_mut().find(|slide| slide.key == key)
+    }
+
+    /// The slide in view.
+    pub fn shown_slide(&self) -> Option<&SlideTab> {
+        self.shown.and_then(|key| self.slide(key))
+    }
+
+    pub(super) fn shown_slide_mut(&mut self) -> Option<&mut SlideTab> {
+        self.shown.and_then(|key| self.slide_mut(key))
+    }
+
+    /// Whether words are being written, or will be soon.
+    pub fn is_asking(&self) -> bool {
+        self.answer.as_ref().is_some_and(AnswerView::is_running)
+    }
+
+    pub(super) fn new_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+}
+
+/// How long something may take before it shows progress.
+pub const PATIENCE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+pub(crate) mod tests_support {
+    use reinpath_model::package::{EncoderKind, EncoderSpec, Generation, PatchSpec, ResizeFilter};
+
+    use super::ModelInfo;
+
+    /// A model that takes 224 px at 0.5 µm/px and looks at 112 px of it.
+    pub(crate) fn model() -> ModelInfo {
+        ModelInfo {
+            name: "test".to_owned(),
+            patch: PatchSpec { size_px: 224, mpp: 0.5 },
+            encoder: EncoderSpec {
+                kind: EncoderKind::Conch,
+                weights: Vec::new(),
+                image_size: 112,
+                resize: ResizeFilter::Bicubic,
+                mean: [0.5; 3],
+                std: [0.5; 3],
+                patch_size: 8,
+                width: 8,
+                layers: 1,
+                heads: 1,
+                mlp_width: 8,
+                layer_scale: false,
+                prefix: String::new(),
+            },
+            generation: Generation { temperature: 0.0, top_p: 1.0, max_tokens: 256, stop: Vec::new() },
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! Every change of the window's state: commands and events come in, effects that need a thread, a file or the system go out.
+//!
+//! No drawing and no waiting, so that tests run it alone. `workers.rs` carries the effects out.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::answer_view::{AnswerView, Phase, QuestionText};
+use super::command::{AskCommand, Command};
+use super::event::Event;
+use super::patches::{self, PatchId};
+use super::state::{AppState, PackageState, Problem, Settings, SlideStatus, SlideTab, Tool, WorkerState};
+use crate::slide::Region;
+use crate::viewer::tile_cache::SlideKey;
+
+mod patch_update;
+mod view_update;
+
+/// Something to be done outside the state.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    PickSlides,
+    OpenSlide {
+        key: SlideKey,
+        path: PathBuf,
+    },
+    CloseSlide {
+        key: SlideKey,
+    },
+    /// Read a patch as the model receives it.
+    ReadPatch {
+        key: SlideKey,
+        patch: PatchId,
+        region: Region,
+    },
+    /// The model will be needed soon.
+    WarmUp,
+    Ask(Box<AskOrder>),
+    StopAsking {
+        id: u64,
+    },
+    SaveSettings(Settings),
+    CopyText(String),
+    Quit,
+}
+
+/// A question that goes to the model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AskOrder {
+    pub id: u64,
+    pub slide: SlideKey,
+    pub regions: Vec<Region>,
+    pub text: QuestionText,
+}
+
+/// Carries out a command.
+pub fn command(state: &mut AppState, command: Command) -> Vec<Effect> {
+    match command {
+        Command::PickSlides if state.picking => Vec::new(),
+        Command::PickSlides => {
+            state.picking = true;
+            vec![Effect::PickSlides]
+        }
+        Command::Open(path) => open(state, path),
+        Command::Show(key) => {
+            if state.slide(key).is_some() {
+                state.shown = Some(key);
+            }
+            Vec::new()
+        }
+        Command::ShowNext(by) => show_next(state, by),
+        Command::Close(key) => close(state, key),
+        Command::CloseShown => state.shown.map_or_else(Vec::new, |key| close(state, key)),
+        Command::Retry(key) => retry(state, key),
+        Command::Tool(tool) => {
+            state.tool = tool;
+            Vec::new()
+        }
+        Command::View(wish) => {
+            view_update::view(state, wish);
+            Vec::new()
+        }
+        Command::Patch(wish) => patch_update::patch(state, wish),
+        Command::Ask(wish) => ask(state, wish),
+        Command::ToggleTheme => {
+            state.settings.dark = !state.settings.dark;
+            vec![Effect::SaveSettings(state.settings)]
+        }
+        Command::AcceptNotice => {
+            state.settings.notice_accepted = true;
+            vec![Effect::SaveSettings(state.settings)]
+        }
+        Command::ToggleLeftPanel => {
+            state.left_folded = !state.left_folded;
+            Vec::new()
+        }
+        Command::ToggleFrameTimes => {
+            state.frame_times_shown = !state.frame_times_shown;
+            Vec::new()
+        }
+        Command::DismissProblem(id) => {
+            state.problems.retain(|problem| problem.id != id);
+            Vec::new()
+        }
+        Command::Copy(text) => vec![Effect::CopyText(text)],
+        Command::Quit => vec![Effect::Quit],
+    }
+}
+
+/// Takes in what happened. Tiles go to the cache instead.
+pub fn event(state: &mut AppState, event: Event) -> Vec<Effect> {
+    match event {
+        Event::SlideOpened { key, handle } => {
+            let info = Arc::new(handle.info().clone());
+            if let Some(slide) = state.slide_mut(key) {
+                slide.status = SlideStatus::Open { info };
+            }
+        }
+        Event::SlideFailed { key, sentence } => {
+            if let Some(slide) = state.slide_mut(key) {
+                slide.status = SlideStatus::Failed { sentence };
+            }
+        }
+        Event::Tile { key, pixels, .. } => {
+            if let (Err(sentence), Some(slide)) = (pixels, state.slide_mut(key)) {
+                slide.unreadable.get_or_insert(sentence);
+            }
+        }
+        Event::Overview { key, picture } => {
+            if let Some(slide) = state.slide_mut(key) {
+                slide.overview = Some(picture);
+            }
+        }
+        Event::PatchPicture { key, patch, picture } => {
+            if let Some(slide) = state.slide_mut(key) {
+                slide.patches.set_picture(patch, picture);
+            }
+        }
+        Event::Picked(paths) => {
+            state.picking = false;
+            return paths.into_iter().flat_map(|path| open(state, path)).collect();
+        }
+        Event::PickerFailed(sentence) => {
+            state.picking = false;
+            complain(state, sentence);
+        }
+        Event::Package(Ok(info)) => {
+            state.model.package = PackageState::Known(info);
+            return patch_update::read_all(state);
+        }
+        Event::Package(Err(sentence)) => state.model.package = PackageState::Failed(sentence),
+        Event::Worker(worker) => state.model.worker = worker,
+        Event::Ask { id, event } => {
+            if let Some(answer) = state.answer.as_mut().filter(|answer| answer.id == id) {
+                answer.receive(event);
+            }
+        }
+        Event::Memory(mib) => state.memory_mib = Some(mib),
+        Event::Problem(sentence) => complain(state, sentence),
+    }
+    Vec::new()
+}
+
+/// Keeps a sentence until it is read; the same one is not shown twice.
+fn complain(state: &mut AppState, sentence: String) {
+    if state.problems.iter().all(|problem| problem.sentence != sentence) {
+        let id = state.new_id();
+        state.problems.push(Problem { id, sentence });
+    }
+}
+
+fn open(state: &mut AppState, path: PathBuf) -> Vec<Effect> {
+    if let Some(open) = state.slides.iter().find(|slide| slide.path == path) {
+        let key = open.key;
+        state.shown = Some(key);
+        return if matches!(open.status, SlideStatus::Failed { .. }) {
+            retry(state, key)
+        } else {
+            Vec::new()
+        };
+    }
+    let key = SlideKey(state.new_id());
+    state.slides.push(SlideTab::new(key, path.clone()));
+    state.shown = Some(key);
+    vec![Effect::OpenSlide { key, path }]
+}
+
+fn retry(state: &mut AppState, key: SlideKey) -> Vec<Effect> {
+    let Some(slide) = state.slide_mut(key) else { return Vec::new() };
+    let path = slide.path.clone();
+    // The patches are kept: they may have cost thought.
+    let kept = std::mem::take(&mut slide.patches);
+    *slide = SlideTab { patches: kept, ..SlideTab::new(key, path.clone()) };
+    vec![Effect::CloseSlide { key }, Effect::OpenSlide { key, path }]
+}
+
+fn close(state: &mut AppState, key: SlideKey) -> Vec<Effect> {
+    let Some(at) = state.slides.iter().position(|slide| slide.key == key) else { return Vec::new() };
+    state.slides.remove(at);
+    if state.shown == Some(key) {
+        let neighbour = state.slides.get(at).or(state.slides.last());
+        state.shown = neighbour.map(|slide| slide.key);
+    }
+    vec![Effect::CloseSlide { key }]
+}
+
+fn show_next(state: &mut AppState, by: i32) -> Vec<Effect> {
+    let count = state.slides.len() as i32;
+    let at = state.slides.iter().position(|slide| Some(slide.key) == state.shown);
+    if let Some(at) = at {
+        state.shown = Some(state.slides[(at as i32 + by).rem_euclid(count) as usize].key);
+    }
+    Vec::new()
+}
+
+fn ask(state: &mut AppState, wish: AskCommand) -> Vec<Effect> {
+    match wish {
+        AskCommand::Ask(text) => start_asking(state, *text),
+        AskCommand::Again => match &state.answer {
+            Some(answer) => start_asking(state, answer.question.clone()),
+            None => Vec::new(),
+        },
+        AskCommand::Stop => match &mut state.answer {
+            Some(answer) if answer.is_running() => {
+                answer.phase = Phase::Stopping;
+                vec![Effect::StopAsking { id: answer.id }]
+            }
+            _ => {
+                state.tool = Tool::Pan;
+                Vec::new()
+            }
+        },
+        AskCommand::CopyAnswer => {
+            state.answer.iter().map(|answer| Effect::CopyText(answer.to_text())).collect()
+        }
+        AskCommand::ToggleCard(stage) => {
+            if let Some(answer) = &mut state.answer {
+                answer.toggle(stage);
+            }
+            Vec::new()
+        }
+    }
+}
+
+/// Why a question cannot be asked now, as one sentence that says what to do; `None` when it can.
+pub fn obstacle(state: &AppState, text: &QuestionText) -> Option<String> {
+    if let PackageState::Failed(sentence) = &state.model.package {
+        return Some(sentence.clone());
+    }
+    let Some(slide) = state.shown_slide().filter(|slide| slide.info().is_some()) else {
+        return Some("Open a slide first.".to_owned());
+    };
+    if state.model.info().is_none() {
+        return Some("The model package is still being read.".to_owned());
+    }
+    if slide.patches.in_question().next().is_none() {
+        return Some("Mark a patch first: choose the patch tool and click on the slide.".to_owned());
+    }
+    if text.question.trim().is_empty() {
+        return Some("Type a question first, or choose one.".to_owned());
+    }
+    if text.choices.len() == 1 {
+        return Some("A choice needs at least two options.".to_owned());
+    }
+    None
+}
+
+fn start_asking(state: &mut AppState, text: QuestionText) -> Vec<Effect> {
+    if state.is_asking() {
+        return Vec::new();
+    }
+    if obstacle(state, &text).is_some() {
+        // The Ask panel shows it.
+        return Vec::new();
+    }
+    let id = state.new_id();
+    let (Some(slide), Some(model)) = (state.shown_slide(), state.model.info()) else { return Vec::new() };
+    let Some(info) = slide.info() else { return Vec::new() };
+    let places: Vec<_> = slide.patches.in_question().collect();
+    let numbers: Vec<String> = places.iter().map(|(number, _)| number.to_string()).collect();
+    let word = if numbers.len() == 1 { "patch" } else { "patches" };
+    let about = format!("{}, {word} {}", slide.name(), numbers.join(", "));
+    let warnings = places
+        .iter()
+        .flat_map(|(number, place)| {
+            let look = match slide.patches.picture(place.id) {
+                Some(patches::PatchPicture::Ready(look)) => Some(look.as_ref()),
+                _ => None,
+            };
+            patches::warnings(place, look, info, model)
+                .into_iter()
+                .map(move |warning| format!("Patch {number}: {warning}"))
+        })
+        .collect();
+    let regions = places.iter().map(|(_, place)| place.region).collect();
+    let order = AskOrder { id, slide: slide.key, regions, text: text.clone() };
+    if let WorkerState::Ended(_) = state.model.worker {
+        state.model.worker = WorkerState::Idle;
+    }
+    state.answer = Some(AnswerView::new(id, text, about, warnings));
+    vec![Effect::Ask(Box::new(order))]
+}
+
+#[cfg(test)]
+mod tests;

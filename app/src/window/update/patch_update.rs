@@ -1,0 +1,94 @@
+//! Changes of the patches of the slide in view.
+
+use super::super::command::PatchCommand;
+use super::super::patches::{self, MOST_PARTS, PatchId, Patches};
+use super::super::state::{AppState, ModelInfo, PackageState};
+use super::{Effect, complain};
+use crate::slide::{Mpp, Region};
+
+/// Carries out a wish about patches.
+pub(super) fn patch(state: &mut AppState, wish: PatchCommand) -> Vec<Effect> {
+    match wish {
+        PatchCommand::PlaceSquare(place) => {
+            add(state, |model, mpp| Some(patches::square_at(place, model, mpp)))
+        }
+        PatchCommand::DrawRectangle(a, b) => add(state, |model, mpp| patches::rectangle(a, b, model, mpp)),
+        PatchCommand::Select(id) => change(state, |patches| patches.selected = id),
+        PatchCommand::Remove(id) => change(state, |patches| patches.remove(id)),
+        PatchCommand::RemoveSelected => change(state, |patches| {
+            if let Some(id) = patches.selected {
+                patches.remove(id);
+            }
+        }),
+        PatchCommand::MoveTo(id, to) => change(state, |patches| patches.move_to(id, to)),
+        PatchCommand::InQuestion(id, yes) => change(state, |patches| patches.set_in_question(id, yes)),
+        PatchCommand::KeepWhole(id) => change(state, |patches| patches.keep_whole(id)),
+        PatchCommand::Split(id) => split(state, id),
+        PatchCommand::Undo => change(state, Patches::undo),
+        PatchCommand::Redo => change(state, Patches::redo),
+    }
+}
+
+/// Reads the patches of every slide again, as after the model's package became known.
+pub(super) fn read_all(state: &mut AppState) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    for slide in &mut state.slides {
+        slide.patches.forget_pictures();
+        effects.extend(slide.patches.places().iter().map(|place| Effect::ReadPatch {
+            key: slide.key,
+            patch: place.id,
+            region: place.region,
+        }));
+    }
+    effects
+}
+
+fn change(state: &mut AppState, change: impl FnOnce(&mut Patches)) -> Vec<Effect> {
+    if let Some(slide) = state.shown_slide_mut() {
+        change(&mut slide.patches);
+    }
+    Vec::new()
+}
+
+fn add(state: &mut AppState, region: impl FnOnce(&ModelInfo, Option<Mpp>) -> Option<Region>) -> Vec<Effect> {
+    let Some(model) = state.model.info().cloned() else {
+        let why = match &state.model.package {
+            PackageState::Failed(sentence) => sentence.clone(),
+            _ => "The model package is still being read: its patch size is not known yet.".to_owned(),
+        };
+        complain(state, why);
+        return Vec::new();
+    };
+    let id = PatchId(state.new_id());
+    let Some(slide) = state.shown_slide_mut() else { return Vec::new() };
+    let Some(info) = slide.info().cloned() else { return Vec::new() };
+    let Some(region) = region(&model, info.mpp).filter(|region| patches::touches(region, &info)) else {
+        return Vec::new();
+    };
+    slide.patches.add([(id, region)]);
+    // Who marks a patch asks about it next, and first words are wanted within a second.
+    vec![Effect::ReadPatch { key: slide.key, patch: id, region }, Effect::WarmUp]
+}
+
+fn split(state: &mut AppState, id: PatchId) -> Vec<Effect> {
+    let Some(model) = state.model.info().cloned() else { return Vec::new() };
+    let Some((key, info, region)) = state
+        .shown_slide()
+        .and_then(|slide| Some((slide.key, slide.info()?.clone(), slide.patches.get(id)?.region)))
+    else {
+        return Vec::new();
+    };
+    let counts = patches::split_counts(&region, &model, info.mpp);
+    if counts.is_none_or(|(across, down)| across.saturating_mul(down) > MOST_PARTS) {
+        return Vec::new();
+    }
+    let parts: Vec<(PatchId, Region)> = patches::split(&region, &model, info.mpp)
+        .into_iter()
+        .filter(|part| patches::touches(part, &info))
+        .map(|part| (PatchId(state.new_id()), part))
+        .collect();
+    if let Some(slide) = state.shown_slide_mut() {
+        slide.patches.replace(id, parts.iter().copied());
+    }
+    parts.into_iter().map(|(patch, region)| Effect::ReadPatch { key, patch, region }).collect()
+}

@@ -1,0 +1,210 @@
+//! Commands and events in, state and effects out: no egui context, no threads.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use egui::{Rect, pos2, vec2};
+use reinpath_model::event::AskEvent;
+use reinpath_model::stage::AnswerStage;
+
+use super::super::answer_view::tests::token;
+use super::super::command::{PatchCommand, ViewCommand};
+use super::super::state::tests_support::model;
+use super::super::state::{PackageState, Tool};
+use super::*;
+use crate::slide::Mpp;
+use crate::viewer::tile_plan::tests::slide;
+
+/// A window with one open slide of 4096 × 3000 px at 0.5 µm/px and a known package.
+fn with_slide() -> (AppState, SlideKey) {
+    let viewer = Rect::from_min_size(pos2(220.0, 36.0), vec2(800.0, 600.0));
+    let mut state = AppState { viewer: Some(viewer), ..AppState::default() };
+    state.model.package = PackageState::Known(Arc::new(model()));
+    command(&mut state, Command::Open("a.svs".into()));
+    let key = state.shown.unwrap();
+    let mut info = slide();
+    info.mpp = Some(Mpp { x: 0.5, y: 0.5 });
+    state.slide_mut(key).unwrap().status = SlideStatus::Open { info: Arc::new(info) };
+    (state, key)
+}
+
+fn place(state: &mut AppState, x: f64, y: f64) -> Vec<Effect> {
+    command(state, Command::Patch(PatchCommand::PlaceSquare((x, y))))
+}
+
+fn question() -> QuestionText {
+    QuestionText { question: "What is seen?".to_owned(), ..QuestionText::default() }
+}
+
+fn ask(state: &mut AppState, text: QuestionText) -> Vec<Effect> {
+    command(state, Command::Ask(AskCommand::Ask(Box::new(text))))
+}
+
+#[test]
+fn a_path_is_opened_once_and_shown() {
+    let mut state = AppState::default();
+    let effects = command(&mut state, Command::Open("a.svs".into()));
+    let key = state.shown.unwrap();
+    assert_eq!(effects, [Effect::OpenSlide { key, path: "a.svs".into() }]);
+    command(&mut state, Command::Open("b.svs".into()));
+    assert!(command(&mut state, Command::Open("a.svs".into())).is_empty());
+    assert_eq!((state.slides.len(), state.shown), (2, Some(key)));
+    command(&mut state, Command::ShowNext(-1));
+    assert_eq!(state.shown_slide().map(|slide| slide.path.as_path()), Some(Path::new("b.svs")));
+}
+
+#[test]
+fn closing_shows_the_neighbour_and_late_news_of_it_is_ignored() {
+    let mut state = AppState::default();
+    for name in ["a", "b", "c"] {
+        command(&mut state, Command::Open(name.into()));
+    }
+    let c = state.shown.unwrap();
+    assert_eq!(command(&mut state, Command::CloseShown), [Effect::CloseSlide { key: c }]);
+    assert_eq!(state.shown_slide().map(SlideTab::name), Some("b".to_owned()));
+    event(&mut state, Event::SlideFailed { key: c, sentence: "late".to_owned() });
+    assert_eq!(state.slides.len(), 2);
+}
+
+#[test]
+fn a_failed_slide_can_be_tried_again() {
+    let mut state = AppState::default();
+    command(&mut state, Command::Open("bad.txt".into()));
+    let key = state.shown.unwrap();
+    event(&mut state, Event::SlideFailed { key, sentence: "This is a text: bad.txt".to_owned() });
+    assert!(
+        matches!(&state.slides[0].status, SlideStatus::Failed { sentence } if sentence.contains("a text"))
+    );
+    let effects = command(&mut state, Command::Retry(key));
+    assert!(effects.contains(&Effect::OpenSlide { key, path: "bad.txt".into() }));
+    assert!(matches!(state.slides[0].status, SlideStatus::Opening { .. }));
+}
+
+#[test]
+fn a_patch_is_placed_read_and_warms_the_model_up() {
+    let (mut state, key) = with_slide();
+    let effects = place(&mut state, 1000.0, 1000.0);
+    let placed = state.shown_slide().unwrap().patches.places()[0].clone();
+    assert_eq!(placed.region, Region { x: 888, y: 888, w: 224, h: 224 });
+    assert_eq!(effects, [Effect::ReadPatch { key, patch: placed.id, region: placed.region }, Effect::WarmUp]);
+    assert!(place(&mut state, -5000.0, 0.0).is_empty(), "beside the slide there is nothing to mark");
+    assert_eq!(state.shown_slide().unwrap().patches.places().len(), 1);
+}
+
+#[test]
+fn without_a_package_a_patch_cannot_be_sized_and_the_reason_is_said_once() {
+    let (mut state, _) = with_slide();
+    state.model.package = PackageState::Failed("There is no package here: x".to_owned());
+    assert!(place(&mut state, 1000.0, 1000.0).is_empty());
+    place(&mut state, 1000.0, 1000.0);
+    assert_eq!(state.problems.len(), 1);
+    let id = state.problems[0].id;
+    command(&mut state, Command::DismissProblem(id));
+    assert!(state.problems.is_empty());
+}
+
+#[test]
+fn a_large_rectangle_is_split_into_squares() {
+    let (mut state, _) = with_slide();
+    command(&mut state, Command::Patch(PatchCommand::DrawRectangle((100.0, 100.0), (548.0, 548.0))));
+    let whole = state.shown_slide().unwrap().patches.places()[0].id;
+    let effects = command(&mut state, Command::Patch(PatchCommand::Split(whole)));
+    assert_eq!(effects.len(), 4);
+    let patches = &state.shown_slide().unwrap().patches;
+    assert!(patches.places().iter().all(|place| (place.region.w, place.region.h) == (224, 224)));
+    command(&mut state, Command::Patch(PatchCommand::Undo));
+    assert_eq!(state.shown_slide().unwrap().patches.places()[0].id, whole);
+}
+
+#[test]
+fn what_hinders_a_question_is_said_with_what_to_do() {
+    let mut empty = AppState::default();
+    assert_eq!(obstacle(&empty, &question()), Some("Open a slide first.".to_owned()));
+    empty.model.package = PackageState::Failed("There is no package here: x".to_owned());
+    assert_eq!(obstacle(&empty, &question()), Some("There is no package here: x".to_owned()));
+    let (mut state, _) = with_slide();
+    assert!(obstacle(&state, &question()).is_some_and(|why| why.starts_with("Mark a patch")));
+    assert!(ask(&mut state, question()).is_empty() && state.answer.is_none());
+    place(&mut state, 1000.0, 1000.0);
+    let blank = QuestionText { question: "  ".to_owned(), ..QuestionText::default() };
+    assert!(obstacle(&state, &blank).is_some_and(|why| why.starts_with("Type a question")));
+    let one = QuestionText { choices: vec!["a".to_owned()], ..question() };
+    assert!(obstacle(&state, &one).is_some());
+    assert_eq!(obstacle(&state, &question()), None);
+}
+
+#[test]
+fn a_question_is_asked_answered_stopped_and_asked_again() {
+    let (mut state, key) = with_slide();
+    place(&mut state, 1000.0, 1000.0);
+    place(&mut state, 2000.0, 1000.0);
+    let first = state.shown_slide().unwrap().patches.places()[0].id;
+    command(&mut state, Command::Patch(PatchCommand::InQuestion(first, false)));
+    let effects = ask(&mut state, question());
+    let [Effect::Ask(order)] = effects.as_slice() else { panic!("{effects:?}") };
+    assert_eq!((order.slide, order.regions.len()), (key, 1));
+    let id = order.id;
+    assert_eq!(state.answer.as_ref().map(|answer| answer.about.as_str()), Some("a.svs, patch 2"));
+    assert!(ask(&mut state, question()).is_empty(), "one at a time");
+    for event_data in
+        [AskEvent::Stage { stage: AnswerStage::Observation }, token(AnswerStage::Observation, "Glands")]
+    {
+        event(&mut state, Event::Ask { id, event: event_data });
+    }
+    event(&mut state, Event::Ask { id: id + 100, event: token(AnswerStage::Observation, "of another") });
+    assert_eq!(state.answer.as_ref().unwrap().text.observation, "Glands");
+    let effects = command(&mut state, Command::Ask(AskCommand::Stop));
+    assert_eq!(effects, [Effect::StopAsking { id }]);
+    event(&mut state, Event::Ask { id, event: AskEvent::Failed { error: "The worker ended".to_owned() } });
+    assert!(!state.is_asking());
+    assert_eq!(state.answer.as_ref().unwrap().text.observation, "Glands");
+    assert!(matches!(command(&mut state, Command::Ask(AskCommand::Again)).as_slice(), [Effect::Ask(_)]));
+}
+
+#[test]
+fn escape_stops_an_answer_and_otherwise_leaves_the_patch_tool() {
+    let (mut state, _) = with_slide();
+    command(&mut state, Command::Tool(Tool::Patch));
+    assert!(command(&mut state, Command::Ask(AskCommand::Stop)).is_empty());
+    assert_eq!(state.tool, Tool::Pan);
+}
+
+#[test]
+fn a_package_that_becomes_known_reads_the_patches_again() {
+    let (mut state, key) = with_slide();
+    place(&mut state, 1000.0, 1000.0);
+    let effects = event(&mut state, Event::Package(Ok(Arc::new(model()))));
+    assert!(matches!(effects.as_slice(), [Effect::ReadPatch { key: of, .. }] if *of == key));
+}
+
+#[test]
+fn the_view_moves_only_when_asked() {
+    let (mut state, _) = with_slide();
+    assert!(state.shown_slide().unwrap().viewport.is_none(), "fitted until somebody moves it");
+    command(&mut state, Command::View(ViewCommand::Scale(1.0, 2.0)));
+    let viewport = state.shown_slide().unwrap().viewport.unwrap();
+    assert!((viewport.slide_per_point - 2.0).abs() < 1e-9, "a level-0 pixel a physical pixel, two a point");
+    place(&mut state, 100.0, 100.0);
+    assert_eq!(state.shown_slide().unwrap().viewport, Some(viewport));
+    let id = state.shown_slide().unwrap().patches.places()[0].id;
+    command(&mut state, Command::View(ViewCommand::LookAtPatch(id)));
+    assert_eq!(state.shown_slide().unwrap().viewport.unwrap().centre, (100.0, 100.0));
+}
+
+#[test]
+fn settings_are_saved_when_they_change() {
+    let mut state = AppState::default();
+    let effects = command(&mut state, Command::AcceptNotice);
+    assert_eq!(effects, [Effect::SaveSettings(Settings { dark: true, notice_accepted: true })]);
+    command(&mut state, Command::ToggleTheme);
+    assert!(!state.settings.dark && state.settings.notice_accepted);
+}
+
+#[test]
+fn a_second_dialog_is_not_opened_over_the_first() {
+    let mut state = AppState::default();
+    assert_eq!(command(&mut state, Command::PickSlides), [Effect::PickSlides]);
+    assert!(command(&mut state, Command::PickSlides).is_empty());
+    let effects = event(&mut state, Event::Picked(vec!["a.svs".into()]));
+    assert!(matches!(effects.as_slice(), [Effect::OpenSlide { .. }]) && !state.picking);
+}

@@ -1,0 +1,65 @@
+//! Small pieces that several panels are made of.
+
+use egui::{Button, CornerRadius, Frame, Margin, Response, RichText, Stroke, StrokeKind, Ui, WidgetText};
+
+use super::theme;
+
+/// A caption: small and weak.
+pub(super) fn caption(ui: &mut Ui, text: impl Into<String>) -> Response {
+    ui.label(RichText::new(text).small().color(theme::of(ui).weak))
+}
+
+/// A heading of a part of a panel.
+pub(super) fn title(ui: &mut Ui, text: &str) -> Response {
+    ui.label(RichText::new(text).font(theme::semibold(theme::BODY)))
+}
+
+/// A thin line across the panel.
+pub(super) fn hairline(ui: &mut Ui) {
+    let rect = ui.available_rect_before_wrap();
+    let line = Stroke::new(1.0, theme::of(ui).hairline);
+    ui.painter().hline(rect.x_range(), rect.top(), line);
+    ui.add_space(theme::GRID);
+}
+
+/// A sentence about what went wrong, with buttons below it.
+pub(super) fn problem_ui(ui: &mut Ui, sentence: &str, buttons: impl FnOnce(&mut Ui)) {
+    let palette = theme::of(ui);
+    Frame::new()
+        .fill(palette.raised)
+        .stroke(Stroke::new(1.0, palette.error))
+        .corner_radius(CornerRadius::same(theme::RADIUS))
+        .inner_margin(Margin::same(8))
+        .show(ui, |ui| {
+            ui.label(RichText::new(sentence).color(palette.error));
+            ui.horizontal(buttons);
+        });
+}
+
+/// A sentence that deserves attention and stops nothing.
+pub(super) fn warning(ui: &mut Ui, sentence: &str) -> Response {
+    ui.label(RichText::new(sentence).small().color(theme::of(ui).warning))
+}
+
+/// The one button that a panel or a notice is about.
+pub(super) fn main_button(ui: &Ui, words: &str) -> Button<'static> {
+    let palette = theme::of(ui);
+    Button::new(RichText::new(words).color(palette.on_accent)).fill(palette.accent)
+}
+
+/// A button that looks pressed while `on`.
+pub(super) fn toggle(ui: &mut Ui, on: bool, text: impl Into<WidgetText>) -> Response {
+    ui.add(Button::selectable(on, text.into()))
+}
+
+/// Outlines what has the keyboard's focus, the same way everywhere.
+pub(super) fn focus_ring(ui: &Ui) {
+    let Some(id) = ui.memory(egui::Memory::focused) else { return };
+    if let Some(response) = ui.ctx().read_response(id) {
+        let painter =
+            ui.ctx().layer_painter(response.layer_id).with_clip_rect(response.interact_rect.expand(3.0));
+        let line = Stroke::new(2.0, theme::of(ui).focus);
+        let corners = CornerRadius::same(theme::RADIUS);
+        painter.rect_stroke(response.rect, corners, line, StrokeKind::Middle);
+    }
+}

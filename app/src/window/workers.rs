@@ -1,0 +1,313 @@
+//! The threads behind the window: opening slides, decoding tiles, cutting patches, the file dialog, saving settings.
+//!
+//! Each is named, owns what it works on and reports through one bounded channel of events; dropping its handle ends it. The model is
+//! behind `answerer.rs`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::Builder;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use egui::Context;
+use image::imageops::{FilterType, resize};
+
+use super::answerer::Answerer;
+use super::event::Event;
+use super::memory;
+use super::patches::{PatchId, PatchLook, PatchPicture};
+use super::picture::Picture;
+use super::state::{ModelInfo, Settings};
+use super::update::{AskOrder, Effect};
+use crate::ask::cut_patch;
+use crate::slide::{self, Region, Request, SlideHandle, SlideReply, Ticket, TileId};
+use crate::viewer::tile_cache::SlideKey;
+use crate::viewer::tile_pixels::TilePixels;
+
+/// Events that wait for the next frame.
+const MOST_EVENTS: usize = 256;
+/// Decoded tiles of a slide that wait to be prepared.
+const MOST_REPLIES: usize = 32;
+/// Patches that wait to be cut.
+const MOST_CUTS: usize = 256;
+/// The longer side of an overview in pixels.
+const OVERVIEW_PX: u32 = 512;
+/// The largest coarsest level that an overview is made from.
+const MOST_OVERVIEW_SOURCE: u64 = 6000 * 6000;
+
+/// Opens a slide; tests put another reading process in its place.
+pub type Opener = Arc<dyn Fn(&Path) -> Result<SlideHandle, slide::Error> + Send + Sync>;
+/// Asks the user for files; an error is a sentence that says what to do instead. Runs in a thread of its own.
+pub type Picker = Arc<dyn Fn() -> Result<Vec<PathBuf>, String> + Send + Sync>;
+
+/// Where worker threads put events; wakes the window.
+#[derive(Clone)]
+pub struct EventSender {
+    sender: Sender<Event>,
+    ctx: Context,
+}
+
+impl EventSender {
+    pub(super) fn new(ctx: Context) -> (Self, Receiver<Event>) {
+        let (sender, receiver) = bounded(MOST_EVENTS);
+        (Self { sender, ctx }, receiver)
+    }
+
+    /// Waits while the window is busy; false when it is gone.
+    pub fn send(&self, event: Event) -> bool {
+        let sent = self.sender.send(event).is_ok();
+        self.ctx.request_repaint();
+        sent
+    }
+
+    /// For making pictures.
+    pub fn context(&self) -> &Context {
+        &self.ctx
+    }
+}
+
+/// An open slide's threads.
+struct Desk {
+    handle: SlideHandle,
+    /// Where the slide puts tiles.
+    replies: Sender<SlideReply>,
+    cuts: Sender<Cut>,
+}
+
+/// A patch to be cut as a model receives it.
+struct Cut {
+    patch: PatchId,
+    region: Region,
+    model: Arc<ModelInfo>,
+}
+
+/// All of them.
+pub struct Workers {
+    events: EventSender,
+    opener: Opener,
+    picker: Picker,
+    answerer: Box<dyn Answerer>,
+    settings_file: Option<PathBuf>,
+    desks: BTreeMap<SlideKey, Desk>,
+    /// Threads that only watch end when this is dropped.
+    _alive: Sender<()>,
+}
+
+impl Workers {
+    pub(super) fn new(
+        events: EventSender,
+        opener: Opener,
+        picker: Picker,
+        answerer: Box<dyn Answerer>,
+        settings_file: Option<PathBuf>,
+    ) -> Self {
+        let (alive, until_gone) = bounded(0);
+        let watch = events.clone();
+        let workers =
+            Self { events, opener, picker, answerer, settings_file, desks: BTreeMap::new(), _alive: alive };
+        workers.spawn("memory", move || memory::watch(&watch, &until_gone));
+        workers
+    }
+
+    /// Carries out an effect; those of the window itself (the clipboard, quitting) are `window.rs`'s.
+    pub(super) fn carry_out(&mut self, effect: Effect, model: Option<&Arc<ModelInfo>>) {
+        match effect {
+            Effect::OpenSlide { key, path } => self.open(key, path),
+            Effect::CloseSlide { key } => drop(self.desks.remove(&key)),
+            Effect::ReadPatch { key, patch, region } => self.cut(key, patch, region, model),
+            Effect::PickSlides => self.pick(),
+            Effect::WarmUp => self.answerer.warm_up(),
+            Effect::Ask(order) => self.ask(*order, model),
+            Effect::StopAsking { id } => self.answerer.stop(id),
+            Effect::SaveSettings(settings) => self.save(settings),
+            Effect::CopyText(_) | Effect::Quit => {}
+        }
+    }
+
+    /// Takes over a slide that was opened.
+    pub(super) fn adopt(&mut self, key: SlideKey, handle: SlideHandle) {
+        let (replies, incoming) = bounded(MOST_REPLIES);
+        let (cuts, jobs) = bounded(MOST_CUTS);
+        let events = self.events.clone();
+        self.spawn("slide-tiles", move || prepare_tiles(key, &incoming, &events));
+        let (events, slide) = (self.events.clone(), handle.clone());
+        self.spawn("slide-patches", move || {
+            send_overview(key, &slide, &events);
+            for job in jobs {
+                let picture = cut(&slide, &job, events.context()).unwrap_or_else(PatchPicture::Failed);
+                if !events.send(Event::PatchPicture { key, patch: job.patch, picture }) {
+                    return;
+                }
+            }
+        });
+        self.desks.insert(key, Desk { handle, replies, cuts });
+    }
+
+    /// Asks a slide for a tile; `None` when it has too much to do, or is not open.
+    pub(super) fn request_tile(&self, key: SlideKey, tile: TileId) -> Option<Ticket> {
+        let desk = self.desks.get(&key)?;
+        desk.handle.request(Request::Tile(tile), &desk.replies).ok()
+    }
+
+    fn spawn(&self, name: &str, work: impl FnOnce() + Send + 'static) {
+        if let Err(error) = Builder::new().name(name.to_owned()).spawn(work) {
+            // Nothing that depends on this thread will happen; the user can only free resources and try again.
+            tracing::error!("cannot start the thread {name}: {error}");
+        }
+    }
+
+    fn open(&self, key: SlideKey, path: PathBuf) {
+        let (events, opener) = (self.events.clone(), Arc::clone(&self.opener));
+        self.spawn("open-slide", move || {
+            let event = match opener(&path) {
+                Ok(handle) => Event::SlideOpened { key, handle },
+                Err(error) => Event::SlideFailed { key, sentence: error.to_string() },
+            };
+            events.send(event);
+        });
+    }
+
+    fn cut(&self, key: SlideKey, patch: PatchId, region: Region, model: Option<&Arc<ModelInfo>>) {
+        let (Some(desk), Some(model)) = (self.desks.get(&key), model) else { return };
+        let job = Cut { patch, region, model: Arc::clone(model) };
+        if desk.cuts.try_send(job).is_err() {
+            let picture =
+                PatchPicture::Failed("Too many patches at once; remove it and place it again.".into());
+            let events = self.events.clone();
+            // The channel of events may be full as well, and the window thread must not wait for itself.
+            self.spawn("patch-refused", move || {
+                events.send(Event::PatchPicture { key, patch, picture });
+            });
+        }
+    }
+
+    fn ask(&mut self, order: AskOrder, model: Option<&Arc<ModelInfo>>) {
+        if let (Some(desk), Some(model)) = (self.desks.get(&order.slide), model) {
+            self.answerer.ask(order, desk.handle.clone(), Arc::clone(model));
+        }
+    }
+
+    fn pick(&self) {
+        let (events, picker) = (self.events.clone(), Arc::clone(&self.picker));
+        self.spawn("file-dialog", move || {
+            let event = match picker() {
+                Ok(paths) => Event::Picked(paths),
+                Err(sentence) => Event::PickerFailed(sentence),
+            };
+            events.send(event);
+        });
+    }
+
+    fn save(&self, settings: Settings) {
+        let Some(path) = self.settings_file.clone() else { return };
+        let events = self.events.clone();
+        self.spawn("save-settings", move || {
+            if let Err(sentence) = save_settings(&path, settings) {
+                events.send(Event::Problem(sentence));
+            }
+        });
+    }
+}
+
+/// Reads the settings; those of a file that is not there, or not understood, are the usual ones.
+pub fn read_settings(path: &Path) -> Settings {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    toml::from_str(&text).unwrap_or_default()
+}
+
+fn save_settings(path: &Path, settings: Settings) -> Result<(), String> {
+    let in_words = |error: &dyn std::fmt::Display| {
+        format!("The settings could not be saved, {error}: {}", path.display())
+    };
+    let text = toml::to_string(&settings).map_err(|error| in_words(&error))?;
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(|error| in_words(&error))?;
+    }
+    std::fs::write(path, text).map_err(|error| in_words(&error))
+}
+
+/// The system's file dialog.
+pub fn system_picker() -> Picker {
+    Arc::new(|| {
+        /// Nobody closes a dialog sooner than this: there was none.
+        const SOONEST: std::time::Duration = std::time::Duration::from_millis(250);
+        let asked = std::time::Instant::now();
+        let picked = rfd::FileDialog::new().set_title("Open slide").pick_files();
+        match picked {
+            None if asked.elapsed() < SOONEST => Err(
+                "This system shows no file dialog (it needs a desktop portal or zenity). Drop a slide on the \
+                 window, or start the program with the slide's path."
+                    .to_owned(),
+            ),
+            picked => Ok(picked.unwrap_or_default()),
+        }
+    })
+}
+
+fn prepare_tiles(key: SlideKey, replies: &Receiver<SlideReply>, events: &EventSender) {
+    for reply in replies {
+        let Request::Tile(tile) = reply.request else { continue };
+        let pixels = reply
+            .result
+            .map(|pixels| Arc::new(TilePixels::from_rgb(&pixels.image)))
+            .map_err(|error| error.to_string());
+        if !events.send(Event::Tile { key, tile, pixels }) {
+            return;
+        }
+    }
+}
+
+/// Without an overview the window shows an empty one; a slide that cannot be read says so by its tiles.
+fn send_overview(key: SlideKey, slide: &SlideHandle, events: &EventSender) {
+    let info = slide.info();
+    let Some((level, coarsest)) = (0..).zip(&info.levels).last() else { return };
+    if u64::from(coarsest.width) * u64::from(coarsest.height) > MOST_OVERVIEW_SOURCE {
+        return;
+    }
+    let Ok(pixels) = slide.read_region(level, 0, 0, coarsest.width, coarsest.height) else { return };
+    let scale = f64::from(OVERVIEW_PX) / f64::from(coarsest.width.max(coarsest.height).max(1));
+    let side = |length: u32| ((f64::from(length) * scale.min(1.0)).round() as u32).max(1);
+    let small = resize(&pixels.image, side(coarsest.width), side(coarsest.height), FilterType::Triangle);
+    events.send(Event::Overview { key, picture: Picture::new(events.context(), "overview", &small) });
+}
+
+fn cut(slide: &SlideHandle, job: &Cut, ctx: &Context) -> Result<PatchPicture, String> {
+    let cut = cut_patch(slide, job.region, job.model.patch.mpp).map_err(|error| error.to_string())?;
+    let (patch, level) = (cut.patch, cut.source.level);
+    let input = patch.for_encoder(&job.model.encoder).map_err(|error| error.to_string())?;
+    let picture = |name: &str, width: u32, height: u32, rgb: Vec<u8>| {
+        image::RgbImage::from_raw(width, height, rgb).map(|image| Picture::new(ctx, name, &image))
+    };
+    let [x, y, w, h] = input.crop;
+    let (width, height) = (f64::from(patch.width), f64::from(patch.height));
+    let takes_away = w < width - 0.5 || h < height - 0.5;
+    let crop = [(x / width) as f32, (y / height) as f32, (w / width) as f32, (h / height) as f32];
+    let encoder = picture("patch", input.side, input.side, input.rgb)
+        .ok_or("the encoder's picture has too few pixels")?;
+    let mpp = patch.mpp;
+    let whole = if takes_away {
+        picture("whole patch", patch.width, patch.height, patch.rgb).map(|whole| (whole, crop))
+    } else {
+        None
+    };
+    Ok(PatchPicture::Ready(Box::new(PatchLook { encoder, whole, level, mpp })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_survive_and_a_damaged_file_means_the_usual_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config/window.toml");
+        assert_eq!(read_settings(&path), Settings::default());
+        let settings = Settings { dark: false, notice_accepted: true };
+        save_settings(&path, settings).unwrap();
+        assert_eq!(read_settings(&path), settings);
+        std::fs::write(&path, "dark = 3 ][").unwrap();
+        assert_eq!(read_settings(&path), Settings::default());
+        let error = save_settings(&path.join("below a file"), settings).unwrap_err();
+        assert!(error.starts_with("The settings could not be saved") && error.ends_with("below a file"));
+    }
+}

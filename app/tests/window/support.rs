@@ -1,0 +1,203 @@
+//! The whole application under `egui_kittest`, with a scripted model and slides drawn for the test.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use egui::{Pos2, Rect, Vec2, vec2};
+use egui_kittest::Harness;
+use image::{Rgb, RgbImage, RgbaImage};
+use reinpath::slide::SlideHandle;
+use reinpath::window::answerer::Answerer;
+use reinpath::window::event::Event;
+use reinpath::window::state::ModelInfo;
+use reinpath::window::update::AskOrder;
+use reinpath::window::workers::EventSender;
+use reinpath::window::{App, Parts};
+use reinpath_model::event::{AskEvent, Finished, Stop};
+use reinpath_model::package::{EncoderKind, EncoderSpec, Generation, PatchSpec, ResizeFilter};
+use reinpath_model::stage::{AnswerStage, StagedAnswer};
+
+/// Nothing on a busy machine takes longer.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// Colours of the test slide's quarters: top left, top right, bottom left, bottom right.
+pub const QUARTERS: [[u8; 3]; 4] = [[200, 40, 90], [60, 160, 70], [50, 80, 190], [230, 200, 60]];
+
+/// A slide of 1200 × 900 px in four colours.
+pub fn draw_slide(folder: &Path) -> PathBuf {
+    let path = folder.join("quarters.png");
+    let image =
+        RgbImage::from_fn(1200, 900, |x, y| Rgb(QUARTERS[usize::from(x >= 600) + 2 * usize::from(y >= 450)]));
+    image.save(&path).unwrap();
+    path
+}
+
+/// A model that says what the test makes it say.
+#[derive(Clone, Default)]
+pub struct Script {
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Default)]
+struct Inner {
+    events: Option<EventSender>,
+    orders: Vec<AskOrder>,
+    stopped: Vec<u64>,
+}
+
+impl Script {
+    /// The questions that were asked.
+    pub fn orders(&self) -> Vec<AskOrder> {
+        self.inner.lock().unwrap().orders.clone()
+    }
+
+    /// The orders that were stopped.
+    pub fn stopped(&self) -> Vec<u64> {
+        self.inner.lock().unwrap().stopped.clone()
+    }
+
+    /// Sends an event of the last question.
+    pub fn say(&self, event: AskEvent) {
+        let inner = self.inner.lock().unwrap();
+        let id = inner.orders.last().unwrap().id;
+        assert!(inner.events.as_ref().unwrap().send(Event::Ask { id, event }));
+    }
+
+    /// A heading and a text.
+    pub fn write(&self, stage: AnswerStage, text: &str) {
+        self.say(AskEvent::Stage { stage });
+        for (index, word) in text.split_inclusive(' ').enumerate() {
+            self.say(AskEvent::Token { index, stage: Some(stage), text: word.to_owned(), logprob: -0.1 });
+        }
+    }
+
+    pub fn finish(&self, stop: Stop) {
+        self.say(AskEvent::Finished(Finished {
+            answer: StagedAnswer::default(),
+            choice: None,
+            format_ok: true,
+            tokens: 12,
+            prefill_secs: 0.1,
+            decode_secs: 0.5,
+            stop,
+        }));
+    }
+}
+
+impl Answerer for Script {
+    fn warm_up(&mut self) {}
+
+    fn ask(&mut self, order: AskOrder, _slide: SlideHandle, _model: Arc<ModelInfo>) {
+        self.inner.lock().unwrap().orders.push(order);
+    }
+
+    fn stop(&mut self, id: u64) {
+        self.inner.lock().unwrap().stopped.push(id);
+    }
+}
+
+/// 224 px at 0.5 µm/px, of which the encoder sees 112 px.
+pub fn model() -> ModelInfo {
+    ModelInfo {
+        name: "scripted".to_owned(),
+        patch: PatchSpec { size_px: 224, mpp: 0.5 },
+        encoder: EncoderSpec {
+            kind: EncoderKind::Conch,
+            weights: Vec::new(),
+            image_size: 112,
+            resize: ResizeFilter::Bicubic,
+            mean: [0.5; 3],
+            std: [0.5; 3],
+            patch_size: 8,
+            width: 8,
+            layers: 1,
+            heads: 1,
+            mlp_width: 8,
+            layer_scale: false,
+            prefix: String::new(),
+        },
+        generation: Generation { temperature: 0.0, top_p: 1.0, max_tokens: 64, stop: Vec::new() },
+    }
+}
+
+/// The window, with the notice accepted unless `settings_file` says otherwise.
+pub fn window(slides: Vec<PathBuf>, picked: Vec<PathBuf>, script: &Script) -> Harness<'static, App> {
+    let script = script.clone();
+    let parts = Parts {
+        slides,
+        opener: Arc::new(|path| {
+            let program = env!("CARGO_BIN_EXE_reinpath");
+            SlideHandle::open_with_command(program, &["slide-server".into()], path, Duration::from_secs(20))
+        }),
+        picker: Arc::new(move || Ok(picked.clone())),
+        answerer: Box::new(move |events| {
+            script.inner.lock().unwrap().events = Some(events.clone());
+            assert!(events.send(Event::Package(Ok(Arc::new(model())))));
+            Box::new(script)
+        }),
+        settings_file: None,
+    };
+    Harness::builder()
+        .with_size(vec2(1440.0, 900.0))
+        .wgpu()
+        .build_eframe(|cc| App::new(&cc.egui_ctx, cc.wgpu_render_state.as_ref(), parts))
+}
+
+/// Frames until `done`.
+pub fn until(harness: &mut Harness<'_, App>, what: &str, done: impl Fn(&App) -> bool) {
+    let begun = Instant::now();
+    while !done(harness.state()) {
+        assert!(begun.elapsed() < LONGEST, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(3));
+        harness.step();
+    }
+    harness.step();
+}
+
+/// Frames until everything in view is drawn from its own tiles.
+pub fn until_drawn(harness: &mut Harness<'_, App>) {
+    until(harness, "the slide to be drawn", App::is_view_complete);
+}
+
+/// The viewer's rectangle.
+pub fn viewer(harness: &Harness<'_, App>) -> Rect {
+    harness.state().state().viewer.unwrap()
+}
+
+/// Moves there and clicks.
+pub fn click_at(harness: &mut Harness<'_, App>, at: Pos2) {
+    harness.hover_at(at);
+    harness.step();
+    harness.drag_at(at);
+    harness.step();
+    harness.drop_at(at);
+    harness.step();
+    harness.step();
+}
+
+/// Presses, moves in a few steps and releases.
+pub fn drag(harness: &mut Harness<'_, App>, from: Pos2, by: Vec2) {
+    harness.hover_at(from);
+    harness.step();
+    harness.drag_at(from);
+    harness.step();
+    for n in 1_u8..=4 {
+        harness.hover_at(from + by * (f32::from(n) / 4.0));
+        harness.step();
+    }
+    harness.drop_at(from + by);
+    harness.step();
+    harness.step();
+}
+
+/// The colour of a pixel.
+pub fn pixel(image: &RgbaImage, at: Pos2) -> [u8; 3] {
+    let [r, g, b, _] = image.get_pixel(at.x as u32, at.y as u32).0;
+    [r, g, b]
+}
+
+/// Whether two colours differ by no more than rounding does.
+pub fn alike(a: [u8; 3], b: [u8; 3]) -> bool {
+    a.iter().zip(b).all(|(a, b)| a.abs_diff(b) <= 3)
+}
