@@ -413,26 +413,6 @@ impl Manifest {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::PatchSpec;
-
-    #[test]
-    fn what_is_more_than_a_quarter_off_is_told() {
-        let spec = PatchSpec { size_px: 224, mpp: 0.5 };
-        assert!((spec.size_um() - 112.0).abs() < 1e-9);
-        for (side, mpp) in [(224, 0.5), (224, 0.499), (224, 0.41), (250, 0.5)] {
-            assert_eq!(spec.warnings(side, side, Some(mpp)), [""; 0]);
-        }
-        let told = |w, h, mpp| spec.warnings(w, h, mpp).join(" ");
-        assert!(told(448, 448, Some(0.25)).contains("0.250 µm per pixel"));
-        assert!(!told(448, 448, Some(0.25)).contains("of tissue"));
-        assert!(told(512, 512, Some(0.5)).contains("256 µm of tissue"));
-        assert!(told(224, 224, None).contains("unknown"));
-        assert!(told(300, 224, Some(0.5)).contains("only its centre"));
-    }
-}
-
-#[cfg(test)]
 impl EncoderSpec {
     /// A tiny encoder.
     pub(crate) fn for_tests() -> Self {
@@ -451,5 +431,25 @@ impl EncoderSpec {
             layer_scale: false,
             prefix: String::new(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::PatchSpec;
+
+    #[test]
+    fn what_is_more_than_a_quarter_off_is_told() {
+        let spec = PatchSpec { size_px: 224, mpp: 0.5 };
+        assert!((spec.size_um() - 112.0).abs() < 1e-9);
+        for (side, mpp) in [(224, 0.5), (224, 0.499), (224, 0.41), (250, 0.5)] {
+            assert_eq!(spec.warnings(side, side, Some(mpp)), [""; 0]);
+        }
+        let told = |w, h, mpp| spec.warnings(w, h, mpp).join(" ");
+        assert!(told(448, 448, Some(0.25)).contains("0.250 µm per pixel"));
+        assert!(!told(448, 448, Some(0.25)).contains("of tissue"));
+        assert!(told(512, 512, Some(0.5)).contains("256 µm of tissue"));
+        assert!(told(224, 224, None).contains("unknown"));
+        assert!(told(300, 224, Some(0.5)).contains("only its centre"));
     }
 }
