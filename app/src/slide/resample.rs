@@ -3,8 +3,9 @@
 //! The level is the coarsest one that is still at least as fine as wanted, so that pixels are only ever made fewer, except where
 //! level 0 itself is coarser than wanted. Resampling is Lanczos with the support widened by the scale (as in Pillow), on sRGB values.
 
-use fast_image_resize::images::Image;
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use image::RgbImage;
 
 use super::{Level, Mpp, Region};
@@ -114,16 +115,18 @@ fn resize_with(
     algorithm: ResizeAlg,
 ) -> Result<RgbImage, String> {
     let (whole_width, whole_height) = image.dimensions();
-    let source = Image::from_vec_u8(whole_width, whole_height, image.into_raw(), PixelType::U8x3)
+    // Typed, so that only the code for 8-bit RGB is compiled.
+    let pixels = image.into_raw();
+    let source = TypedImageRef::<U8x3>::from_buffer(whole_width, whole_height, &pixels)
         .map_err(|error| error.to_string())?;
-    let mut target = Image::new(width, height, PixelType::U8x3);
+    let mut target = TypedImage::<U8x3>::new(width, height);
     // Rounding can push a crop a few billionths past the edge.
     let [left, top] = [crop[0].max(0.0), crop[1].max(0.0)];
     let crop_width = crop[2].min(f64::from(whole_width) - left);
     let crop_height = crop[3].min(f64::from(whole_height) - top);
     let options = ResizeOptions::new().resize_alg(algorithm).crop(left, top, crop_width, crop_height);
-    Resizer::new().resize(&source, &mut target, &options).map_err(|error| error.to_string())?;
-    RgbImage::from_raw(width, height, target.into_vec())
+    Resizer::new().resize_typed(&source, &mut target, &options).map_err(|error| error.to_string())?;
+    RgbImage::from_raw(width, height, target.pixels().iter().flat_map(|pixel| pixel.0).collect())
         .ok_or_else(|| "resampling gave the wrong number of bytes".to_string())
 }
 
