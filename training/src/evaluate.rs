@@ -7,10 +7,9 @@ use candle_core::Device;
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
-use reinpath_model::generate::{generate_batch, splice};
+use reinpath_model::answer::{BatchAnswer, Question};
 use reinpath_model::package::Package;
 use reinpath_model::patch::Patch;
-use reinpath_model::prompt::user_text;
 use reinpath_model::reinpath::ReinPath;
 use reinpath_model::request::Sampling;
 use reinpath_model::stage::StagedAnswer;
@@ -121,7 +120,7 @@ pub fn phantom(
     let patches = draw_patches(&plans, &model)?;
 
     let answers = answer(&model, &items, &patches)?;
-    let tokens = answers.iter().map(|a| a.tokens).sum();
+    let tokens = answers.iter().map(|a| a.tokens.len()).sum();
     let mut scores = Vec::new();
     for ((truth, item), answer) in items.iter().zip(&answers) {
         let score = score(truth, item, &answer.text);
@@ -183,34 +182,25 @@ fn score(truth: &Truth, item: &QuestionItem, text: &str) -> AnswerScore {
     score_answer(truth, item, &answer, is_well_formed)
 }
 
-struct Answer {
-    text: String,
-    tokens: usize,
-}
-
-fn answer(model: &ReinPath, items: &[(Truth, QuestionItem)], patches: &[Patch]) -> Result<Vec<Answer>> {
+fn answer(
+    model: &ReinPath,
+    items: &[(Truth, QuestionItem)],
+    patches: &[Patch],
+) -> Result<Vec<BatchAnswer>> {
     let sampling = Sampling { max_tokens: model.manifest().generation.max_tokens, ..Sampling::default() };
     let mut answers = Vec::with_capacity(items.len());
     for (items, patches) in items.chunks(BATCH).zip(patches.chunks(BATCH)) {
-        let images = model.embeddings(&model.features(patches)?)?;
-        let prompts = items
+        let questions: Vec<Question> = items
             .iter()
-            .enumerate()
-            .map(|(i, (_, item))| {
-                let context = item.context.as_deref().unwrap_or_default();
-                let prompt = model.tokenizer.prompt(&user_text(1, context, &item.question, &item.choices))?;
-                Ok(splice(&model.llama, &prompt, &images.narrow(0, i, 1)?)?)
+            .zip(patches)
+            .map(|((_, item), patch)| Question {
+                patches: vec![patch.clone()],
+                question: item.question.clone(),
+                choices: item.choices.clone(),
+                context: item.context.clone().unwrap_or_default(),
             })
-            .collect::<Result<Vec<_>>>()?;
-        for generated in generate_batch(&model.llama, &prompts, &sampling, &model.stop, &mut |_| true)? {
-            let ids = generated.ids();
-            let text = model
-                .tokenizer
-                .tokenizer()
-                .decode(&ids, true)
-                .map_err(|e| Error::Tokenizer(e.to_string()))?;
-            answers.push(Answer { text, tokens: ids.len() });
-        }
+            .collect();
+        answers.extend(model.answer_batch(&questions, &sampling, &mut |_| true)?);
     }
     Ok(answers)
 }
