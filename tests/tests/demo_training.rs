@@ -78,9 +78,10 @@ learning_rate = 2e-3
 
 fn supervised_config(base: &Path) -> SupervisedConfig {
     let text = format!(
-        "seed = 6\nbase = {base:?}\ndescription = \"tiny\"\nfields = 12\nquestions_per_field = 2\n\
+        "seed = 6\nbase = \"{}\"\ndescription = \"tiny\"\nfields = 12\nquestions_per_field = 2\n\
          [lora]\nrank = 4\nalpha = 4\n\
-         [optimisation]\nsteps = 3\nbatch = 4\nlearning_rate = 1e-3\n"
+         [optimisation]\nsteps = 3\nbatch = 4\nlearning_rate = 1e-3\n",
+        base.display()
     );
     toml::from_str(&text).expect("the configuration is valid")
 }
@@ -94,7 +95,10 @@ fn losses(run: &Path) -> Vec<(String, f64)> {
             let event: serde_json::Value = serde_json::from_str(line).expect("every line is JSON");
             let data = &event["data"];
             (event["type"] == "step").then(|| {
-                (data["stage"].as_str().unwrap_or_default().to_owned(), data["loss"].as_f64().unwrap())
+                (
+                    data["stage"].as_str().unwrap_or_default().to_owned(),
+                    data["loss"].as_f64().expect("a loss is a number"),
+                )
             })
         })
         .collect()

@@ -182,11 +182,7 @@ fn score(truth: &Truth, item: &QuestionItem, text: &str) -> AnswerScore {
     score_answer(truth, item, &answer, is_well_formed)
 }
 
-fn answer(
-    model: &ReinPath,
-    items: &[(Truth, QuestionItem)],
-    patches: &[Patch],
-) -> Result<Vec<BatchAnswer>> {
+fn answer(model: &ReinPath, items: &[(Truth, QuestionItem)], patches: &[Patch]) -> Result<Vec<BatchAnswer>> {
     let sampling = Sampling { max_tokens: model.manifest().generation.max_tokens, ..Sampling::default() };
     let mut answers = Vec::with_capacity(items.len());
     for (items, patches) in items.chunks(BATCH).zip(patches.chunks(BATCH)) {

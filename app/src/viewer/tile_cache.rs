@@ -252,8 +252,8 @@ mod tests {
         TileId { level, column, row }
     }
 
-    fn pixels() -> Option<Arc<TilePixels>> {
-        Some(Arc::new(TilePixels::from_rgb(&RgbImage::new(TILE_PX, TILE_PX))))
+    fn pixels() -> Arc<TilePixels> {
+        Arc::new(TilePixels::from_rgb(&RgbImage::new(TILE_PX, TILE_PX)))
     }
 
     fn plan_of(visible: &[TileId]) -> TilePlan {
@@ -294,7 +294,7 @@ mod tests {
         assert!(source.frame(&mut cache, &[tile]).is_empty());
         assert!(source.frame(&mut cache, &[tile]).is_empty());
         assert_eq!(source.asked, [tile]);
-        cache.arrive(SLIDE, tile, pixels());
+        cache.arrive(SLIDE, tile, Some(pixels()));
         let draws = source.frame(&mut cache, &[tile]);
         assert_eq!(draws.len(), 1);
         assert_eq!(draws[0].rect, tile_rect(&slide(), tile));
@@ -315,14 +315,14 @@ mod tests {
     fn a_missing_tile_is_cut_from_the_nearest_coarser_one() {
         let (mut cache, mut source) = (TileCache::new(64 * TILE_BYTES), Source::default());
         source.frame(&mut cache, &[id(2, 0, 0)]);
-        cache.arrive(SLIDE, id(2, 0, 0), pixels());
+        cache.arrive(SLIDE, id(2, 0, 0), Some(pixels()));
         source.frame(&mut cache, &[id(2, 0, 0)]);
         // Level 2 has 16 level-0 pixels a pixel: a level-0 tile is a sixteenth of its tile's side.
         let draws = source.frame(&mut cache, &[id(0, 1, 0)]);
         assert_eq!(draws.len(), 1);
         assert_eq!(draws[0].uv, [0.0625, 0.0, 0.125, 0.0625]);
         source.frame(&mut cache, &[id(1, 0, 0)]);
-        cache.arrive(SLIDE, id(1, 0, 0), pixels());
+        cache.arrive(SLIDE, id(1, 0, 0), Some(pixels()));
         source.frame(&mut cache, &[id(1, 0, 0)]);
         let draws = source.frame(&mut cache, &[id(0, 1, 0)]);
         assert_eq!(draws[0].uv, [0.25, 0.0, 0.5, 0.25], "level 1 is nearer");
@@ -334,7 +334,7 @@ mod tests {
         source.frame(&mut cache, &[id(0, 0, 0)]);
         source.frame(&mut cache, &[id(0, 9, 9)]);
         assert_eq!(*source.dropped.borrow(), [id(0, 0, 0)]);
-        cache.arrive(SLIDE, id(0, 0, 0), pixels());
+        cache.arrive(SLIDE, id(0, 0, 0), Some(pixels()));
         source.frame(&mut cache, &[id(0, 9, 9)]);
         assert!(cache.take_uploads().is_empty());
         assert_eq!(cache.waiting(), 1);
@@ -347,16 +347,16 @@ mod tests {
         let [a, b, c] = [id(0, 0, 0), id(0, 1, 0), id(0, 2, 0)];
         for tile in [a, b] {
             source.frame(&mut cache, &[tile]);
-            cache.arrive(SLIDE, tile, pixels());
+            cache.arrive(SLIDE, tile, Some(pixels()));
             source.frame(&mut cache, &[tile]);
         }
         source.frame(&mut cache, &[b]);
         source.frame(&mut cache, &[c, b]);
-        cache.arrive(SLIDE, c, pixels());
+        cache.arrive(SLIDE, c, Some(pixels()));
         assert_eq!(source.frame(&mut cache, &[c, b]).len(), 2, "c took a's place");
         assert!(source.frame(&mut cache, &[a]).is_empty());
         source.frame(&mut cache, &[b, c, a]);
-        cache.arrive(SLIDE, a, pixels());
+        cache.arrive(SLIDE, a, Some(pixels()));
         let drawn = source.frame(&mut cache, &[b, c, a]);
         assert_eq!(drawn.len(), 2, "there is room for two, and both are in view");
     }
@@ -379,7 +379,7 @@ mod tests {
         let many: Vec<TileId> = (0..40).map(|n| id(0, n % 8, n / 8)).collect();
         source.frame(&mut cache, &many);
         for &tile in &many {
-            cache.arrive(SLIDE, tile, pixels());
+            cache.arrive(SLIDE, tile, Some(pixels()));
         }
         source.frame(&mut cache, &many);
         assert_eq!(cache.take_uploads().len(), UPLOADS_PER_FRAME);

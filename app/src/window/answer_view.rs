@@ -175,28 +175,26 @@ impl AnswerView {
 
     /// The whole of it as text for the clipboard.
     pub fn to_text(&self) -> String {
-        let mut text = format!("Question: {}\n", self.question.question);
-        for (letter, choice) in ('A'..).zip(&self.question.choices) {
-            text.push_str(&format!("{letter}) {choice}\n"));
-        }
+        let mut lines = vec![format!("Question: {}", self.question.question)];
+        let choices = ('A'..).zip(&self.question.choices);
+        lines.extend(choices.map(|(letter, choice)| format!("{letter}) {choice}")));
         if !self.question.context.is_empty() {
-            text.push_str(&format!("Context: {}\n", self.question.context));
+            lines.push(format!("Context: {}", self.question.context));
         }
-        text.push_str(&format!("About: {}\n", self.about));
+        lines.push(format!("About: {}", self.about));
         if !self.preamble.trim().is_empty() {
-            text.push_str(&format!("\n{}\n", self.preamble.trim()));
+            lines.push(format!("\n{}", self.preamble.trim()));
         }
         for stage in AnswerStage::ALL {
             let written = self.text.stage(stage).trim();
             if !written.is_empty() {
-                text.push_str(&format!("\n{}\n{written}\n", stage.name()));
+                lines.push(format!("\n{}\n{written}", stage.name()));
             }
         }
-        for line in self.warnings.iter().cloned().chain(self.ending()).chain(self.stamp_line()) {
-            text.push_str(&format!("\n{line}\n"));
-        }
-        text.push_str("\nFor research use only.\n");
-        text
+        let remarks = self.warnings.iter().cloned().chain(self.ending()).chain(self.stamp_line());
+        lines.extend(remarks.map(|line| format!("\n{line}")));
+        lines.push("\nFor research use only.\n".to_owned());
+        lines.join("\n")
     }
 
     /// The stamp in one line: model, precision, device, sampling.

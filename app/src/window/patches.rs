@@ -275,7 +275,7 @@ pub fn warnings(
     }
     match look.map(|look| look.mpp) {
         Some(Some(mpp)) if (mpp / model.patch.mpp - 1.0).abs() > MPP_TOLERANCE => {
-            warnings.push(format!("Seen at {mpp:.2} µm/px, the model expects {:.2} µm/px.", model.patch.mpp))
+            warnings.push(format!("Seen at {mpp:.2} µm/px, the model expects {:.2} µm/px.", model.patch.mpp));
         }
         _ => {}
     }

@@ -103,7 +103,7 @@ impl ViewerPanel {
             None => viewer_messages::nothing_open_ui(ui, state, commands),
             Some(slide) => match &slide.status {
                 SlideStatus::Opening { since } => {
-                    viewer_messages::opening_ui(ui, slide, since.elapsed(), commands)
+                    viewer_messages::opening_ui(ui, slide, since.elapsed(), commands);
                 }
                 SlideStatus::Failed { sentence } => viewer_messages::failed_ui(ui, slide, sentence, commands),
                 SlideStatus::Open { info } => self.slide_ui(ui, screen, state, slide, info, commands, source),
@@ -287,7 +287,7 @@ fn clicks(ui: &Ui, frame: &SlideFrame<'_>, response: &Response, tool: Tool, poin
     let SlideFrame { screen, commands, viewport, slide, .. } = *frame;
     let place = viewport.slide_from_screen(screen, pointer);
     if response.clicked() {
-        ui.memory_mut(|memory| memory.stop_text_input());
+        ui.memory_mut(egui::Memory::stop_text_input);
         match tool {
             Tool::Patch => commands.patch(PatchCommand::PlaceSquare(place)),
             Tool::Pan => {

@@ -105,7 +105,7 @@ impl Workers {
         let watch = events.clone();
         let workers =
             Self { events, opener, picker, answerer, settings_file, desks: BTreeMap::new(), _alive: alive };
-        workers.spawn("memory", move || memory::watch(&watch, &until_gone));
+        Self::spawn("memory", move || memory::watch(&watch, &until_gone));
         workers
     }
 
@@ -129,9 +129,9 @@ impl Workers {
         let (replies, incoming) = bounded(MOST_REPLIES);
         let (cuts, jobs) = bounded(MOST_CUTS);
         let events = self.events.clone();
-        self.spawn("slide-tiles", move || prepare_tiles(key, &incoming, &events));
+        Self::spawn("slide-tiles", move || prepare_tiles(key, &incoming, &events));
         let (events, slide) = (self.events.clone(), handle.clone());
-        self.spawn("slide-patches", move || {
+        Self::spawn("slide-patches", move || {
             send_overview(key, &slide, &events);
             for job in jobs {
                 let picture = cut(&slide, &job, events.context()).unwrap_or_else(PatchPicture::Failed);
@@ -149,7 +149,7 @@ impl Workers {
         desk.handle.request(Request::Tile(tile), &desk.replies).ok()
     }
 
-    fn spawn(&self, name: &str, work: impl FnOnce() + Send + 'static) {
+    fn spawn(name: &str, work: impl FnOnce() + Send + 'static) {
         if let Err(error) = Builder::new().name(name.to_owned()).spawn(work) {
             // Nothing that depends on this thread will happen; the user can only free resources and try again.
             tracing::error!("cannot start the thread {name}: {error}");
@@ -158,7 +158,7 @@ impl Workers {
 
     fn open(&self, key: SlideKey, path: PathBuf) {
         let (events, opener) = (self.events.clone(), Arc::clone(&self.opener));
-        self.spawn("open-slide", move || {
+        Self::spawn("open-slide", move || {
             let event = match opener(&path) {
                 Ok(handle) => Event::SlideOpened { key, handle },
                 Err(error) => Event::SlideFailed { key, sentence: error.to_string() },
@@ -175,7 +175,7 @@ impl Workers {
                 PatchPicture::Failed("Too many patches at once; remove it and place it again.".into());
             let events = self.events.clone();
             // The channel of events may be full as well, and the window thread must not wait for itself.
-            self.spawn("patch-refused", move || {
+            Self::spawn("patch-refused", move || {
                 events.send(Event::PatchPicture { key, patch, picture });
             });
         }
@@ -189,7 +189,7 @@ impl Workers {
 
     fn pick(&self) {
         let (events, picker) = (self.events.clone(), Arc::clone(&self.picker));
-        self.spawn("file-dialog", move || {
+        Self::spawn("file-dialog", move || {
             let event = match picker() {
                 Ok(paths) => Event::Picked(paths),
                 Err(sentence) => Event::PickerFailed(sentence),
@@ -201,7 +201,7 @@ impl Workers {
     fn save(&self, settings: Settings) {
         let Some(path) = self.settings_file.clone() else { return };
         let events = self.events.clone();
-        self.spawn("save-settings", move || {
+        Self::spawn("save-settings", move || {
             if let Err(sentence) = save_settings(&path, settings) {
                 events.send(Event::Problem(sentence));
             }
