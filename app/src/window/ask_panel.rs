@@ -193,8 +193,8 @@ impl AskPanel {
 
     fn ask(&mut self, state: &AppState, commands: &CommandSender) {
         let mut text = self.draft.clone();
-        text.question = text.question.trim().to_owned();
-        text.context = text.context.trim().to_owned();
+        let (question, context) = (text.question.trim().to_owned(), text.context.trim().to_owned());
+        (text.question, text.context) = (question, context);
         text.choices.retain(|choice| !choice.trim().is_empty());
         self.refused = if text.question.contains(BLANK) {
             Some(format!("Put the statement to be judged in the place of {BLANK}."))

@@ -118,7 +118,9 @@ fn stop_keeps_what_was_written() {
     let script = Script::default();
     let mut harness = asked(folder.path(), &script);
     script.write(AnswerStage::Observation, OBSERVATION);
-    until(&mut harness, "words", |app| app.state().answer.as_ref().is_some_and(reinpath::window::answer_view::AnswerView::has_text));
+    until(&mut harness, "words", |app| {
+        app.state().answer.as_ref().is_some_and(reinpath::window::answer_view::AnswerView::has_text)
+    });
     harness.get_by_label("Stop").click();
     until(&mut harness, "the stop", |_| !script.stopped().is_empty());
     script.finish(Stop::Cancelled);
