@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::Builder;
+use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
@@ -94,12 +94,24 @@ pub enum WorkerEvent {
     Ended(String),
 }
 
-/// A model behind a process. Dropping it ends the process.
+/// A model behind a process. Dropping it ends the process and waits for that, which takes a moment at most.
 #[derive(Debug)]
 pub struct Worker {
     requests: Sender<Wish>,
     events: Receiver<WorkerEvent>,
     next_id: Arc<AtomicU64>,
+    owner: Option<JoinHandle<()>>,
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // The owner ends when both channels have lost their other end.
+        self.requests = bounded(0).0;
+        self.events = crossbeam_channel::never();
+        if self.owner.take().is_some_and(|owner| owner.join().is_err()) {
+            tracing::error!("the thread of the model's process panicked");
+        }
+    }
 }
 
 enum Wish {
@@ -124,11 +136,11 @@ impl Worker {
             events: sender,
             wake: Box::new(wake),
         };
-        Builder::new()
+        let owner = Builder::new()
             .name("worker-owner".to_owned())
             .spawn(move || owner.run(&wishes))
             .map_err(Error::Thread)?;
-        Ok(Self { requests, events, next_id })
+        Ok(Self { requests, events, next_id, owner: Some(owner) })
     }
 
     /// Loads a package, which every later question is answered with; returns the id of the request.

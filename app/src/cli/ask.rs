@@ -22,6 +22,7 @@ use crate::worker::{Worker, WorkerEvent};
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("what").required(true).args(["question", "template"])))]
 pub(super) struct AskArguments {
+    /// The slide
     slide: PathBuf,
     /// A patch in level-0 pixels, up to several times; may reach past the slide
     #[arg(long = "region", value_name = "X,Y,W,H", required = true, allow_hyphen_values = true)]
@@ -60,7 +61,7 @@ pub(super) struct AskArguments {
     #[arg(long, value_name = "S", default_value_t = 0)]
     seed: u64,
     /// Clinical context: organ, stain, age, history
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     context: String,
     /// Write the pixels exactly as each encoder receives them, as PNGs into this folder
     #[arg(long, value_name = "DIR")]

@@ -4,7 +4,7 @@ use std::io;
 
 use anyhow::Context;
 use clap::Parser;
-use reinpath_model::{device, worker};
+use reinpath_model::{device, frame, worker};
 use tracing_subscriber::EnvFilter;
 
 /// Holds a model for the program that starts it: frames over stdin and stdout, logs on stderr.
@@ -22,5 +22,9 @@ fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
     device::open(&arguments.device)?;
     let output = io::BufWriter::new(io::stdout().lock());
-    worker::serve(io::stdin(), output, &arguments.device).context("the worker ends")
+    match worker::serve(io::stdin(), output, &arguments.device) {
+        // The other side has gone without a word, which is its right.
+        Err(frame::Error::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        ended => ended.context("the worker ends"),
+    }
 }
