@@ -43,7 +43,7 @@ impl AskPanel {
     /// Draws the panel.
     pub(super) fn ui(&mut self, ui: &mut Ui, state: &AppState, commands: &CommandSender) {
         let by_keys = ui.input_mut(|input| input.consume_shortcut(&ASK_KEYS));
-        Panel::bottom("ask actions").show_separator_line(true).resizable(false).show(ui, |ui| {
+        Panel::bottom("ask actions").frame(egui::Frame::new()).resizable(false).show(ui, |ui| {
             self.actions_ui(ui, state, commands, by_keys);
         });
         ScrollArea::vertical().id_salt("ask").auto_shrink(false).stick_to_bottom(state.is_asking()).show(

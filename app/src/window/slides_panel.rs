@@ -84,7 +84,6 @@ fn card(ui: &mut Ui, salt: u64, selected: bool, add: impl FnOnce(&mut Ui)) -> Re
     let palette = theme::of(ui);
     let stroke = if selected { Stroke::new(2.0, palette.accent) } else { Stroke::new(2.0, palette.panel) };
     let frame = Frame::new()
-        .fill(if selected { palette.raised } else { palette.panel })
         .stroke(stroke)
         .corner_radius(CornerRadius::same(theme::RADIUS))
         .inner_margin(Margin::same(4));
@@ -215,7 +214,7 @@ fn split_ui(ui: &mut Ui, place: &PatchPlace, (across, down): (u32, u32), command
     } else {
         caption(ui, format!("The model's square fits {across} × {down} times."));
     }
-    ui.horizontal(|ui| {
+    ui.horizontal_wrapped(|ui| {
         if count <= MOST_PARTS && ui.small_button(format!("Split into {count}")).clicked() {
             commands.patch(PatchCommand::Split(place.id));
         }
@@ -226,8 +225,10 @@ fn split_ui(ui: &mut Ui, place: &PatchPlace, (across, down): (u32, u32), command
 }
 
 fn order_ui(ui: &mut Ui, slide: &SlideTab, at: usize, place: &PatchPlace, commands: &CommandSender) {
-    ui.horizontal(|ui| {
-        ui.spacing_mut().item_spacing.x = 2.0;
+    // Wrapped, so that no panel grows because a patch was selected: the slide must stay where it is.
+    ui.horizontal_wrapped(|ui| {
+        ui.spacing_mut().item_spacing = vec2(2.0, 2.0);
+        ui.spacing_mut().button_padding.x = 6.0;
         if ui.add_enabled(at > 0, Button::new("Up").small()).clicked() {
             commands.patch(PatchCommand::MoveTo(place.id, at - 1));
         }

@@ -63,7 +63,7 @@ fn worker_ui(ui: &mut Ui, worker: &WorkerState) {
             caption(ui, format!("Loaded on {device}"));
         }
         WorkerState::Ended(sentence) => {
-            caption(ui, format!("Model not loaded: {sentence}"));
+            caption(ui, format!("{sentence}; it starts again with the next question"));
         }
     }
 }

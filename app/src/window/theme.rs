@@ -54,13 +54,13 @@ pub struct Palette {
 
 const DARK: Palette = Palette {
     panel: Color32::from_gray(0x1f),
-    raised: Color32::from_gray(0x2b),
+    raised: Color32::from_gray(0x32),
     field: Color32::from_gray(0x16),
-    hover: Color32::from_gray(0x3a),
-    hairline: Color32::from_gray(0x3c),
+    hover: Color32::from_gray(0x42),
+    hairline: Color32::from_gray(0x40),
     text: Color32::from_gray(0xe8),
     weak: Color32::from_gray(0xa9),
-    surround: Color32::from_gray(0x2a),
+    surround: Color32::from_gray(0x26),
     accent: Color32::from_rgb(0x2b, 0x6f, 0xc9),
     on_accent: Color32::WHITE,
     focus: Color32::from_rgb(0x6a, 0xa8, 0xf5),
@@ -187,7 +187,8 @@ fn visuals(theme: Theme, palette: &Palette) -> Visuals {
     let line = Stroke::new(1.0, palette.hairline);
     let text = Stroke::new(1.0, palette.text);
     let widget = |fill: Color32, border: Stroke| WidgetVisuals {
-        bg_fill: fill,
+        // Boxes to tick and the grooves of sliders; buttons have the weak one.
+        bg_fill: palette.field,
         weak_bg_fill: fill,
         bg_stroke: border,
         corner_radius: CornerRadius::same(RADIUS),

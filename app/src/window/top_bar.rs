@@ -25,7 +25,7 @@ pub(super) fn ui(ui: &mut Ui, state: &AppState, commands: &CommandSender) {
             }
             ui.separator();
             tools_ui(ui, state, commands);
-            if let Some(slide) = state.shown_slide() {
+            if let Some(slide) = state.shown_slide().filter(|slide| slide.info().is_some()) {
                 ui.separator();
                 magnifications_ui(ui, slide, commands);
             }

@@ -199,6 +199,7 @@ fn the_slide_is_moved_magnified_and_its_patches_undone() {
     };
 
     harness.get_by_label("100 %").click();
+    harness.run_ok();
     until_drawn(&mut harness);
     assert!((view(&harness).slide_per_point - 1.0).abs() < 1e-9);
     drag(&mut harness, screen.center(), vec2(100.0, 50.0));

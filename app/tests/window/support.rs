@@ -22,10 +22,10 @@ use reinpath_model::stage::{AnswerStage, StagedAnswer};
 const LONGEST: Duration = Duration::from_secs(30);
 
 /// Colours of the test slide's quarters: top left, top right, bottom left, bottom right.
-pub const QUARTERS: [[u8; 3]; 4] = [[200, 40, 90], [60, 160, 70], [50, 80, 190], [230, 200, 60]];
+pub(crate) const QUARTERS: [[u8; 3]; 4] = [[200, 40, 90], [60, 160, 70], [50, 80, 190], [230, 200, 60]];
 
 /// A slide of 1200 × 900 px in four colours.
-pub fn draw_slide(folder: &Path) -> PathBuf {
+pub(crate) fn draw_slide(folder: &Path) -> PathBuf {
     let path = folder.join("quarters.png");
     let image =
         RgbImage::from_fn(1200, 900, |x, y| Rgb(QUARTERS[usize::from(x >= 600) + 2 * usize::from(y >= 450)]));
@@ -35,7 +35,7 @@ pub fn draw_slide(folder: &Path) -> PathBuf {
 
 /// A model that says what the test makes it say.
 #[derive(Clone, Default)]
-pub struct Script {
+pub(crate) struct Script {
     inner: Arc<Mutex<Inner>>,
 }
 
@@ -48,31 +48,31 @@ struct Inner {
 
 impl Script {
     /// The questions that were asked.
-    pub fn orders(&self) -> Vec<AskOrder> {
+    pub(crate) fn orders(&self) -> Vec<AskOrder> {
         self.inner.lock().unwrap().orders.clone()
     }
 
     /// The orders that were stopped.
-    pub fn stopped(&self) -> Vec<u64> {
+    pub(crate) fn stopped(&self) -> Vec<u64> {
         self.inner.lock().unwrap().stopped.clone()
     }
 
     /// Sends an event of the last question.
-    pub fn say(&self, event: AskEvent) {
+    pub(crate) fn say(&self, event: AskEvent) {
         let inner = self.inner.lock().unwrap();
         let id = inner.orders.last().unwrap().id;
         assert!(inner.events.as_ref().unwrap().send(Event::Ask { id, event }));
     }
 
     /// A heading and a text.
-    pub fn write(&self, stage: AnswerStage, text: &str) {
+    pub(crate) fn write(&self, stage: AnswerStage, text: &str) {
         self.say(AskEvent::Stage { stage });
         for (index, word) in text.split_inclusive(' ').enumerate() {
             self.say(AskEvent::Token { index, stage: Some(stage), text: word.to_owned(), logprob: -0.1 });
         }
     }
 
-    pub fn finish(&self, stop: Stop) {
+    pub(crate) fn finish(&self, stop: Stop) {
         self.say(AskEvent::Finished(Finished {
             answer: StagedAnswer::default(),
             choice: None,
@@ -98,7 +98,7 @@ impl Answerer for Script {
 }
 
 /// 224 px at 0.5 µm/px, of which the encoder sees 112 px.
-pub fn model() -> ModelInfo {
+pub(crate) fn model() -> ModelInfo {
     ModelInfo {
         name: "scripted".to_owned(),
         patch: PatchSpec { size_px: 224, mpp: 0.5 },
@@ -122,7 +122,7 @@ pub fn model() -> ModelInfo {
 }
 
 /// The window, with the notice accepted unless `settings_file` says otherwise.
-pub fn window(slides: Vec<PathBuf>, picked: Vec<PathBuf>, script: &Script) -> Harness<'static, App> {
+pub(crate) fn window(slides: Vec<PathBuf>, picked: Vec<PathBuf>, script: &Script) -> Harness<'static, App> {
     let script = script.clone();
     let parts = Parts {
         slides,
@@ -145,7 +145,7 @@ pub fn window(slides: Vec<PathBuf>, picked: Vec<PathBuf>, script: &Script) -> Ha
 }
 
 /// Frames until `done`.
-pub fn until(harness: &mut Harness<'_, App>, what: &str, done: impl Fn(&App) -> bool) {
+pub(crate) fn until(harness: &mut Harness<'_, App>, what: &str, done: impl Fn(&App) -> bool) {
     let begun = Instant::now();
     while !done(harness.state()) {
         assert!(begun.elapsed() < LONGEST, "waited in vain for {what}");
@@ -156,17 +156,17 @@ pub fn until(harness: &mut Harness<'_, App>, what: &str, done: impl Fn(&App) -> 
 }
 
 /// Frames until everything in view is drawn from its own tiles.
-pub fn until_drawn(harness: &mut Harness<'_, App>) {
+pub(crate) fn until_drawn(harness: &mut Harness<'_, App>) {
     until(harness, "the slide to be drawn", App::is_view_complete);
 }
 
 /// The viewer's rectangle.
-pub fn viewer(harness: &Harness<'_, App>) -> Rect {
+pub(crate) fn viewer(harness: &Harness<'_, App>) -> Rect {
     harness.state().state().viewer.unwrap()
 }
 
 /// Moves there and clicks.
-pub fn click_at(harness: &mut Harness<'_, App>, at: Pos2) {
+pub(crate) fn click_at(harness: &mut Harness<'_, App>, at: Pos2) {
     harness.hover_at(at);
     harness.step();
     harness.drag_at(at);
@@ -177,7 +177,7 @@ pub fn click_at(harness: &mut Harness<'_, App>, at: Pos2) {
 }
 
 /// Presses, moves in a few steps and releases.
-pub fn drag(harness: &mut Harness<'_, App>, from: Pos2, by: Vec2) {
+pub(crate) fn drag(harness: &mut Harness<'_, App>, from: Pos2, by: Vec2) {
     harness.hover_at(from);
     harness.step();
     harness.drag_at(from);
@@ -192,12 +192,12 @@ pub fn drag(harness: &mut Harness<'_, App>, from: Pos2, by: Vec2) {
 }
 
 /// The colour of a pixel.
-pub fn pixel(image: &RgbaImage, at: Pos2) -> [u8; 3] {
+pub(crate) fn pixel(image: &RgbaImage, at: Pos2) -> [u8; 3] {
     let [r, g, b, _] = image.get_pixel(at.x as u32, at.y as u32).0;
     [r, g, b]
 }
 
 /// Whether two colours differ by no more than rounding does.
-pub fn alike(a: [u8; 3], b: [u8; 3]) -> bool {
+pub(crate) fn alike(a: [u8; 3], b: [u8; 3]) -> bool {
     a.iter().zip(b).all(|(a, b)| a.abs_diff(b) <= 3)
 }
