@@ -1,9 +1,5 @@
 //! The window as a user meets it, run without a display: open, look, mark, ask, read, stop; and what goes wrong.
-#![expect(
-    clippy::unwrap_used,
-    unreachable_pub,
-    reason = "a test may fail where it stands; its support is one module"
-)]
+#![expect(clippy::unwrap_used, reason = "a test may fail where it stands, also in its support")]
 
 mod support;
 
