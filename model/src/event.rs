@@ -112,6 +112,9 @@ pub struct Stamp {
     pub device: String,
     /// Version of the program that generated.
     pub version: String,
+    /// Tissues of which the slide must declare one, since the package knows no other; empty where it need not.
+    #[serde(default)]
+    pub declared_tissues: Vec<String>,
     /// Sentences about what lies outside what the package knows.
     pub warnings: Vec<String>,
 }

@@ -22,6 +22,8 @@ pub mod fixture;
 #[cfg(feature = "inference")]
 pub mod generate;
 #[cfg(feature = "inference")]
+pub mod known;
+#[cfg(feature = "inference")]
 pub mod layers;
 #[cfg(feature = "inference")]
 pub mod llama;

@@ -9,6 +9,7 @@ use candle_core::{Device, Tensor};
 use candle_nn::VarBuilder;
 use serde::Deserialize;
 
+use crate::known::Known;
 use crate::layers::LoraConfig;
 use crate::llama::{Llama, LlamaConfig};
 use crate::package::{self, Architecture, EncoderSpec, LanguageKind, Manifest, Package};
@@ -64,6 +65,8 @@ pub struct ReinPath {
     projector: Projector,
     pub llama: Llama,
     pub tokenizer: ChatTokenizer,
+    /// What the package knows, where it says so.
+    known: Option<Known>,
     /// Ids of the tokens that end an answer.
     pub stop: Vec<u32>,
     pub size: Size,
@@ -91,7 +94,6 @@ impl ReinPath {
         let Architecture::ReinPath = package.manifest.architecture;
         let LanguageKind::Llama = package.manifest.language.kind;
         let manifest = &package.manifest;
-        check_knows(package)?;
         let mut step = |what: &str, done: f32| progress(what, done).then_some(()).ok_or(Error::Cancelled);
         step("reading the tokenizer", 0.0)?;
         let tokenizer = ChatTokenizer::read(
@@ -123,6 +125,16 @@ impl ReinPath {
             step(&format!("merging the adapter {}", adapter.name), 0.8)?;
             merge_adapter(&mut llama, &package.file(&adapter.folder), device)?;
         }
+        let known = match &manifest.knows.feature_range {
+            None => None,
+            Some(range) => {
+                let weights = open(package, std::slice::from_ref(&range.weights))?;
+                let (known, loaded) =
+                    weights.build(device, |vb| Known::load(&vb, manifest.fused_width(), range))?;
+                size += loaded;
+                Some(known)
+            }
+        };
         let stop = manifest.generation.stop.iter().map(|t| tokenizer.token(t)).collect::<Result<_, _>>()?;
         step("ready", 1.0)?;
         Ok(Self {
@@ -131,6 +143,7 @@ impl ReinPath {
             projector,
             llama,
             tokenizer,
+            known,
             stop,
             size,
             device: device.clone(),
@@ -178,32 +191,14 @@ impl ReinPath {
         Ok(self.projector.forward(features)?)
     }
 
-    /// How unlike the training data each patch is: the mean squared z-score of its mean fused feature vector. `None`
-    /// when the package does not say what is usual.
-    pub fn strangeness(&self, features: &Tensor) -> Result<Option<Vec<f32>>, Error> {
-        let Some(range) = &self.manifest().knows.feature_range else { return Ok(None) };
-        let means = features.mean(1)?.to_vec2::<f32>()?;
-        let squared = |x: f32, (mean, std): (&f32, &f32)| ((x - mean) / std).powi(2);
-        let score = |patch: Vec<f32>| {
-            let n = patch.len() as f32;
-            patch.into_iter().zip(range.mean.iter().zip(&range.std)).map(|(x, r)| squared(x, r)).sum::<f32>()
-                / n
-        };
-        Ok(Some(means.into_iter().map(score).collect()))
-    }
-
     /// One plain sentence when patches look unlike anything the model was trained on.
     pub fn out_of_range(&self, features: &Tensor) -> Result<Option<String>, Error> {
-        let Some(scores) = self.strangeness(features)? else { return Ok(None) };
-        let knows = &self.manifest().knows;
-        let limit = knows.feature_range.as_ref().map_or(f32::INFINITY, |r| r.limit);
-        // What is not a number is not known either.
-        let known = |score: f32| score <= limit;
-        let strange: Vec<String> =
-            (1..).zip(&scores).filter(|&(_, &s)| !known(s)).map(|(i, _): (usize, _)| i.to_string()).collect();
+        let Some(known) = &self.known else { return Ok(None) };
+        let strange: Vec<String> = known.strange(features)?.iter().map(|i| (i + 1).to_string()).collect();
+        let tissues = &self.manifest().knows.tissues;
         let trained_on =
-            if knows.tissues.is_empty() { String::new() } else { format!(" ({})", knows.tissues.join(", ")) };
-        let who = match (strange.as_slice(), scores.len()) {
+            if tissues.is_empty() { String::new() } else { format!(" ({})", tissues.join(", ")) };
+        let who = match (strange.as_slice(), features.dim(0)?) {
             ([], _) => return Ok(None),
             (_, 1) => "This patch looks".to_owned(),
             ([only], _) => format!("Patch {only} looks"),
@@ -270,18 +265,6 @@ fn read_config(package: &Package, tokenizer: &ChatTokenizer) -> Result<LlamaConf
     Ok(config)
 }
 
-fn check_knows(package: &Package) -> Result<(), Error> {
-    let Some(range) = &package.manifest.knows.feature_range else { return Ok(()) };
-    let width = package.manifest.fused_width();
-    if range.mean.len() == width && range.std.len() == width && range.std.iter().all(|s| *s > 0.0) {
-        return Ok(());
-    }
-    Err(Error::Config {
-        reason: format!("knows.feature_range must have {width} means and as many positive deviations"),
-        path: package.file(package::MANIFEST),
-    })
-}
-
 /// Adds a PEFT LoRA adapter of all linear layers to the language model's weights.
 fn merge_adapter(llama: &mut Llama, folder: &Path, device: &Device) -> Result<(), Error> {
     let path = folder.join("adapter_config.json");
@@ -307,6 +290,7 @@ mod tests {
 
     use super::*;
     use crate::fixture::{Speech, write_package};
+    use crate::known::summary;
     use crate::package::{AdapterSpec, FeatureRange, MANIFEST};
 
     fn fixture() -> (tempfile::TempDir, Manifest) {
@@ -346,10 +330,15 @@ mod tests {
         let (folder, mut manifest) = fixture();
         let model = load(folder.path()).unwrap();
         assert_eq!(model.out_of_range(&model.features(&[patch(9)]).unwrap()).unwrap(), None);
-        let mean = model.features(&[patch(128)]).unwrap().mean(1).unwrap().to_vec2().unwrap().remove(0);
+        let mean = summary(&model.features(&[patch(128)]).unwrap()).unwrap().squeeze(0).unwrap();
+        let width = mean.dim(0).unwrap();
+        let write = |whiten: Tensor| {
+            let tensors = HashMap::from([("mean", mean.clone()), ("whiten", whiten)]);
+            candle_core::safetensors::save(&tensors, folder.path().join("known.safetensors")).unwrap();
+        };
+        write((Tensor::eye(width, DType::F32, &Device::Cpu).unwrap() * 10.0).unwrap());
         manifest.knows.tissues = vec!["phantom tissue".to_owned()];
-        let std = vec![0.1; mean.len()];
-        manifest.knows.feature_range = Some(FeatureRange { mean, std, limit: 1.0 });
+        manifest.knows.feature_range = Some(FeatureRange { weights: "known.safetensors".into(), limit: 1.0 });
         rewrite(folder.path(), &manifest);
         let model = load(folder.path()).unwrap();
         let told = |patches: &[Patch]| model.out_of_range(&model.features(patches).unwrap()).unwrap();
@@ -357,9 +346,8 @@ mod tests {
         let sentence = told(&[patch(255)]).unwrap();
         assert!(sentence.starts_with("This patch looks unlike") && sentence.contains("(phantom tissue)"));
         assert!(told(&[patch(128), patch(255)]).unwrap().starts_with("Patch 2 looks"));
-        manifest.knows.feature_range.as_mut().unwrap().std.pop();
-        rewrite(folder.path(), &manifest);
-        assert!(load(folder.path()).unwrap_err().to_string().contains("feature_range"));
+        write(Tensor::eye(width - 1, DType::F32, &Device::Cpu).unwrap());
+        assert!(load(folder.path()).unwrap_err().to_string().contains("known.safetensors"));
     }
 
     #[test]

@@ -322,6 +322,7 @@ fn stamp(
         sampling: request.sampling.clone(),
         device: device.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        declared_tissues: model.manifest().knows.must_declare().to_vec(),
         warnings: prepared.warnings.clone(),
     })
 }

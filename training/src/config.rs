@@ -113,9 +113,16 @@ pub struct SupervisedConfig {
     /// The projector's learning rate as a multiple of the adapters'.
     #[serde(default = "one")]
     pub projector_rate: f64,
+    /// Weight of a conclusion's token in the loss; the tokens of the other stages weigh 1.
+    #[serde(default = "equal")]
+    pub conclusion_weight: f32,
 }
 
 fn one() -> f64 {
+    1.0
+}
+
+fn equal() -> f32 {
     1.0
 }
 

@@ -24,6 +24,8 @@ pub enum Error {
     Compute(#[from] candle_core::Error),
     #[error("the tokenizer cannot be made: {0}")]
     Tokenizer(String),
+    #[error("{0}")]
+    Features(String),
     #[error("the loss is not a number at step {step} of {stage}")]
     NotANumber { stage: String, step: usize },
     #[error("stopped as asked")]

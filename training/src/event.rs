@@ -21,6 +21,13 @@ pub enum RunEvent {
         steps: usize,
     },
     Step(Step),
+    /// What a stage reached on examples that it did not train on.
+    Measured {
+        stage: String,
+        measure: String,
+        right: usize,
+        total: usize,
+    },
     Warning {
         warning: String,
     },

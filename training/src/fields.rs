@@ -77,8 +77,8 @@ fn cell_shares(mask: &[u8], side: usize, grid: usize) -> Vec<f32> {
     shares
 }
 
-/// One of the eight ways to turn and mirror a square, which change nothing that is true of a field.
-#[derive(Clone, Copy, Debug)]
+/// One of the eight ways to turn and mirror a square, which change nothing that is true of a field; none by default.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Symmetry(u8);
 
 impl Symmetry {

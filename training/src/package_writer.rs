@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use candle_core::DType;
+use candle_core::{DType, Tensor};
 use candle_nn::VarMap;
 use reinpath_model::package::{FileRecord, MANIFEST, Manifest};
 
@@ -60,6 +60,12 @@ impl PackageWriter {
             .collect::<candle_core::Result<_>>()?;
         candle_core::safetensors::save(&tensors, &path)?;
         Ok(())
+    }
+
+    /// Writes tensors as they are.
+    pub fn values(&mut self, name: &str, tensors: &HashMap<String, Tensor>) -> Result<()> {
+        let path = self.path(name)?;
+        Ok(candle_core::safetensors::save(tensors, &path)?)
     }
 
     /// Sizes and hashes of what was written.

@@ -9,6 +9,7 @@ mod caption;
 mod lexicon;
 mod question;
 mod render;
+mod report;
 mod score;
 mod sentence;
 mod slide;
@@ -21,7 +22,8 @@ pub use caption::{caption, describe};
 pub use lexicon::{Attribute, Claim, Wording, claims, wording, wordings};
 pub use question::{QuestionItem, ask, ask_any, balanced_set};
 pub use render::{Component, District, Field, World, draw};
-pub use score::{AnswerScore, PhantomReport, Tally, chance_when_permuted, score_answer};
+pub use report::{PhantomReport, Tally};
+pub use score::{AnswerScore, chance_when_permuted, score_answer};
 pub use slide::{SlideError, write_demo_slide};
 pub use topic::{Outcome, Topic};
 pub use truth::{

@@ -116,7 +116,7 @@ fn manifest(config: &PretrainConfig) -> Manifest {
             max_tokens: 200,
             stop: vec![END_OF_TURN.to_owned(), "<|end_of_text|>".to_owned()],
         },
-        knows: Knows { tissues: vec!["phantom tissue".to_owned()], feature_range: None },
+        knows: Knows { tissues: vec!["phantom tissue".to_owned()], declared: true, feature_range: None },
         files: std::collections::BTreeMap::new(),
     }
 }

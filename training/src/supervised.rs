@@ -22,7 +22,7 @@ use reinpath_model::reinpath::ReinPath;
 use crate::config::SupervisedConfig;
 use crate::error::{Error, Result};
 use crate::event::{EventSink, RunEvent};
-use crate::features;
+use crate::features::{self, Usual};
 use crate::fields::FieldPlan;
 use crate::init;
 use crate::package_writer::PackageWriter;
@@ -31,6 +31,9 @@ use crate::phantom::{Truth, ask_any, balanced_set};
 use crate::stage::{Shuffle, StagePlan, train as train_stage};
 use crate::subtask::QuestionKind;
 
+/// The file that says what the package knows.
+const KNOWN: &str = "known.safetensors";
+
 /// One question with its answer, as token ids.
 struct Example {
     field: usize,
@@ -38,6 +41,15 @@ struct Example {
     ids: Vec<u32>,
     /// Where the answer begins in `ids`.
     answer_at: usize,
+    /// Where its conclusion begins.
+    conclusion_at: usize,
+}
+
+impl Example {
+    /// Weights of the answer's tokens.
+    fn weights(&self, conclusion: f32) -> impl Iterator<Item = f32> {
+        (self.answer_at..self.ids.len()).map(move |i| if i < self.conclusion_at { 1.0 } else { conclusion })
+    }
 }
 
 /// A part of a batch, padded on the right.
@@ -46,7 +58,7 @@ struct Part {
     features: Tensor,
     /// (rows, longest)
     ids: Tensor,
-    /// Flat positions whose next token is of an answer, those tokens, and 1 / their number in the whole batch.
+    /// Flat positions whose next token is of an answer, those tokens, and their share of the whole batch's weight.
     at: Vec<u32>,
     targets: Vec<u32>,
     weights: Vec<f32>,
@@ -97,11 +109,12 @@ pub fn supervised(config: &SupervisedConfig, run: &Path) -> Result<PathBuf> {
         .collect();
     let mut shuffle = LengthBatches::new(&examples, config.optimisation.batch, config.seed + 2);
     let plan = StagePlan { name: "supervised", optimisation: &config.optimisation, seed: config.seed };
-    let batch = |_| parts(&examples, &features, &shuffle.next());
+    let weight = config.conclusion_weight;
+    let batch = |_| parts(&examples, &features, &shuffle.next(), weight);
     train_stage(&plan, trained, &mut sink, batch, |part: &Part| loss(&policy, part))?;
 
-    let package =
-        write_package(config, &base, &vars, &lora, features::range(&features, spec.fused_width()), run)?;
+    let usual = features::usual(&features, spec.fused_width())?;
+    let package = write_package(config, &base, &vars, &lora, &usual, run)?;
     sink.send(&RunEvent::Finished { package: package.clone(), secs: begin.elapsed().as_secs_f64() })?;
     Ok(package)
 }
@@ -127,9 +140,13 @@ fn draw_questions(
             };
             prefix.clone_from(before);
             let mut ids = after.clone();
-            ids.extend(tokenizer.encode(&item.answer.to_text())?);
+            let answer = item.answer.to_text();
+            let conclusion = answer.rfind(&item.answer.conclusion).unwrap_or(answer.len());
+            ids.extend(tokenizer.encode(&answer[..conclusion])?);
+            let conclusion_at = ids.len();
+            ids.extend(tokenizer.encode(&answer[conclusion..])?);
             ids.push(end);
-            examples.push(Example { field, ids, answer_at: after.len() });
+            examples.push(Example { field, ids, answer_at: after.len(), conclusion_at });
         }
     }
     Ok((plans, examples, prefix))
@@ -171,13 +188,17 @@ impl<'a> LengthBatches<'a> {
     }
 }
 
-fn parts(examples: &[Example], features: &[Vec<f32>], batch: &[usize]) -> Result<[Part; PARTS]> {
-    let predicted: usize = batch.iter().map(|&i| examples[i].ids.len() - examples[i].answer_at).sum();
-    let weight = 1.0 / predicted as f32;
+fn parts(
+    examples: &[Example],
+    features: &[Vec<f32>],
+    batch: &[usize],
+    conclusion_weight: f32,
+) -> Result<[Part; PARTS]> {
+    let scale = batch.iter().flat_map(|&i| examples[i].weights(conclusion_weight)).sum::<f32>().recip();
     let part = |part: usize| -> Result<Part> {
         let mine: Vec<&Example> = batch.iter().skip(part).step_by(PARTS).map(|&i| &examples[i]).collect();
         let longest = mine.iter().map(|e| e.ids.len()).max().unwrap_or(1);
-        let (mut ids, mut at, mut targets) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut ids, mut at, mut targets, mut weights) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (row, example) in mine.iter().enumerate() {
             ids.extend_from_slice(&example.ids);
             ids.resize((row + 1) * longest, 0);
@@ -185,15 +206,16 @@ fn parts(examples: &[Example], features: &[Vec<f32>], batch: &[usize]) -> Result
                 at.push((row * longest + i - 1) as u32);
                 targets.push(example.ids[i]);
             }
+            weights.extend(example.weights(conclusion_weight).map(|weight| weight * scale));
         }
         let pixels: Vec<f32> = mine.iter().flat_map(|e| features[e.field].iter().copied()).collect();
         let width = pixels.len() / mine.len();
         Ok(Part {
             features: Tensor::from_vec(pixels, (mine.len(), width), &Device::Cpu)?,
             ids: Tensor::from_vec(ids, (mine.len(), longest), &Device::Cpu)?,
-            weights: vec![weight; at.len()],
             at,
             targets,
+            weights,
         })
     };
     Ok([part(0)?, part(1)?])
@@ -218,7 +240,7 @@ fn write_package(
     base: &Package,
     vars: &VarMap,
     lora: &LoraConfig,
-    range: FeatureRange,
+    usual: &Usual,
     run: &Path,
 ) -> Result<PathBuf> {
     let folder = run.join("package");
@@ -248,7 +270,8 @@ fn write_package(
     manifest.provenance =
         format!("{}; then reinpath-train run, seed {}", base.manifest.provenance, config.seed);
     manifest.adapters = vec![AdapterSpec { name: "staged".to_owned(), folder: "adapters/staged".to_owned() }];
-    manifest.knows.feature_range = Some(range);
+    writer.values(KNOWN, &usual.tensors)?;
+    manifest.knows.feature_range = Some(FeatureRange { weights: KNOWN.to_owned(), limit: usual.limit });
     manifest.files = writer.records()?;
     writer.manifest(&manifest)?;
     Ok(folder)

@@ -50,7 +50,7 @@ fn observation(truth: &Truth, topic: Topic, outcome: &Outcome, rng: &mut impl Rn
     others.truncate(n.min(4 - key.len().min(2)));
     // Mostly what matters comes first; a report may also begin with the tissue.
     let claims: Vec<Claim> =
-        if rng.random_bool(0.65) { [key, others].concat() } else { [others, key].concat() };
+        if rng.random_bool(0.85) { [key, others].concat() } else { [others, key].concat() };
     state(&claims, 3, rng)
 }
 
@@ -82,24 +82,18 @@ fn analysis(
         .collect();
     let label = outcome.label();
     let link = match (kind, claimed.first()) {
-        (QuestionKind::TrueFalse, Some(statement)) if statement == outcome => choose(
+        (QuestionKind::TrueFalse, Some(statement)) => compared(outcome, statement, rng),
+        // The letter beside the option that it stands for: from there the conclusion takes it.
+        (QuestionKind::Choice, _) => choose(
             &[
-                "The statement says {s}, and this agrees with the field.",
-                "The statement of {s} agrees with this.",
-                "This is what the statement says: {s}.",
+                "So the finding is {l}, option {o}.",
+                "This means {l}, option {o}.",
+                "The best fit is {l}, option {o}.",
+                "Therefore the answer is {l}, option {o}.",
             ],
             rng,
         )
-        .replace("{s}", &statement.label()),
-        (QuestionKind::TrueFalse, Some(statement)) => choose(
-            &[
-                "The statement says {s}, but the field shows {l}.",
-                "This means {l}, while the statement says {s}.",
-                "The statement of {s} does not agree with {l}.",
-            ],
-            rng,
-        )
-        .replace("{s}", &statement.label())
+        .replace("{o}", &letter_of(outcome, claimed).to_string())
         .replace("{l}", &label),
         _ => choose(
             &[
@@ -113,6 +107,21 @@ fn analysis(
         .replace("{l}", &label),
     };
     format!("{} {link}", reasons.join(" "))
+}
+
+/// A statement held against what was found: the two stand side by side before they are compared.
+pub(super) fn compared(outcome: &Outcome, statement: &Outcome, rng: &mut impl Rng) -> String {
+    choose(
+        &[
+            "This means {l}. The statement says {s}, which {agrees}.",
+            "So the finding is {l}. The statement says {s}: it {agrees}.",
+            "The field shows {l}, and the statement of {s} {agrees} with this.",
+        ],
+        rng,
+    )
+    .replace("{agrees}", if statement == outcome { "agrees" } else { "does not agree" })
+    .replace("{s}", &statement.label())
+    .replace("{l}", &outcome.label())
 }
 
 fn conclusion(kind: QuestionKind, outcome: &Outcome, claimed: &[Outcome], rng: &mut impl Rng) -> String {

@@ -3,7 +3,7 @@
 //! Nearest neighbours over the mean and deviation of red, green and blue. It is given every advantage: it knows the
 //! truth of its training fields and looks only at those that fit one of the options.
 
-use super::score::Tally;
+use super::report::Tally;
 use super::{QuestionItem, Truth};
 use crate::subtask::QuestionKind;
 

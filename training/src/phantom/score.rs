@@ -3,10 +3,7 @@
 //! Only what was generated counts. A conclusion that cannot be read is wrong; a claim in an Observation is right when
 //! it holds for the field, and anything claimed of a field that cannot be read is wrong.
 
-use std::collections::BTreeMap;
-
 use reinpath_model::stage::{StagedAnswer, extract_choice};
-use serde::{Deserialize, Serialize};
 
 use super::Truth;
 use super::answer::CANNOT_BE_ASSESSED;
@@ -133,106 +130,6 @@ fn right_verdict(item: &QuestionItem, outcome: &Outcome) -> Verdict {
     }
 }
 
-/// So many right of so many.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tally {
-    pub right: usize,
-    pub total: usize,
-}
-
-impl Tally {
-    /// Counts one more.
-    pub fn add(&mut self, is_right: bool) {
-        self.right += usize::from(is_right);
-        self.total += 1;
-    }
-
-    /// The share that is right; `None` of nothing.
-    pub fn share(self) -> Option<f64> {
-        (self.total > 0).then(|| self.right as f64 / self.total as f64)
-    }
-
-    /// Wilson's 95 % interval of the share; `None` of nothing.
-    pub fn wilson_95(self) -> Option<(f64, f64)> {
-        let share = self.share()?;
-        let n = self.total as f64;
-        let z = 1.959_964_f64;
-        let z2 = z * z;
-        let centre = (share + z2 / (2.0 * n)) / (1.0 + z2 / n);
-        let half = z / (1.0 + z2 / n) * (share * (1.0 - share) / n + z2 / (4.0 * n * n)).sqrt();
-        Some(((centre - half).max(0.0), (centre + half).min(1.0)))
-    }
-}
-
-/// The scores of a whole benchmark.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct PhantomReport {
-    /// Conclusions that are right.
-    pub overall: Tally,
-    pub by_kind: BTreeMap<String, Tally>,
-    pub by_subtask: BTreeMap<String, Tally>,
-    /// By sub-task and right answer.
-    pub by_class: BTreeMap<String, Tally>,
-    pub stages_present: Tally,
-    /// Conclusions from which nothing could be read.
-    pub parse_failures: usize,
-    /// Statements in Observations that are true, by attribute.
-    pub attributes: BTreeMap<String, Tally>,
-    /// Statements in Observations that are true, together.
-    pub claims: Tally,
-    /// Fields that cannot be read and were answered so.
-    pub cannot_be_assessed: Tally,
-    /// Readable fields that were answered “cannot be assessed” (`right` counts these mistakes).
-    pub wrongly_declined: Tally,
-}
-
-impl PhantomReport {
-    /// Adds up the scores of single answers.
-    pub fn new<'a>(scores: impl IntoIterator<Item = &'a AnswerScore>) -> Self {
-        let mut report = Self::default();
-        for score in scores {
-            report.add(score);
-        }
-        report
-    }
-
-    fn add(&mut self, score: &AnswerScore) {
-        self.overall.add(score.is_right);
-        let count = |tallies: &mut BTreeMap<String, Tally>, key: &str| {
-            tallies.entry(key.to_owned()).or_default().add(score.is_right);
-        };
-        count(&mut self.by_kind, score.kind.name());
-        count(&mut self.by_subtask, score.subtask);
-        count(&mut self.by_class, &score.class);
-        self.stages_present.add(score.has_all_stages);
-        self.parse_failures += usize::from(score.conclusion == ConclusionKind::Unreadable);
-        for (claim, holds) in &score.claims {
-            self.attributes.entry(claim.attribute.name().to_owned()).or_default().add(*holds);
-            self.claims.add(*holds);
-        }
-        if score.is_assessable {
-            self.wrongly_declined.add(score.conclusion == ConclusionKind::CannotBeAssessed);
-        } else {
-            self.cannot_be_assessed.add(score.is_right);
-        }
-    }
-
-    /// The mean over the classes of the share that is right; `None` of nothing.
-    pub fn balanced_accuracy(&self) -> Option<f64> {
-        let shares: Vec<f64> = self.by_class.values().filter_map(|tally| tally.share()).collect();
-        (!shares.is_empty()).then(|| shares.iter().sum::<f64>() / shares.len() as f64)
-    }
-
-    /// The attribute that is stated falsely most often, with its tally.
-    pub fn weakest_attribute(&self) -> Option<(&str, Tally)> {
-        let share = |tally: &Tally| tally.share().unwrap_or(1.0);
-        self.attributes
-            .iter()
-            .min_by(|a, b| share(a.1).total_cmp(&share(b.1)))
-            .map(|(name, tally)| (name.as_str(), *tally))
-    }
-}
-
 /// The share that a perfect reader gets right when every question comes with the patch of another one: the mean over
 /// all pairs of different items. Where none of the options fits the other patch, one of four guesses is right.
 pub fn chance_when_permuted(items: &[(Truth, QuestionItem)]) -> Option<f64> {
@@ -276,7 +173,7 @@ mod tests {
 
     use super::super::answer::staged_answer;
     use super::super::question::{ask, balanced_set};
-    use super::super::{Attribute, Topic};
+    use super::super::{Attribute, PhantomReport, Tally, Topic};
     use super::*;
 
     fn items(n: usize, seed: u64) -> Vec<(Truth, QuestionItem)> {
@@ -403,15 +300,6 @@ mod tests {
         let mean = shares.iter().sum::<f64>() / shares.len() as f64;
         assert!((mean - chance).abs() < 0.04, "{mean} against {chance}");
         assert!((0.2..0.5).contains(&chance), "{chance}");
-    }
-
-    #[test]
-    fn tallies_know_their_interval() {
-        let (low, high) = Tally { right: 90, total: 100 }.wilson_95().unwrap();
-        assert!((low - 0.8256).abs() < 1e-3 && (high - 0.9448).abs() < 1e-3, "{low} {high}");
-        assert_eq!(Tally::default().wilson_95(), None);
-        let (low, high) = Tally { right: 5, total: 5 }.wilson_95().unwrap();
-        assert!(low > 0.5 && high <= 1.0);
     }
 
     #[test]
