@@ -1,8 +1,9 @@
 //! A question about a slide as data: patches cut from its regions, and the stamp completed with where they come from.
 //!
 //! The window and the command line both build their questions here. What a package thinks of a patch's scale is said by
-//! `PatchSpec::warnings` of the model crate; here it is only whether the region lies on the slide.
+//! `PatchSpec::warnings` of the model crate; here it is only whether the slide has the region, and its detail.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use image::RgbImage;
@@ -111,6 +112,31 @@ pub fn request(question: &Question, patches: &[CutPatch]) -> Result<(Ask, Vec<u8
     Ok((ask, pixels))
 }
 
+/// How much coarser than what a model is given a slide may be without a warning.
+const COARSER: f64 = 1.25;
+
+/// The warning about a slide whose own pixels are coarser than the `given` microns per pixel: its patches are enlarged to the
+/// scale of the package, where nothing else would show it.
+pub fn enlargement(own: slide::Mpp, given: f64) -> Option<String> {
+    let own = own.mean();
+    (own > given * COARSER).then(|| {
+        format!(
+            "The slide has {own:.2} µm/px, the model is given {given:.2} µm/px: the patch is enlarged without detail."
+        )
+    })
+}
+
+/// The warning about a slide that declares none of the tissues of which a model must see one.
+fn undeclared(tissues: &[String], properties: &BTreeMap<String, String>) -> Option<String> {
+    let declares = |tissue: &String| properties.values().any(|value| value.contains(tissue.as_str()));
+    (!tissues.is_empty() && !tissues.iter().any(declares)).then(|| {
+        let known = tissues.join(", ");
+        format!(
+            "The model knows {known} only, and this slide does not say that it shows any: do not trust the answer."
+        )
+    })
+}
+
 /// Adds what the worker cannot know: the slide, and where on it each patch lies.
 pub fn complete_stamp(stamp: &mut Stamp, info: &SlideInfo, patches: &[CutPatch]) {
     stamp.slide =
@@ -118,6 +144,9 @@ pub fn complete_stamp(stamp: &mut Stamp, info: &SlideInfo, patches: &[CutPatch])
     for (stamp, cut) in stamp.patches.iter_mut().zip(patches) {
         stamp.source = Some(cut.source.clone());
     }
+    stamp.warnings.extend(undeclared(&stamp.declared_tissues, &info.properties));
+    let given = patches.iter().find_map(|cut| cut.patch.mpp);
+    stamp.warnings.extend(info.mpp.zip(given).and_then(|(own, given)| enlargement(own, given)));
     if patches.iter().any(|cut| cut.is_padded) {
         stamp
             .warnings
@@ -179,6 +208,15 @@ mod tests {
     fn a_question_needs_words() {
         let question = Question { text: " \n".to_owned(), ..Question::default() };
         assert!(matches!(request(&question, &[]), Err(Error::NoQuestion)));
+    }
+
+    #[test]
+    fn a_slide_that_must_declare_its_tissue_and_does_not_is_told() {
+        let slide = |comment: &str| BTreeMap::from([("openslide.comment".to_owned(), comment.to_owned())]);
+        let known = ["phantom tissue".to_owned()];
+        assert!(undeclared(&known, &slide("20x, a biopsy")).unwrap().contains("knows phantom tissue only"));
+        assert_eq!(undeclared(&known, &slide("100x100 phantom tissue, no patient")), None);
+        assert_eq!(undeclared(&[], &slide("20x, a biopsy")), None);
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -108,14 +110,21 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             complain(&format!("{error:#}"));
             ExitCode::FAILURE
         }
-        Err(Failure::Interrupted) => ExitCode::from(130),
+        Err(Failure::Interrupted) => ExitCode::from(INTERRUPTED),
     }
 }
 
-/// Ctrl-C and its like, one message each, instead of the end of the process. Once per process.
-fn interrupts() -> Result<Receiver<()>, Failure> {
+/// The exit code of a command that Ctrl-C ended.
+const INTERRUPTED: u8 = 130;
+
+/// Ctrl-C and its like, one message each, instead of the end of the process. Until `is_heard` is set nobody takes messages,
+/// and the process ends at once; its children end with it, as their stdin closes. Once per process.
+fn interrupts(is_heard: Arc<AtomicBool>) -> Result<Receiver<()>, Failure> {
     let (sender, interrupted) = bounded(1);
     let note = move || {
+        if !is_heard.load(Ordering::Relaxed) {
+            std::process::exit(INTERRUPTED.into());
+        }
         // With one message waiting another says nothing new.
         if sender.try_send(()).is_err() {
             tracing::debug!("Ctrl-C again");

@@ -75,11 +75,37 @@ impl Parts {
     }
 }
 
+/// winit takes files that are dropped on the window from X11 alone: where the desktop offers both, this process begins again
+/// without the variables that lead winit to Wayland. (Telling its builder would need winit as a dependency of our own.)
+#[cfg(target_os = "linux")]
+fn prefer_x11() {
+    use std::os::unix::process::CommandExt as _;
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let (Some(display), Ok(program)) = (variable("DISPLAY"), std::env::current_exe()) else { return };
+    // A variable that is left over from another session names a socket that is not there.
+    let local = display.strip_prefix(':').and_then(|rest| rest.split('.').next());
+    let is_there =
+        local.is_none_or(|number| std::path::Path::new("/tmp/.X11-unix").join(format!("X{number}")).exists());
+    let to_wayland = ["WAYLAND_DISPLAY", "WAYLAND_SOCKET"];
+    if !is_there || to_wayland.iter().all(|name| variable(name).is_none()) {
+        return;
+    }
+    let mut command = std::process::Command::new(program);
+    command.args(std::env::args_os().skip(1));
+    for name in to_wayland {
+        command.env_remove(name);
+    }
+    let error = command.exec();
+    tracing::warn!("files cannot be dropped on the window: {error}");
+}
+
 /// Opens the window with `slides` and returns when it is closed.
 ///
 /// # Errors
 /// When the system gives no window, for example without a display.
 pub fn run(slides: Vec<PathBuf>) -> anyhow::Result<()> {
+    #[cfg(target_os = "linux")]
+    prefer_x11();
     let viewport = egui::ViewportBuilder::default()
         .with_title("ReinPath")
         .with_app_id("reinpath")
@@ -153,8 +179,8 @@ impl App {
     }
 
     /// How long the last frames took.
-    pub fn frame_times(&mut self) -> &mut FrameTimes {
-        &mut self.frame_times
+    pub fn frame_times(&self) -> &FrameTimes {
+        &self.frame_times
     }
 
     /// Whether all of the slide that is in view is drawn from its own tiles.
@@ -199,7 +225,7 @@ impl App {
                 self.workers.adopt(*key, handle.clone());
             }
             Event::Tile { key, tile, pixels } => {
-                self.viewer.arrive(*key, *tile, pixels.as_ref().ok().cloned());
+                self.viewer.arrive(*key, *tile, pixels.as_ref());
                 if pixels.is_ok() {
                     return;
                 }

@@ -37,13 +37,14 @@ fn data() -> Option<PathBuf> {
     None
 }
 
-/// Opens a slide with the program of this build as its reading process.
+/// Opens a slide with the program of this build as its reading process. With more patience than the window has: here several of
+/// them start at once, on a machine that may have other work; what patience means is tested with scripts.
 fn open(path: &Path) -> Result<SlideHandle, Error> {
     SlideHandle::open_with_command(
         env!("CARGO_BIN_EXE_reinpath"),
         &["slide-server".into()],
         path,
-        Duration::from_secs(5),
+        Duration::from_secs(20),
     )
 }
 

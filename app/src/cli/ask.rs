@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, anyhow};
 use clap::{ArgGroup, Args};
@@ -85,7 +87,8 @@ pub(super) fn ask(arguments: &AskArguments) -> Result<(), Failure> {
 }
 
 fn try_ask(arguments: &AskArguments, printer: &mut Printer) -> Result<(), Failure> {
-    let interrupted = interrupts()?;
+    let is_asked = Arc::new(AtomicBool::new(false));
+    let interrupted = interrupts(Arc::clone(&is_asked))?;
     let text = match (&arguments.question, &arguments.template) {
         (Some(text), _) => text.clone(),
         (None, Some(name)) => ask::template(name, !arguments.choices.is_empty())
@@ -125,6 +128,7 @@ fn try_ask(arguments: &AskArguments, printer: &mut Printer) -> Result<(), Failur
     };
     let (request, pixels) = ask::request(&question, &patches).map_err(anyhow::Error::from)?;
     let id = worker.ask(request, pixels).map_err(anyhow::Error::from)?;
+    is_asked.store(true, Ordering::Relaxed);
     let mut follower =
         Follower { printer, info: slide.info(), patches: &patches, inputs: arguments.save_inputs.as_deref() };
     let mut stops = 0;

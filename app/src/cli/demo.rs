@@ -1,6 +1,8 @@
 //! `reinpath demo-slide`: where the demo slide is, drawing it first if need be.
 
 use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
 use crossbeam_channel::TryRecvError;
@@ -14,7 +16,7 @@ const STEPS: u64 = 1000;
 
 /// Prints the path of the demo slide.
 pub(super) fn demo_slide() -> Result<(), Failure> {
-    let interrupted = interrupts()?;
+    let interrupted = interrupts(Arc::new(AtomicBool::new(true)))?;
     let style = ProgressStyle::with_template("drawing the demo slide {bar:40} {percent} % {eta} left")
         .context("the progress bar is misdescribed")?;
     // Draws on stderr, and nothing where that is no terminal.

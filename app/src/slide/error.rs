@@ -38,6 +38,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the same request may succeed another time: the reading process hung or died, perhaps over another request that
+    /// it was answering. Its one restart bounds such attempts; after it the error is [`Self::Dead`].
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Hung { .. } | Self::Crashed { .. } | Self::Cancelled { .. })
+    }
+
     /// The file the error is about.
     pub fn path(&self) -> &Path {
         match self {

@@ -107,6 +107,13 @@ impl<T> TileCache<T> {
         }
     }
 
+    /// A tile did not come but may another time: it is asked for again while it is wanted.
+    pub fn take_back(&mut self, slide: SlideKey, tile: TileId) {
+        if let Some(Entry::Waiting { .. }) = self.entries.get(&(slide, tile)) {
+            self.entries.remove(&(slide, tile));
+        }
+    }
+
     /// Begins a frame that shows `plan`: takes back what is not wanted any more, asks for what is missing (`ask` gets the
     /// most wanted last, as slides read the newest request first), and gives arrived tiles their slots.
     pub fn begin_frame(
@@ -257,7 +264,8 @@ mod tests {
     }
 
     fn plan_of(visible: &[TileId]) -> TilePlan {
-        TilePlan { level: visible[0].level, visible: visible.to_vec(), margin: vec![], base: vec![] }
+        let level = visible[0].level;
+        TilePlan { level, visible: visible.to_vec(), margin: vec![], base: vec![], is_cut: false }
     }
 
     /// A ticket that says so when it is dropped.
@@ -371,6 +379,20 @@ mod tests {
         cache.forget(SLIDE);
         source.frame(&mut cache, &[id(0, 0, 0)]);
         assert_eq!(source.asked.len(), 2, "a slide that is opened again is read again");
+    }
+
+    #[test]
+    fn a_tile_lost_with_its_reading_process_is_asked_for_again() {
+        let (mut cache, mut source) = (TileCache::new(8 * TILE_BYTES), Source::default());
+        let tile = id(0, 0, 0);
+        source.frame(&mut cache, &[tile]);
+        cache.take_back(SLIDE, tile);
+        source.frame(&mut cache, &[tile]);
+        assert_eq!(source.asked, [tile, tile]);
+        cache.arrive(SLIDE, tile, Some(pixels()));
+        source.frame(&mut cache, &[tile]);
+        cache.take_back(SLIDE, tile);
+        assert_eq!(source.frame(&mut cache, &[tile]).len(), 1, "one that is there stays");
     }
 
     #[test]

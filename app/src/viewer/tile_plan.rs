@@ -2,6 +2,8 @@
 //!
 //! Pure geometry over a slide's levels; what is loaded, and what is drawn instead of it, is `tile_cache.rs`.
 
+use std::ops::Range;
+
 use egui::Rect;
 
 use super::viewport::{SlideRect, Viewport};
@@ -11,7 +13,7 @@ use crate::slide::{SlideInfo, TILE_PX, TileId};
 /// pyramid with ratio 4 would cost up to 16 times the tiles.
 const LARGEST_BLUR: f64 = 1.2;
 /// The coarsest level is always kept, if it is not larger than this.
-const MOST_BASE_TILES: u32 = 16;
+const MOST_BASE_TILES: u64 = 16;
 
 /// What to draw and load for one frame.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +25,8 @@ pub struct TilePlan {
     pub margin: Vec<TileId>,
     /// The whole coarsest level, drawn where nothing finer has come yet; empty when it is large.
     pub base: Vec<TileId>,
+    /// Whether more tiles are in view than may be, at the coarsest level too: `visible` is the middle of them.
+    pub is_cut: bool,
 }
 
 impl TilePlan {
@@ -38,24 +42,24 @@ impl TilePlan {
         let downsample = viewport.slide_per_point / f64::from(pixels_per_point.max(0.1));
         let coarsest = info.levels.len().saturating_sub(1) as u32;
         let mut level = info.level_for_downsample(downsample * LARGEST_BLUR).min(coarsest);
-        let mut visible = cells(info, level, &view, 0);
-        while visible.len() > most_tiles && level < coarsest {
+        while count(info, level, &view) > most_tiles as u64 && level < coarsest {
             level += 1;
-            visible = cells(info, level, &view, 0);
         }
+        let is_cut = count(info, level, &view) > most_tiles as u64;
+        let seen = if is_cut { middle_part(info, level, &view, most_tiles) } else { view };
+        let mut visible = cells(info, level, &seen, 0);
         let middle = (f64::midpoint(view.x0, view.x1), f64::midpoint(view.y0, view.y1));
         visible.sort_by(|a, b| distance(info, *a, middle).total_cmp(&distance(info, *b, middle)));
         visible.truncate(most_tiles);
-        let mut margin = cells(info, level, &view, 1);
-        margin.retain(|tile| !visible.contains(tile));
-        margin.truncate(most_tiles - visible.len());
+        let room = if is_cut { 0 } else { most_tiles - visible.len() };
+        let margin = if room == 0 { Vec::new() } else { ring(info, level, &seen, room) };
         let (columns, rows) = info.tiles(coarsest);
-        let base = if columns * rows <= MOST_BASE_TILES {
+        let base = if u64::from(columns) * u64::from(rows) <= MOST_BASE_TILES {
             cells(info, coarsest, &SlideRect::of_size(f64::INFINITY, f64::INFINITY), 0)
         } else {
             Vec::new()
         };
-        Self { level, visible, margin, base }
+        Self { level, visible, margin, base, is_cut }
     }
 
     /// Everything worth loading, most wanted first.
@@ -79,19 +83,56 @@ pub fn tile_rect(info: &SlideInfo, tile: TileId) -> SlideRect {
 
 /// The tiles of `level` that touch `view`, with `margin` more on each side, row by row.
 pub fn cells(info: &SlideInfo, level: u32, view: &SlideRect, margin: u32) -> Vec<TileId> {
+    let (across, down) = ranges(info, level, view, margin);
+    down.flat_map(|row| across.clone().map(move |column| TileId { level, column, row })).collect()
+}
+
+/// How many tiles of `level` touch `view`: of a slide without coarser levels far too many to list.
+fn count(info: &SlideInfo, level: u32, view: &SlideRect) -> u64 {
+    let (across, down) = ranges(info, level, view, 0);
+    across.len() as u64 * down.len() as u64
+}
+
+/// The tiles around those that touch `view`, `most` at the most.
+fn ring(info: &SlideInfo, level: u32, view: &SlideRect, most: usize) -> Vec<TileId> {
+    let (across, down) = ranges(info, level, view, 0);
+    let mut ring = cells(info, level, view, 1);
+    ring.retain(|tile| !(across.contains(&tile.column) && down.contains(&tile.row)));
+    ring.truncate(most);
+    ring
+}
+
+/// The middle of what is seen of the slide, no larger than `most_tiles` of `level` are.
+fn middle_part(info: &SlideInfo, level: u32, view: &SlideRect, most_tiles: usize) -> SlideRect {
+    let whole = SlideRect::of_size(f64::from(info.width()), f64::from(info.height()));
+    let seen = view.intersection(&whole).unwrap_or(*view);
+    // A part that begins inside of a tile touches one more than its size says.
+    let tiles = ((most_tiles as f64).sqrt().floor() - 1.0).max(0.5);
+    let half = tiles * tile_side(info, level) / 2.0;
+    let (x, y) = (f64::midpoint(seen.x0, seen.x1), f64::midpoint(seen.y0, seen.y1));
+    let part = SlideRect { x0: x - half, y0: y - half, x1: x + half, y1: y + half };
+    part.intersection(&seen).unwrap_or(part)
+}
+
+/// Level-0 pixels.
+fn tile_side(info: &SlideInfo, level: u32) -> f64 {
+    info.levels.get(level as usize).map_or(1.0, |level| level.downsample) * f64::from(TILE_PX)
+}
+
+/// Columns and rows of the tiles that touch `view`.
+fn ranges(info: &SlideInfo, level: u32, view: &SlideRect, margin: u32) -> (Range<u32>, Range<u32>) {
+    if view.x1 <= 0.0 || view.y1 <= 0.0 {
+        return (0..0, 0..0);
+    }
     let (columns, rows) = info.tiles(level);
-    let side = info.levels.get(level as usize).map_or(1.0, |level| level.downsample) * f64::from(TILE_PX);
+    let side = tile_side(info, level);
     let range = |from: f64, to: f64, count: u32| {
         // Casts from floats saturate, so that views far outside the slide give empty ranges.
         let first = ((from / side).floor().max(0.0) as u32).saturating_sub(margin);
         let end = ((to / side).ceil().max(0.0) as u32).saturating_add(margin).min(count);
         first..end
     };
-    let (across, down) = (range(view.x0, view.x1, columns), range(view.y0, view.y1, rows));
-    if view.x1 <= 0.0 || view.y1 <= 0.0 {
-        return Vec::new();
-    }
-    down.flat_map(|row| across.clone().map(move |column| TileId { level, column, row })).collect()
+    (range(view.x0, view.x1, columns), range(view.y0, view.y1, rows))
 }
 
 fn distance(info: &SlideInfo, tile: TileId, (x, y): (f64, f64)) -> f64 {
@@ -170,6 +211,28 @@ pub(crate) mod tests {
         let plan = TilePlan::new(&slide(), &viewport, screen(), 1.0, 20);
         assert_eq!(plan.level, 1);
         assert!(plan.visible.len() <= 20 && !plan.visible.is_empty());
+        assert!(!plan.is_cut);
+    }
+
+    /// A slide with level 0 alone.
+    fn flat(width: u32, height: u32) -> SlideInfo {
+        SlideInfo { levels: vec![Level { width, height, downsample: 1.0 }], ..slide() }
+    }
+
+    #[test]
+    fn of_one_large_level_the_middle_is_planned_and_nothing_else_is_listed() {
+        for (width, height) in [(46_000, 33_000), (u32::MAX, u32::MAX)] {
+            let viewport = Viewport::fitted(width, height, screen().size());
+            let plan = TilePlan::new(&flat(width, height), &viewport, screen(), 1.0, 500);
+            assert!(plan.is_cut && plan.margin.is_empty() && plan.base.is_empty());
+            assert!((400..=500).contains(&plan.visible.len()), "{} tiles", plan.visible.len());
+            let middle = (f64::from(width) / 2.0, f64::from(height) / 2.0);
+            assert!(tile_rect(&flat(width, height), plan.visible[0]).contains(middle));
+        }
+        let mut viewport = Viewport::fitted(46_000, 33_000, screen().size());
+        viewport.slide_per_point = 1.0;
+        let plan = TilePlan::new(&flat(46_000, 33_000), &viewport, screen(), 1.0, 500);
+        assert!(!plan.is_cut && !plan.margin.is_empty(), "near enough, all of it is there");
     }
 
     #[test]

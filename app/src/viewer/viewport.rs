@@ -77,6 +77,11 @@ impl Viewport {
         viewport
     }
 
+    /// Whether it was made for a slide of this size.
+    pub fn is_of(&self, slide_width: u32, slide_height: u32) -> bool {
+        self.slide_size == (f64::from(slide_width.max(1)), f64::from(slide_height.max(1)))
+    }
+
     /// Shows the whole slide.
     pub fn fit(&mut self, screen: Vec2) {
         self.centre = (self.slide_size.0 / 2.0, self.slide_size.1 / 2.0);

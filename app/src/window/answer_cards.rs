@@ -17,7 +17,7 @@ pub(super) fn ui(ui: &mut Ui, answer: &AnswerView, commands: &CommandSender) {
     for (letter, choice) in ('A'..).zip(&answer.question.choices) {
         caption(ui, format!("{letter}) {choice}"));
     }
-    caption(ui, format!("{} · {}", answer.about, progress(answer)));
+    caption(ui, format!("{} · {}", answer.subject.words, progress(answer)));
     if !answer.preamble.trim().is_empty() {
         ui.label(answer.preamble.trim());
     }

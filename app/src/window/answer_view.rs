@@ -2,10 +2,13 @@
 //!
 //! Reads the one event stream of `reinpath_model::event`. What was written stays, whatever happens afterwards.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use reinpath_model::event::{AskEvent, Finished, Stamp, Stop};
 use reinpath_model::stage::{AnswerStage, StagedAnswer};
+
+use crate::slide::Region;
 
 /// Words that the user asked, without the patches.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +18,16 @@ pub struct QuestionText {
     pub choices: Vec<String>,
     /// Clinical context.
     pub context: String,
+}
+
+/// What was asked about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Subject {
+    /// The slide's file: a slide that was closed and opened again is the same.
+    pub slide: PathBuf,
+    pub regions: Vec<Region>,
+    /// The slide's name and the numbers of its patches when they were asked about.
+    pub words: String,
 }
 
 /// How far an answer is.
@@ -38,8 +51,7 @@ pub struct AnswerView {
     /// The request that events must carry.
     pub id: u64,
     pub question: QuestionText,
-    /// The slide's name and the numbers of its patches when they were asked about.
-    pub about: String,
+    pub subject: Subject,
     pub phase: Phase,
     pub text: StagedAnswer,
     /// What was written before the first heading.
@@ -53,16 +65,16 @@ pub struct AnswerView {
     first_token_at: Option<Instant>,
     last_token_at: Option<Instant>,
     pub stamp: Option<Box<Stamp>>,
-    /// Sentences about this answer, from the patches and the model.
+    /// Sentences about this answer, from its stamp.
     pub warnings: Vec<String>,
 }
 
 impl AnswerView {
-    pub fn new(id: u64, question: QuestionText, about: String, warnings: Vec<String>) -> Self {
+    pub fn new(id: u64, question: QuestionText, subject: Subject) -> Self {
         Self {
             id,
             question,
-            about,
+            subject,
             phase: Phase::Preparing,
             text: StagedAnswer::default(),
             preamble: String::new(),
@@ -73,7 +85,7 @@ impl AnswerView {
             first_token_at: None,
             last_token_at: None,
             stamp: None,
-            warnings,
+            warnings: Vec::new(),
         }
     }
 
@@ -84,7 +96,7 @@ impl AnswerView {
         }
         match event {
             AskEvent::Started { stamp } => {
-                self.warnings.extend(stamp.warnings.iter().cloned());
+                self.warnings.clone_from(&stamp.warnings);
                 self.stamp = Some(stamp);
                 self.advance(Phase::Started);
             }
@@ -181,7 +193,7 @@ impl AnswerView {
         if !self.question.context.is_empty() {
             lines.push(format!("Context: {}", self.question.context));
         }
-        lines.push(format!("About: {}", self.about));
+        lines.push(format!("About: {}", self.subject.words));
         if !self.preamble.trim().is_empty() {
             lines.push(format!("\n{}", self.preamble.trim()));
         }
@@ -244,13 +256,15 @@ pub(crate) mod tests {
 
     fn view() -> AnswerView {
         let question = QuestionText { question: "What is seen?".to_owned(), ..QuestionText::default() };
-        AnswerView::new(1, question, "a.svs, patch 1".to_owned(), Vec::new())
+        AnswerView::new(1, question, Subject { words: "a.svs, patch 1".to_owned(), ..Subject::default() })
     }
 
     #[test]
     fn words_go_to_their_stage_and_the_card_being_written_is_open() {
         let mut view = view();
-        view.receive(AskEvent::Started { stamp: Box::default() });
+        let warnings = vec!["The scale of the patch is unknown.".to_owned()];
+        view.receive(AskEvent::Started { stamp: Box::new(Stamp { warnings, ..Stamp::default() }) });
+        assert_eq!(view.warnings, ["The scale of the patch is unknown."]);
         view.receive(AskEvent::Stage { stage: AnswerStage::Observation });
         view.receive(token(AnswerStage::Observation, "Glands"));
         view.receive(token(AnswerStage::Observation, " are seen."));

@@ -11,7 +11,7 @@ use super::command::{AskCommand, Command, CommandSender};
 use super::slides_panel::thumbnail_ui;
 use super::state::{AppState, PackageState, Tool};
 use super::theme;
-use super::update::obstacle;
+use super::update::{NO_PATCH_TICKED, obstacle};
 use super::widgets::{caption, hairline, main_button, title};
 
 /// What a true/false wording leaves to be filled in.
@@ -130,7 +130,9 @@ impl AskPanel {
                 ui.label(format!("{letter})"));
                 let width = ui.available_width() - 34.0;
                 let edit = TextEdit::singleline(choice).desired_width(width).hint_text("Option");
-                ui.add(edit).accessible_name(format!("Option {letter}"));
+                if ui.add(edit).accessible_name(format!("Option {letter}")).changed() {
+                    self.refused = None;
+                }
                 let remove = ui.add(Button::new("×").frame_when_inactive(false));
                 if remove.accessible_name(format!("Remove option {letter}")).clicked() {
                     removed = Some(n);
@@ -139,6 +141,7 @@ impl AskPanel {
         }
         if let Some(n) = removed {
             self.draft.choices.remove(n);
+            self.refused = None;
         }
         if self.draft.choices.len() < MOST_CHOICES && ui.small_button("Add option").clicked() {
             let wanted = if self.draft.choices.is_empty() { 2 } else { self.draft.choices.len() + 1 };
@@ -192,19 +195,35 @@ impl AskPanel {
     }
 
     fn ask(&mut self, state: &AppState, commands: &CommandSender) {
-        let mut text = self.draft.clone();
-        let (question, context) = (text.question.trim().to_owned(), text.context.trim().to_owned());
-        (text.question, text.context) = (question, context);
-        text.choices.retain(|choice| !choice.trim().is_empty());
-        self.refused = if text.question.contains(BLANK) {
-            Some(format!("Put the statement to be judged in the place of {BLANK}."))
-        } else {
-            obstacle(state, &text)
+        let text = filled_in(&self.draft).and_then(|text| match obstacle(state, &text) {
+            Some(sentence) => Err(sentence),
+            None => Ok(text),
+        });
+        self.refused = match text {
+            Ok(text) => {
+                commands.ask(AskCommand::Ask(Box::new(text)));
+                None
+            }
+            Err(sentence) => Some(sentence),
         };
-        if self.refused.is_none() {
-            commands.ask(AskCommand::Ask(Box::new(text)));
-        }
     }
+}
+
+/// The draft as it is asked; an error says what is still to be filled in.
+fn filled_in(draft: &QuestionText) -> Result<QuestionText, String> {
+    let mut text = QuestionText {
+        question: draft.question.trim().to_owned(),
+        choices: draft.choices.clone(),
+        context: draft.context.trim().to_owned(),
+    };
+    text.choices.retain(|choice| !choice.trim().is_empty());
+    if text.question.contains(BLANK) {
+        return Err(format!("Put the statement to be judged in the place of {BLANK}."));
+    }
+    if !draft.choices.is_empty() && text.choices.len() < 2 {
+        return Err("Fill in at least two options, or remove them.".to_owned());
+    }
+    Ok(text)
 }
 
 fn main_size() -> egui::Vec2 {
@@ -231,6 +250,10 @@ fn patches_ui(ui: &mut Ui, state: &AppState, commands: &CommandSender) {
         return;
     };
     let asked: Vec<_> = slide.patches.in_question().collect();
+    if asked.is_empty() && !slide.patches.places().is_empty() {
+        caption(ui, NO_PATCH_TICKED);
+        return;
+    }
     if asked.is_empty() {
         ui.horizontal(|ui| {
             caption(ui, "No patch yet.");
@@ -250,4 +273,27 @@ fn patches_ui(ui: &mut Ui, state: &AppState, commands: &CommandSender) {
             });
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_template_leaves_open_is_filled_in_before_it_is_asked() {
+        let draft = |question: &str, choices: &[&str]| QuestionText {
+            question: question.to_owned(),
+            choices: choices.iter().map(ToString::to_string).collect(),
+            context: " colon ".to_owned(),
+        };
+        for blank in [&["", " ", "", ""][..], &["necrosis", ""]] {
+            let refused = filled_in(&draft("What is seen?", blank));
+            assert_eq!(refused.unwrap_err(), "Fill in at least two options, or remove them.");
+        }
+        let text = filled_in(&draft(" What is seen? ", &["necrosis", "", "mucin"])).unwrap();
+        assert_eq!((text.question.as_str(), text.context.as_str()), ("What is seen?", "colon"));
+        assert_eq!(text.choices, ["necrosis", "mucin"]);
+        assert!(filled_in(&draft("What is seen?", &[])).is_ok());
+        assert!(filled_in(&draft("Is it true that [statement]?", &[])).is_err());
+    }
 }

@@ -33,6 +33,8 @@ pub enum Command {
     ToggleFrameTimes,
     AcceptNotice,
     DismissProblem(u64),
+    /// What a slide's tiles failed with.
+    DismissUnreadable(SlideKey),
     Copy(String),
     Quit,
 }
@@ -77,7 +79,7 @@ pub enum PatchCommand {
 pub enum AskCommand {
     Ask(Box<QuestionText>),
     Stop,
-    /// The last question once more.
+    /// The last question once more, about the same patches of the same slide.
     Again,
     CopyAnswer,
     ToggleCard(AnswerStage),
@@ -121,7 +123,7 @@ pub const ZOOM: f64 = 1.5;
 /// Every command that has a key. Ctrl+Enter asks, which needs the question's text and is therefore the Ask panel's own.
 pub const NAMED: &[Named] = &[
     named("Open slide…", &[ctrl(Key::O)], true, || Command::PickSlides),
-    named("Close slide", &[ctrl(Key::W)], true, || Command::CloseShown),
+    named("Close slide", &[ctrl(Key::W)], false, || Command::CloseShown),
     named(
         "Previous slide",
         &[KeyboardShortcut::new(Modifiers::CTRL.plus(Modifiers::SHIFT), Key::Tab)],
@@ -199,8 +201,11 @@ impl CommandSender {
 /// Sends the commands whose keys were pressed.
 pub fn send_for_keys(ctx: &egui::Context, commands: &CommandSender) {
     let typing = ctx.text_edit_focused();
+    // Escape is for the nearest first: an open menu, or what the pointer is drawing or dragging.
+    let escape_is_taken = egui::Popup::is_any_open(ctx) || ctx.input(|input| input.pointer.any_down());
     for named in NAMED {
-        if typing && !named.while_typing {
+        let is_escape = named.keys.iter().any(|keys| keys.logical_key == Key::Escape);
+        if (typing && !named.while_typing) || (escape_is_taken && is_escape) {
             continue;
         }
         let pressed = ctx.input_mut(|input| named.keys.iter().any(|keys| input.consume_shortcut(keys)));

@@ -12,6 +12,14 @@ use crate::slide::{SlideHandle, TileId};
 use crate::viewer::tile_cache::SlideKey;
 use crate::viewer::tile_pixels::TilePixels;
 
+/// Why a tile could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TileFailure {
+    pub sentence: String,
+    /// Whether it is worth asking for it again (`slide::Error::may_pass`).
+    pub may_pass: bool,
+}
+
 /// Something that happened.
 #[derive(Debug)]
 pub enum Event {
@@ -23,11 +31,11 @@ pub enum Event {
         key: SlideKey,
         sentence: String,
     },
-    /// A decoded tile, or the sentence that says why there is none.
+    /// A decoded tile, or why there is none.
     Tile {
         key: SlideKey,
         tile: TileId,
-        pixels: Result<Arc<TilePixels>, String>,
+        pixels: Result<Arc<TilePixels>, TileFailure>,
     },
     Overview {
         key: SlideKey,

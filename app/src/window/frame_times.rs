@@ -1,4 +1,4 @@
-//! How long the window thread took for its last frames: F12 shows it, `reinpath self-test` reports it.
+//! How long the window thread took for its last frames: F12 shows it, `reinpath self-test` collects it frame by frame.
 //!
 //! Measured is the time on the clock from the beginning of `logic` to the end of `ui` plus `prepare` (so waiting counts), and, where
 //! the system tells it, the processor time of the thread from frame to frame, which also holds what egui and wgpu do.
@@ -45,12 +45,9 @@ impl FrameTimes {
         self.frames.push_back(FrameTime { work, prepare, processor });
     }
 
-    pub fn frames(&self) -> impl Iterator<Item = &FrameTime> {
-        self.frames.iter()
-    }
-
-    pub fn clear(&mut self) {
-        self.frames.clear();
+    /// Of the frame that was just drawn.
+    pub fn last(&self) -> Option<FrameTime> {
+        self.frames.back().copied()
     }
 
     pub fn longest(&self) -> Duration {
@@ -60,7 +57,7 @@ impl FrameTimes {
     /// One line.
     pub fn in_words(&self) -> String {
         let ms = |time: Duration| time.as_secs_f64() * 1000.0;
-        let last = self.frames.back().copied().unwrap_or_default();
+        let last = self.last().unwrap_or_default();
         let processor =
             last.processor.map_or_else(String::new, |time| format!(", thread {:.1} ms", ms(time)));
         format!(
@@ -96,7 +93,7 @@ mod tests {
         for _ in 0..MOST_FRAMES {
             times.push(Duration::from_millis(2), Duration::ZERO);
         }
-        assert_eq!((times.frames().count(), times.longest()), (MOST_FRAMES, Duration::from_millis(2)));
+        assert_eq!((times.frames.len(), times.longest()), (MOST_FRAMES, Duration::from_millis(2)));
         assert!(times.in_words().starts_with("frame 2.0 ms, longest of 600 2.0 ms"));
     }
 

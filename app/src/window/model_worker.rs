@@ -91,7 +91,8 @@ fn serve(wishes: &Receiver<Wish>, events: &EventSender) -> Result<(), String> {
     events.send(Event::Package(Ok(Arc::new(info))));
     let worker = Worker::start(None, || {}).map_err(|error| as_sentence(&error.to_string()))?;
     let answers = worker.events().clone();
-    let mut client = Client { worker, events, folder, is_load_asked_for: false, current: None };
+    let mut client =
+        Client { worker, events, folder, is_load_asked_for: false, load_since: None, current: None };
     loop {
         let goes_on = select! {
             recv(wishes) -> wish => match wish {
@@ -137,6 +138,8 @@ struct Client<'a> {
     events: &'a EventSender,
     folder: PathBuf,
     is_load_asked_for: bool,
+    /// When the load that goes on began: what is left is reckoned from its whole time.
+    load_since: Option<Instant>,
     current: Option<Current>,
 }
 
@@ -172,7 +175,9 @@ impl Client<'_> {
         let state = match self.worker.load(Load { package, device: None, precision: None }) {
             Ok(_id) => {
                 self.is_load_asked_for = true;
-                loading("starting", None)
+                let since = Instant::now();
+                self.load_since = Some(since);
+                loading("starting", None, since)
             }
             Err(error) => WorkerState::Ended(as_sentence(&error.to_string())),
         };
@@ -214,16 +219,17 @@ impl Client<'_> {
     fn hear(&mut self, event: WorkerEvent) -> bool {
         match event {
             WorkerEvent::Progress { progress, .. } => {
-                self.events.send(Event::Worker(loading(&progress.what, Some(progress.fraction))))
+                // A load that is repeated after the worker died begins with its first progress.
+                let since = *self.load_since.get_or_insert_with(Instant::now);
+                self.events.send(Event::Worker(loading(&progress.what, Some(progress.fraction), since)))
             }
             WorkerEvent::Loaded { loaded, .. } => {
+                self.load_since = None;
                 self.events.send(Event::Worker(WorkerState::Ready { device: loaded.device }))
             }
-            WorkerEvent::LoadFailed { error, .. } => {
-                self.is_load_asked_for = false;
-                self.events.send(Event::Worker(WorkerState::Ended(as_sentence(&error))))
-            }
+            WorkerEvent::LoadFailed { error, .. } => self.load_failed(as_sentence(&error)),
             WorkerEvent::Ended(reason) => {
+                self.load_since = None;
                 self.events.send(Event::Worker(WorkerState::Ended(as_sentence(&reason))))
             }
             WorkerEvent::Warning(sentence) => {
@@ -233,6 +239,16 @@ impl Client<'_> {
             WorkerEvent::Inputs { .. } => true,
             WorkerEvent::Answer { id, event } => self.answer(id, event),
         }
+    }
+
+    /// The question that waits is told why; the worker would answer it later that no model is loaded.
+    fn load_failed(&mut self, sentence: String) -> bool {
+        (self.is_load_asked_for, self.load_since) = (false, None);
+        let told = match self.current.take() {
+            Some(current) => self.tell(current.order, AskEvent::Failed { error: sentence.clone() }),
+            None => self.events.send(Event::Problem(sentence.clone())),
+        };
+        told && self.events.send(Event::Worker(WorkerState::Ended(sentence)))
     }
 
     fn answer(&mut self, request: u64, mut event: AskEvent) -> bool {
@@ -252,12 +268,83 @@ impl Client<'_> {
     }
 }
 
-fn loading(what: &str, fraction: Option<f32>) -> WorkerState {
-    WorkerState::Loading { what: what.to_owned(), fraction, since: Instant::now() }
+fn loading(what: &str, fraction: Option<f32>, since: Instant) -> WorkerState {
+    WorkerState::Loading { what: what.to_owned(), fraction, since }
 }
 
 /// Errors are written for the middle of a line on the command line; in the window they begin one.
 fn as_sentence(error: &str) -> String {
     let mut characters = error.chars();
     characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use reinpath_model::request::Progress;
+
+    use super::*;
+    use crate::viewer::tile_plan::tests::slide;
+
+    /// A client whose worker is never started, and what it tells the window.
+    fn with_client(test: impl FnOnce(&mut Client<'_>, &Receiver<Event>)) {
+        let (events, told) = EventSender::new(egui::Context::default());
+        let mut client = Client {
+            worker: Worker::start(Some("true"), || {}).unwrap(),
+            events: &events,
+            folder: PathBuf::new(),
+            is_load_asked_for: true,
+            load_since: None,
+            current: None,
+        };
+        test(&mut client, &told);
+    }
+
+    fn load_failed() -> WorkerEvent {
+        WorkerEvent::LoadFailed { id: 1, error: "the tensor a is missing: uni.safetensors".to_owned() }
+    }
+
+    #[test]
+    fn a_question_whose_model_cannot_be_loaded_is_told_why_and_told_once() {
+        with_client(|client, told| {
+            client.current = Some(Current { order: 7, request: 2, slide: slide(), patches: Vec::new() });
+            assert!(client.hear(load_failed()));
+            let no_model = AskEvent::Failed { error: "no model is loaded".to_owned() };
+            assert!(client.hear(WorkerEvent::Answer { id: 2, event: no_model }));
+            assert!(!client.is_load_asked_for, "the next question tries again");
+            let told: Vec<Event> = told.try_iter().collect();
+            let [Event::Ask { id: 7, event: AskEvent::Failed { error } }, Event::Worker(state)] =
+                told.as_slice()
+            else {
+                panic!("{told:?}")
+            };
+            assert_eq!(error, "The tensor a is missing: uni.safetensors");
+            assert!(matches!(state, WorkerState::Ended(sentence) if sentence == error));
+        });
+    }
+
+    #[test]
+    fn without_a_question_the_window_says_that_the_model_cannot_be_loaded() {
+        with_client(|client, told| {
+            client.hear(load_failed());
+            assert!(matches!(told.try_recv(), Ok(Event::Problem(sentence)) if sentence.contains("tensor a")));
+        });
+    }
+
+    #[test]
+    fn the_time_of_a_load_counts_from_its_beginning() {
+        with_client(|client, told| {
+            for fraction in [0.1, 0.2] {
+                let progress = Progress { what: "weights".to_owned(), fraction };
+                client.hear(WorkerEvent::Progress { id: 1, progress });
+            }
+            let begun: Vec<Instant> = told
+                .try_iter()
+                .filter_map(|event| match event {
+                    Event::Worker(WorkerState::Loading { since, .. }) => Some(since),
+                    _ => None,
+                })
+                .collect();
+            assert!(begun.len() == 2 && begun[0] == begun[1]);
+        });
+    }
 }

@@ -5,6 +5,7 @@
 
 use super::picture::Picture;
 use super::state::ModelInfo;
+use crate::ask;
 use crate::slide::{Mpp, Region, SlideInfo};
 
 /// Longer side over shorter side up to which a rectangle counts as square.
@@ -15,8 +16,6 @@ const NEARLY_MODEL_SIZE: f64 = 1.5;
 pub const MOST_PARTS: u32 = 16;
 /// Steps that can be undone.
 const MOST_STEPS: usize = 100;
-/// How far from the package's mpp a patch may be without a warning.
-const MPP_TOLERANCE: f64 = 0.25;
 
 /// A patch, for as long as its slide is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,6 +76,10 @@ impl Patches {
     }
 
     pub fn set_picture(&mut self, id: PatchId, picture: PatchPicture) {
+        // A slide that is opened again may still fail to read what it was asked for before.
+        if matches!((&picture, self.picture(id)), (PatchPicture::Failed(_), Some(PatchPicture::Ready(_)))) {
+            return;
+        }
         self.pictures.retain(|(of, _)| *of != id);
         self.pictures.push((id, picture));
     }
@@ -273,15 +276,10 @@ pub fn warnings(
     if beyond {
         warnings.push("Reaches past the edge of the slide.".to_owned());
     }
-    match look.map(|look| look.mpp) {
-        Some(Some(mpp)) if (mpp / model.patch.mpp - 1.0).abs() > MPP_TOLERANCE => {
-            warnings.push(format!("Seen at {mpp:.2} µm/px, the model expects {:.2} µm/px.", model.patch.mpp));
-        }
-        _ => {}
-    }
-    if info.mpp.is_none() {
-        warnings
-            .push("The slide does not say its scale: the patch is in level-0 pixels as they are.".to_owned());
+    match info.mpp {
+        Some(own) => warnings.extend(ask::enlargement(own, model.patch.mpp)),
+        None => warnings
+            .push("The slide does not say its scale: the patch is in level-0 pixels as they are.".to_owned()),
     }
     if look.is_some_and(|look| look.whole.is_some()) {
         warnings.push("The model sees only the outlined square.".to_owned());
@@ -370,6 +368,17 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_late_failure_takes_no_picture_away() {
+        let encoder = Picture::new(&egui::Context::default(), "patch", &image::RgbImage::new(1, 1));
+        let ready = PatchPicture::Ready(Box::new(PatchLook { encoder, whole: None, level: 0, mpp: None }));
+        let mut patches = Patches::default();
+        patches.set_picture(PatchId(1), PatchPicture::Failed("The slide gave no answer".to_owned()));
+        patches.set_picture(PatchId(1), ready);
+        patches.set_picture(PatchId(1), PatchPicture::Failed("The slide gave no answer".to_owned()));
+        assert!(matches!(patches.picture(PatchId(1)), Some(PatchPicture::Ready(_))));
+    }
+
+    #[test]
     fn warnings_say_what_is_unusual() {
         let place = |region| PatchPlace { id: PatchId(1), region, in_question: true, kept_whole: false };
         let mut info = slide();
@@ -377,6 +386,13 @@ pub(crate) mod tests {
         assert_eq!(warnings(&inside, None, &info, &model()).len(), 1, "no scale");
         info.mpp = Some(Mpp { x: 0.5, y: 0.5 });
         assert!(warnings(&inside, None, &info, &model()).is_empty());
+        let coarse = SlideInfo { mpp: Some(Mpp { x: 0.9, y: 0.9 }), ..info.clone() };
+        assert_eq!(
+            warnings(&inside, None, &coarse, &model()),
+            [
+                "The slide has 0.90 µm/px, the model is given 0.50 µm/px: the patch is enlarged without detail."
+            ]
+        );
         let beyond = place(Region { x: -10, y: 10, w: 224, h: 224 });
         assert_eq!(warnings(&beyond, None, &info, &model()), ["Reaches past the edge of the slide."]);
         assert!(touches(&beyond.region, &info));

@@ -23,6 +23,8 @@ pub struct AppState {
     /// In the order of their tabs.
     pub slides: Vec<SlideTab>,
     pub shown: Option<SlideKey>,
+    /// The slide that was closed last: what was marked on it is there again when its file is opened again.
+    pub last_closed: Option<SlideTab>,
     pub tool: Tool,
     pub settings: Settings,
     pub problems: Vec<Problem>,
@@ -79,7 +81,7 @@ pub struct SlideTab {
     /// The whole slide, small.
     pub overview: Option<Picture>,
     pub patches: Patches,
-    /// The first tile that could not be read, as a sentence.
+    /// The newest tile that could not be read, as a sentence, until it is dismissed.
     pub unreadable: Option<String>,
 }
 

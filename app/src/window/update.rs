@@ -5,12 +5,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::answer_view::{AnswerView, Phase, QuestionText};
+use super::answer_view::{AnswerView, Phase, QuestionText, Subject};
 use super::command::{AskCommand, Command};
 use super::event::Event;
-use super::patches::{self, PatchId};
+use super::patches::PatchId;
 use super::state::{AppState, PackageState, Problem, Settings, SlideStatus, SlideTab, Tool, WorkerState};
-use crate::slide::Region;
+use crate::slide::{Region, SlideInfo};
 use crate::viewer::tile_cache::SlideKey;
 
 mod patch_update;
@@ -102,6 +102,12 @@ pub fn command(state: &mut AppState, command: Command) -> Vec<Effect> {
             state.problems.retain(|problem| problem.id != id);
             Vec::new()
         }
+        Command::DismissUnreadable(key) => {
+            if let Some(slide) = state.slide_mut(key) {
+                slide.unreadable = None;
+            }
+            Vec::new()
+        }
         Command::Copy(text) => vec![Effect::CopyText(text)],
         Command::Quit => vec![Effect::Quit],
     }
@@ -111,10 +117,7 @@ pub fn command(state: &mut AppState, command: Command) -> Vec<Effect> {
 pub fn event(state: &mut AppState, event: Event) -> Vec<Effect> {
     match event {
         Event::SlideOpened { key, handle } => {
-            let info = Arc::new(handle.info().clone());
-            if let Some(slide) = state.slide_mut(key) {
-                slide.status = SlideStatus::Open { info };
-            }
+            return opened(state, key, handle.info().clone());
         }
         Event::SlideFailed { key, sentence } => {
             if let Some(slide) = state.slide_mut(key) {
@@ -122,8 +125,8 @@ pub fn event(state: &mut AppState, event: Event) -> Vec<Effect> {
             }
         }
         Event::Tile { key, pixels, .. } => {
-            if let (Err(sentence), Some(slide)) = (pixels, state.slide_mut(key)) {
-                slide.unreadable.get_or_insert(sentence);
+            if let (Err(failure), Some(slide)) = (pixels, state.slide_mut(key)) {
+                slide.unreadable = Some(failure.sentence);
             }
         }
         Event::Overview { key, picture } => {
@@ -180,23 +183,41 @@ fn open(state: &mut AppState, path: PathBuf) -> Vec<Effect> {
         };
     }
     let key = SlideKey(state.new_id());
-    state.slides.push(SlideTab::new(key, path.clone()));
+    let mut slide = SlideTab::new(key, path.clone());
+    if let Some(closed) = state.last_closed.take_if(|closed| closed.path == path) {
+        (slide.patches, slide.viewport) = (closed.patches, closed.viewport);
+    }
+    state.slides.push(slide);
     state.shown = Some(key);
     vec![Effect::OpenSlide { key, path }]
+}
+
+fn opened(state: &mut AppState, key: SlideKey, info: SlideInfo) -> Vec<Effect> {
+    let Some(slide) = state.slide_mut(key) else { return Vec::new() };
+    // Of a slide that was open before, view and patches were kept; a file that has another size now is another picture.
+    slide.viewport = slide.viewport.filter(|viewport| viewport.is_of(info.width(), info.height()));
+    slide.status = SlideStatus::Open { info: Arc::new(info) };
+    patch_update::read(slide)
 }
 
 fn retry(state: &mut AppState, key: SlideKey) -> Vec<Effect> {
     let Some(slide) = state.slide_mut(key) else { return Vec::new() };
     let path = slide.path.clone();
-    // The patches are kept: they may have cost thought.
-    let kept = std::mem::take(&mut slide.patches);
-    *slide = SlideTab { patches: kept, ..SlideTab::new(key, path.clone()) };
+    // The patches are kept: they may have cost thought. So is the view: nothing moves by itself.
+    let (viewport, patches) = (slide.viewport, std::mem::take(&mut slide.patches));
+    *slide = SlideTab { viewport, patches, ..SlideTab::new(key, path.clone()) };
     vec![Effect::CloseSlide { key }, Effect::OpenSlide { key, path }]
 }
 
 fn close(state: &mut AppState, key: SlideKey) -> Vec<Effect> {
     let Some(at) = state.slides.iter().position(|slide| slide.key == key) else { return Vec::new() };
-    state.slides.remove(at);
+    let mut closed = state.slides.remove(at);
+    if closed.viewport.is_some() || !closed.patches.places().is_empty() {
+        // Textures are made again.
+        closed.overview = None;
+        closed.patches.forget_pictures();
+        state.last_closed = Some(closed);
+    }
     if state.shown == Some(key) {
         let neighbour = state.slides.get(at).or(state.slides.last());
         state.shown = neighbour.map(|slide| slide.key);
@@ -216,10 +237,7 @@ fn show_next(state: &mut AppState, by: i32) -> Vec<Effect> {
 fn ask(state: &mut AppState, wish: AskCommand) -> Vec<Effect> {
     match wish {
         AskCommand::Ask(text) => start_asking(state, *text),
-        AskCommand::Again => match &state.answer {
-            Some(answer) => start_asking(state, answer.question.clone()),
-            None => Vec::new(),
-        },
+        AskCommand::Again => ask_again(state),
         AskCommand::Stop => match &mut state.answer {
             Some(answer) if answer.is_running() => {
                 answer.phase = Phase::Stopping;
@@ -242,6 +260,9 @@ fn ask(state: &mut AppState, wish: AskCommand) -> Vec<Effect> {
     }
 }
 
+/// Said where patches are marked and none of them is asked about.
+pub(super) const NO_PATCH_TICKED: &str = "No patch is ticked: tick Ask beside a patch.";
+
 /// Why a question cannot be asked now, as one sentence that says what to do; `None` when it can.
 pub fn obstacle(state: &AppState, text: &QuestionText) -> Option<String> {
     if let PackageState::Failed(sentence) = &state.model.package {
@@ -253,8 +274,11 @@ pub fn obstacle(state: &AppState, text: &QuestionText) -> Option<String> {
     if state.model.info().is_none() {
         return Some("The model package is still being read.".to_owned());
     }
-    if slide.patches.in_question().next().is_none() {
+    if slide.patches.places().is_empty() {
         return Some("Mark a patch first: choose the patch tool and click on the slide.".to_owned());
+    }
+    if slide.patches.in_question().next().is_none() {
+        return Some(NO_PATCH_TICKED.to_owned());
     }
     if text.question.trim().is_empty() {
         return Some("Type a question first, or choose one.".to_owned());
@@ -273,31 +297,44 @@ fn start_asking(state: &mut AppState, text: QuestionText) -> Vec<Effect> {
         // The Ask panel shows it.
         return Vec::new();
     }
-    let id = state.new_id();
-    let (Some(slide), Some(model)) = (state.shown_slide(), state.model.info()) else { return Vec::new() };
-    let Some(info) = slide.info() else { return Vec::new() };
+    let Some(slide) = state.shown_slide() else { return Vec::new() };
     let places: Vec<_> = slide.patches.in_question().collect();
     let numbers: Vec<String> = places.iter().map(|(number, _)| number.to_string()).collect();
     let word = if numbers.len() == 1 { "patch" } else { "patches" };
-    let about = format!("{}, {word} {}", slide.name(), numbers.join(", "));
-    let warnings = places
-        .iter()
-        .flat_map(|(number, place)| {
-            let look = match slide.patches.picture(place.id) {
-                Some(patches::PatchPicture::Ready(look)) => Some(look.as_ref()),
-                _ => None,
-            };
-            patches::warnings(place, look, info, model)
-                .into_iter()
-                .map(move |warning| format!("Patch {number}: {warning}"))
-        })
-        .collect();
-    let regions = places.iter().map(|(_, place)| place.region).collect();
-    let order = AskOrder { id, slide: slide.key, regions, text: text.clone() };
+    let subject = Subject {
+        slide: slide.path.clone(),
+        regions: places.iter().map(|(_, place)| place.region).collect(),
+        words: format!("{}, {word} {}", slide.name(), numbers.join(", ")),
+    };
+    let key = slide.key;
+    send(state, key, text, subject)
+}
+
+/// The last question about what it was about, whatever is shown and ticked now.
+fn ask_again(state: &mut AppState) -> Vec<Effect> {
+    let Some(last) = state.answer.as_ref().filter(|answer| !answer.is_running()) else { return Vec::new() };
+    let (text, subject) = (last.question.clone(), last.subject.clone());
+    if let PackageState::Failed(sentence) = &state.model.package {
+        let sentence = sentence.clone();
+        complain(state, sentence);
+        return Vec::new();
+    }
+    let slide = state.slides.iter().find(|slide| slide.path == subject.slide && slide.info().is_some());
+    let Some(key) = slide.map(|slide| slide.key) else {
+        let path = subject.slide.display();
+        complain(state, format!("Open the slide of the last question again to ask once more: {path}"));
+        return Vec::new();
+    };
+    send(state, key, text, subject)
+}
+
+fn send(state: &mut AppState, slide: SlideKey, text: QuestionText, subject: Subject) -> Vec<Effect> {
+    let id = state.new_id();
+    let order = AskOrder { id, slide, regions: subject.regions.clone(), text: text.clone() };
     if let WorkerState::Ended(_) = state.model.worker {
         state.model.worker = WorkerState::Idle;
     }
-    state.answer = Some(AnswerView::new(id, text, about, warnings));
+    state.answer = Some(AnswerView::new(id, text, subject));
     vec![Effect::Ask(Box::new(order))]
 }
 

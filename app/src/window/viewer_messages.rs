@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use egui::{Rect, Ui, UiBuilder, vec2};
+use egui::{Align2, Rect, Ui, UiBuilder, vec2};
 
 use super::command::{Command, CommandSender};
 use super::state::{AppState, PATIENCE, SlideTab};
 use super::theme;
 use super::widgets::{main_button, problem_ui};
+use crate::slide::SlideInfo;
+use crate::viewer::overlay;
 use crate::viewer::tile_cache::SlideKey;
 
 fn centred(ui: &mut Ui, add: impl FnOnce(&mut Ui)) {
@@ -69,6 +71,17 @@ pub(super) fn failed_ui(ui: &mut Ui, slide: &SlideTab, sentence: &str, commands:
     });
 }
 
+/// Of a slide whose coarsest level has more tiles in view than can be drawn.
+pub(super) fn zoom_in_ui(ui: &Ui, screen: Rect, info: &SlideInfo) {
+    let words = if info.levels.len() == 1 {
+        "Zoom in to see this slide: it has one level."
+    } else {
+        "Zoom in to see this slide: its coarsest level is large."
+    };
+    let at = screen.center_top() + vec2(0.0, theme::GRID);
+    overlay::plate(&ui.painter_at(screen), at, Align2::CENTER_TOP, words);
+}
+
 pub(super) fn unreadable_ui(
     ui: &mut Ui,
     screen: Rect,
@@ -84,6 +97,9 @@ pub(super) fn unreadable_ui(
         problem_ui(ui, sentence, |ui| {
             if ui.button("Open again").clicked() {
                 commands.send(Command::Retry(key));
+            }
+            if ui.button("Dismiss").clicked() {
+                commands.send(Command::DismissUnreadable(key));
             }
             if ui.button("Copy message").clicked() {
                 commands.send(Command::Copy(sentence.to_owned()));

@@ -10,6 +10,7 @@ use std::time::Duration;
 use egui::{Align2, CursorIcon, Key, PointerButton, Pos2, Rect, Response, Sense, Ui, WidgetInfo, vec2};
 
 use super::command::{CommandSender, PatchCommand, ViewCommand, ZOOM};
+use super::event::TileFailure;
 use super::patches;
 use super::state::{AppState, SlideStatus, SlideTab, Tool};
 use super::{theme, viewer_messages};
@@ -62,10 +63,18 @@ impl Default for ViewerPanel {
 }
 
 impl ViewerPanel {
-    /// Takes a decoded tile.
-    pub(super) fn arrive(&mut self, slide: SlideKey, tile: TileId, pixels: Option<Arc<TilePixels>>) {
-        self.tiles_taken += u64::from(pixels.is_some());
-        self.cache.arrive(slide, tile, pixels);
+    /// Takes a decoded tile, or the news that there is none.
+    pub(super) fn arrive(
+        &mut self,
+        slide: SlideKey,
+        tile: TileId,
+        pixels: Result<&Arc<TilePixels>, &TileFailure>,
+    ) {
+        self.tiles_taken += u64::from(pixels.is_ok());
+        match pixels {
+            Err(failure) if failure.may_pass => self.cache.take_back(slide, tile),
+            pixels => self.cache.arrive(slide, tile, pixels.ok().cloned()),
+        }
     }
 
     /// Forgets the tiles of a slide that was closed.
@@ -128,19 +137,24 @@ impl ViewerPanel {
         let response = ui.interact(screen, ui.scope_id().with("slide"), Sense::click_and_drag());
         response
             .widget_info(|| WidgetInfo::labeled(egui::Role::Image, true, format!("Slide {}", slide.name())));
-        self.draw_tiles(ui, screen, slide.key, info, &viewport, source);
+        let is_cut = self.draw_tiles(ui, screen, slide.key, info, &viewport, source);
         draw_patches(ui, screen, slide, &viewport);
         let frame = SlideFrame { screen, state, slide, info, viewport: &viewport, commands };
         let covered = overview_ui(ui, &frame);
         read_outs(ui, &frame, &response);
-        if !covered {
+        // What was begun beside the overview may end over it.
+        if !covered || self.drag.is_some() {
             self.pointer(ui, &frame, &response);
+        }
+        if is_cut {
+            viewer_messages::zoom_in_ui(ui, screen, info);
         }
         if let Some(sentence) = &slide.unreadable {
             viewer_messages::unreadable_ui(ui, screen, slide.key, sentence, commands);
         }
     }
 
+    /// True when more is in view than can be drawn.
     fn draw_tiles(
         &mut self,
         ui: &Ui,
@@ -149,7 +163,7 @@ impl ViewerPanel {
         info: &SlideInfo,
         viewport: &Viewport,
         source: &TileSource<'_>,
-    ) {
+    ) -> bool {
         let viewport = snapped(viewport, screen, ui.pixels_per_point());
         let whole = SlideRect::of_size(f64::from(info.width()), f64::from(info.height()));
         let ground = theme::slide_background(info.background);
@@ -171,6 +185,7 @@ impl ViewerPanel {
             prepare_nanos: Arc::clone(&self.prepare_nanos),
         };
         ui.painter_at(screen).add(data.into_shape(screen));
+        plan.is_cut
     }
 
     fn pointer(&mut self, ui: &Ui, frame: &SlideFrame<'_>, response: &Response) {
@@ -289,6 +304,8 @@ fn clicks(ui: &Ui, frame: &SlideFrame<'_>, response: &Response, tool: Tool, poin
     if response.clicked() {
         ui.memory_mut(egui::Memory::stop_text_input);
         match tool {
+            // A double click means one place.
+            Tool::Patch if response.double_clicked() || response.triple_clicked() => {}
             Tool::Patch => commands.patch(PatchCommand::PlaceSquare(place)),
             Tool::Pan => {
                 let under = slide.patches.places().iter().rev();

@@ -10,10 +10,11 @@ use std::thread::Builder;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use egui::Context;
-use image::imageops::{FilterType, resize};
+use image::RgbImage;
+use image::imageops::{FilterType, resize, thumbnail};
 
 use super::answerer::Answerer;
-use super::event::Event;
+use super::event::{Event, TileFailure};
 use super::memory;
 use super::patches::{PatchId, PatchLook, PatchPicture};
 use super::picture::Picture;
@@ -32,6 +33,8 @@ const MOST_REPLIES: usize = 32;
 const MOST_CUTS: usize = 256;
 /// The longer side of an overview in pixels.
 const OVERVIEW_PX: u32 = 512;
+/// The longer side of a whole patch's picture in pixels: it is shown small, and a texture has its limits.
+const WHOLE_PATCH_PX: u32 = 512;
 /// The largest coarsest level that an overview is made from.
 const MOST_OVERVIEW_SOURCE: u64 = 6000 * 6000;
 
@@ -250,7 +253,7 @@ fn prepare_tiles(key: SlideKey, replies: &Receiver<SlideReply>, events: &EventSe
         let pixels = reply
             .result
             .map(|pixels| Arc::new(TilePixels::from_rgb(&pixels.image)))
-            .map_err(|error| error.to_string());
+            .map_err(|error| TileFailure { may_pass: error.may_pass(), sentence: error.to_string() });
         if !events.send(Event::Tile { key, tile, pixels }) {
             return;
         }
@@ -275,27 +278,41 @@ fn cut(slide: &SlideHandle, job: &Cut, ctx: &Context) -> Result<PatchPicture, St
     let cut = cut_patch(slide, job.region, job.model.patch.mpp).map_err(|error| error.to_string())?;
     let (patch, level) = (cut.patch, cut.source.level);
     let input = patch.for_encoder(&job.model.encoder).map_err(|error| error.to_string())?;
-    let picture = |name: &str, width: u32, height: u32, rgb: Vec<u8>| {
-        image::RgbImage::from_raw(width, height, rgb).map(|image| Picture::new(ctx, name, &image))
-    };
     let [x, y, w, h] = input.crop;
     let (width, height) = (f64::from(patch.width), f64::from(patch.height));
     let takes_away = w < width - 0.5 || h < height - 0.5;
     let crop = [(x / width) as f32, (y / height) as f32, (w / width) as f32, (h / height) as f32];
-    let encoder = picture("patch", input.side, input.side, input.rgb)
+    let encoder = RgbImage::from_raw(input.side, input.side, input.rgb)
         .ok_or("the encoder's picture has too few pixels")?;
+    let encoder = Picture::new(ctx, "patch", &encoder);
     let mpp = patch.mpp;
-    let whole = if takes_away {
-        picture("whole patch", patch.width, patch.height, patch.rgb).map(|whole| (whole, crop))
-    } else {
-        None
-    };
+    let whole = RgbImage::from_raw(patch.width, patch.height, patch.rgb).filter(|_| takes_away);
+    let whole = whole.map(|whole| (Picture::new(ctx, "whole patch", &shrunk(whole)), crop));
     Ok(PatchPicture::Ready(Box::new(PatchLook { encoder, whole, level, mpp })))
+}
+
+/// At most [`WHOLE_PATCH_PX`] wide and high.
+fn shrunk(image: RgbImage) -> RgbImage {
+    let longer = image.width().max(image.height());
+    if longer <= WHOLE_PATCH_PX {
+        return image;
+    }
+    let side =
+        |length: u32| (u64::from(length) * u64::from(WHOLE_PATCH_PX) / u64::from(longer)).max(1) as u32;
+    thumbnail(&image, side(image.width()), side(image.height()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_large_patch_becomes_a_small_picture() {
+        for (size, shown) in [((9000, 50), (512, 2)), ((40, 9000), (2, 512)), ((300, 200), (300, 200))] {
+            assert_eq!(shrunk(RgbImage::new(size.0, size.1)).dimensions(), shown);
+        }
+        assert_eq!(shrunk(RgbImage::new(9000, 1)).dimensions(), (512, 1));
+    }
 
     #[test]
     fn settings_survive_and_a_damaged_file_means_the_usual_ones() {

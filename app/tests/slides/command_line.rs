@@ -91,3 +91,41 @@ fn exit_codes_tell_failure_from_wrong_usage() {
         assert!(text(&output.stderr).contains("Cannot write the picture"), "{}", text(&output.stderr));
     }
 }
+
+/// While the slide is being opened nothing has been asked: there is nothing to stop but the program.
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_a_question_whose_slide_does_not_open() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = tempfile::tempdir().unwrap();
+    let (reader, mark) = (folder.path().join("reinpath"), folder.path().join("mark"));
+    // Reads no slide, and ends with its stdin.
+    std::fs::write(&reader, format!("#!/bin/sh\ntouch '{}'\nread -r line\n", mark.display())).unwrap();
+    std::fs::set_permissions(&reader, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let arguments = [
+        "ask",
+        "a.svs",
+        "--region",
+        "0,0,9,9",
+        "--question",
+        "What is it?",
+        "--model",
+        "there",
+        "--mpp",
+        "0.5",
+    ];
+    let mut asking = Command::new(env!("CARGO_BIN_EXE_reinpath"))
+        .args(arguments)
+        .args(["--worker", "sleep 5"])
+        .env("REINPATH_BIN_DIR", folder.path())
+        .spawn()
+        .unwrap();
+    let begun = std::time::Instant::now();
+    while !mark.exists() {
+        assert!(begun.elapsed().as_secs() < 30, "the reading process was not started");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert!(Command::new("kill").args(["-INT", &asking.id().to_string()]).status().unwrap().success());
+    assert_eq!(asking.wait().unwrap().code(), Some(130));
+}

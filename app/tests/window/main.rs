@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands, also in its support")]
 
 mod support;
+#[cfg(unix)]
+mod worker;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +11,7 @@ use std::sync::Arc;
 use egui::{Key, Modifiers, Role, vec2};
 use egui_kittest::kittest::Queryable;
 use reinpath::window::patches::PatchPicture;
-use reinpath::window::state::SlideStatus;
+use reinpath::window::state::{SlideStatus, Tool};
 use reinpath_model::event::{AskEvent, Stop};
 use reinpath_model::stage::AnswerStage;
 
@@ -144,6 +146,52 @@ fn a_worker_that_dies_leaves_its_words_and_the_next_question_works() {
     harness.get_by_label(CONCLUSION);
 }
 
+fn patches(harness: &egui_kittest::Harness<'_, reinpath::window::App>) -> usize {
+    harness.state().state().shown_slide().unwrap().patches.places().len()
+}
+
+#[test]
+fn escape_is_for_the_rectangle_and_the_menu_before_it_stops_an_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = Script::default();
+    let mut harness = asked(folder.path(), &script);
+    let (from, to) = (viewer(&harness).center(), viewer(&harness).center() - vec2(200.0, 150.0));
+    harness.hover_at(from);
+    harness.step();
+    harness.drag_at(from);
+    harness.step();
+    harness.hover_at(to);
+    harness.step();
+    harness.key_press(Key::Escape);
+    harness.step();
+    harness.drop_at(to);
+    harness.step();
+    harness.step();
+    assert_eq!((patches(&harness), harness.state().state().tool), (1, Tool::Patch), "no rectangle was drawn");
+
+    harness.get_by_label("Templates").click();
+    harness.run_ok();
+    harness.get_by_label("General");
+    harness.key_press(Key::Escape);
+    harness.run_ok();
+    assert!(harness.query_by_label("General").is_none(), "the menu is closed");
+    assert!(script.stopped().is_empty(), "the answer goes on");
+    harness.key_press(Key::Escape);
+    until(&mut harness, "the stop", |_| !script.stopped().is_empty());
+}
+
+#[test]
+fn a_rectangle_may_end_over_the_overview() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = Script::default();
+    let mut harness = asked(folder.path(), &script);
+    harness.get_by_label("100 %").click();
+    harness.run_ok();
+    let (from, overview) = (viewer(&harness).center(), harness.get_by_label("Overview of the slide").rect());
+    drag(&mut harness, from, overview.center() - from);
+    assert_eq!(patches(&harness), 2);
+}
+
 #[derive(Debug)]
 struct Dropped(PathBuf);
 
@@ -232,13 +280,10 @@ fn the_slide_is_moved_magnified_and_its_patches_undone() {
     // A rectangle of about 3 × 1 squares is offered to be split.
     let scale = view(&harness).slide_per_point as f32;
     drag(&mut harness, screen.center() - vec2(336.0, 112.0) / scale, vec2(672.0, 224.0) / scale);
-    let count = |harness: &egui_kittest::Harness<'_, reinpath::window::App>| {
-        harness.state().state().shown_slide().unwrap().patches.places().len()
-    };
-    assert_eq!(count(&harness), 1);
+    assert_eq!(patches(&harness), 1);
     // The patch's thumbnail, when it comes, moves the button between being found and being clicked.
     let begun = std::time::Instant::now();
-    while count(&harness) != 3 {
+    while patches(&harness) != 3 {
         assert!(begun.elapsed().as_secs() < 30, "the rectangle is not split");
         harness.run_ok();
         if let Some(button) = harness.query_by_label("Split into 3") {
@@ -248,14 +293,14 @@ fn the_slide_is_moved_magnified_and_its_patches_undone() {
     }
     harness.key_press(Key::Delete);
     harness.run_ok();
-    assert_eq!(count(&harness), 2);
+    assert_eq!(patches(&harness), 2);
     harness.key_press_modifiers(Modifiers::COMMAND, Key::Z);
     harness.run_ok();
-    assert_eq!(count(&harness), 3);
+    assert_eq!(patches(&harness), 3);
     harness.key_press_modifiers(Modifiers::COMMAND, Key::Z);
     harness.run_ok();
-    assert_eq!(count(&harness), 1);
+    assert_eq!(patches(&harness), 1);
     harness.key_press_modifiers(Modifiers::COMMAND | Modifiers::SHIFT, Key::Z);
     harness.run_ok();
-    assert_eq!(count(&harness), 3);
+    assert_eq!(patches(&harness), 3);
 }

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use eframe::egui_wgpu::{self, RenderState, ScreenDescriptor, WgpuConfiguration, WgpuSetup, wgpu};
 use egui::{Rect, Vec2, vec2};
 
+use crate::window::frame_times::FrameTime;
 use crate::window::{App, Parts};
 
 /// As large as the window opens.
@@ -22,6 +23,7 @@ pub(super) struct Offscreen {
     target: wgpu::Texture,
     started: Instant,
     next_frame: Instant,
+    frames: Vec<FrameTime>,
     pub app: App,
 }
 
@@ -46,13 +48,18 @@ impl Offscreen {
         let ctx = egui::Context::default();
         let app = App::new(&ctx, Some(&render_state), parts);
         let now = Instant::now();
-        Ok(Self { ctx, render_state, target, started: now, next_frame: now, app })
+        Ok(Self { ctx, render_state, target, started: now, next_frame: now, frames: Vec::new(), app })
     }
 
     /// The graphics device in words.
     pub(super) fn device(&self) -> String {
         let info = self.render_state.adapter.get_info();
         format!("{} ({})", info.name, info.backend)
+    }
+
+    /// What every frame so far took: the application itself remembers only the last ones.
+    pub(super) fn frames(&self) -> &[FrameTime] {
+        &self.frames
     }
 
     /// One frame at the pace of a screen: waits for its turn, lays out, draws and waits until it is drawn.
@@ -64,10 +71,11 @@ impl Offscreen {
             time: Some(self.started.elapsed().as_secs_f64()),
             ..Default::default()
         };
-        let app = &mut self.app;
+        let (app, frames) = (&mut self.app, &mut self.frames);
         let mut output = self.ctx.run_ui(input, |ui| {
             app.advance(&ui.ctx().clone());
             app.draw(ui);
+            frames.extend(app.frame_times().last());
         });
         let shapes = std::mem::take(&mut output.shapes);
         let primitives = self.ctx.tessellate(shapes, output.pixels_per_point);

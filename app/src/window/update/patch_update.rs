@@ -2,17 +2,19 @@
 
 use super::super::command::PatchCommand;
 use super::super::patches::{self, MOST_PARTS, PatchId, Patches};
-use super::super::state::{AppState, ModelInfo, PackageState};
+use super::super::state::{AppState, ModelInfo, PackageState, SlideTab};
 use super::{Effect, complain};
 use crate::slide::{Mpp, Region};
 
 /// Carries out a wish about patches.
 pub(super) fn patch(state: &mut AppState, wish: PatchCommand) -> Vec<Effect> {
     match wish {
-        PatchCommand::PlaceSquare(place) => {
-            add(state, |model, mpp| Some(patches::square_at(place, model, mpp)))
-        }
-        PatchCommand::DrawRectangle(a, b) => add(state, |model, mpp| patches::rectangle(a, b, model, mpp)),
+        PatchCommand::PlaceSquare(place) => add(state, |model, mpp| patches::square_at(place, model, mpp)),
+        PatchCommand::DrawRectangle(a, b) => add(state, |model, mpp| {
+            // Too small for a rectangle: a click whose pointer slipped.
+            let middle = (f64::midpoint(a.0, b.0), f64::midpoint(a.1, b.1));
+            patches::rectangle(a, b, model, mpp).unwrap_or_else(|| patches::square_at(middle, model, mpp))
+        }),
         PatchCommand::Select(id) => change(state, |patches| patches.selected = id),
         PatchCommand::Remove(id) => change(state, |patches| patches.remove(id)),
         PatchCommand::RemoveSelected => change(state, |patches| {
@@ -31,16 +33,15 @@ pub(super) fn patch(state: &mut AppState, wish: PatchCommand) -> Vec<Effect> {
 
 /// Reads the patches of every slide again, as after the model's package became known.
 pub(super) fn read_all(state: &mut AppState) -> Vec<Effect> {
-    let mut effects = Vec::new();
-    for slide in &mut state.slides {
-        slide.patches.forget_pictures();
-        effects.extend(slide.patches.places().iter().map(|place| Effect::ReadPatch {
-            key: slide.key,
-            patch: place.id,
-            region: place.region,
-        }));
-    }
-    effects
+    state.slides.iter_mut().flat_map(read).collect()
+}
+
+/// Reads the patches of a slide again.
+pub(super) fn read(slide: &mut SlideTab) -> Vec<Effect> {
+    slide.patches.forget_pictures();
+    let key = slide.key;
+    let places = slide.patches.places().iter();
+    places.map(|place| Effect::ReadPatch { key, patch: place.id, region: place.region }).collect()
 }
 
 fn change(state: &mut AppState, change: impl FnOnce(&mut Patches)) -> Vec<Effect> {
@@ -50,7 +51,7 @@ fn change(state: &mut AppState, change: impl FnOnce(&mut Patches)) -> Vec<Effect
     Vec::new()
 }
 
-fn add(state: &mut AppState, region: impl FnOnce(&ModelInfo, Option<Mpp>) -> Option<Region>) -> Vec<Effect> {
+fn add(state: &mut AppState, region: impl FnOnce(&ModelInfo, Option<Mpp>) -> Region) -> Vec<Effect> {
     let Some(model) = state.model.info().cloned() else {
         let why = match &state.model.package {
             PackageState::Failed(sentence) => sentence.clone(),
@@ -62,9 +63,10 @@ fn add(state: &mut AppState, region: impl FnOnce(&ModelInfo, Option<Mpp>) -> Opt
     let id = PatchId(state.new_id());
     let Some(slide) = state.shown_slide_mut() else { return Vec::new() };
     let Some(info) = slide.info().cloned() else { return Vec::new() };
-    let Some(region) = region(&model, info.mpp).filter(|region| patches::touches(region, &info)) else {
+    let region = region(&model, info.mpp);
+    if !patches::touches(&region, &info) {
         return Vec::new();
-    };
+    }
     slide.patches.add([(id, region)]);
     // Who marks a patch asks about it next, and first words are wanted within a second.
     vec![Effect::ReadPatch { key: slide.key, patch: id, region }, Effect::WarmUp]

@@ -9,10 +9,12 @@ use reinpath_model::stage::AnswerStage;
 
 use super::super::answer_view::tests::token;
 use super::super::command::{PatchCommand, ViewCommand};
+use super::super::event::TileFailure;
+use super::super::patches::PatchPicture;
 use super::super::state::tests_support::model;
 use super::super::state::{PackageState, Tool};
 use super::*;
-use crate::slide::Mpp;
+use crate::slide::{Mpp, TileId};
 use crate::viewer::tile_plan::tests::slide;
 
 /// A window with one open slide of 4096 × 3000 px at 0.5 µm/px and a known package.
@@ -22,10 +24,13 @@ fn with_slide() -> (AppState, SlideKey) {
     state.model.package = PackageState::Known(Arc::new(model()));
     command(&mut state, Command::Open("a.svs".into()));
     let key = state.shown.unwrap();
-    let mut info = slide();
-    info.mpp = Some(Mpp { x: 0.5, y: 0.5 });
-    state.slide_mut(key).unwrap().status = SlideStatus::Open { info: Arc::new(info) };
+    opened(&mut state, key, half_micron());
     (state, key)
+}
+
+/// A slide of 4096 × 3000 px at 0.5 µm/px.
+fn half_micron() -> SlideInfo {
+    SlideInfo { mpp: Some(Mpp { x: 0.5, y: 0.5 }), ..slide() }
 }
 
 fn place(state: &mut AppState, x: f64, y: f64) -> Vec<Effect> {
@@ -131,6 +136,9 @@ fn what_hinders_a_question_is_said_with_what_to_do() {
     let one = QuestionText { choices: vec!["a".to_owned()], ..question() };
     assert!(obstacle(&state, &one).is_some());
     assert_eq!(obstacle(&state, &question()), None);
+    let only = state.shown_slide().unwrap().patches.places()[0].id;
+    command(&mut state, Command::Patch(PatchCommand::InQuestion(only, false)));
+    assert_eq!(obstacle(&state, &question()).as_deref(), Some(NO_PATCH_TICKED));
 }
 
 #[test]
@@ -144,7 +152,7 @@ fn a_question_is_asked_answered_stopped_and_asked_again() {
     let [Effect::Ask(order)] = effects.as_slice() else { panic!("{effects:?}") };
     assert_eq!((order.slide, order.regions.len()), (key, 1));
     let id = order.id;
-    assert_eq!(state.answer.as_ref().map(|answer| answer.about.as_str()), Some("a.svs, patch 2"));
+    assert_eq!(state.answer.as_ref().map(|answer| answer.subject.words.as_str()), Some("a.svs, patch 2"));
     assert!(ask(&mut state, question()).is_empty(), "one at a time");
     for event_data in
         [AskEvent::Stage { stage: AnswerStage::Observation }, token(AnswerStage::Observation, "Glands")]
@@ -159,6 +167,81 @@ fn a_question_is_asked_answered_stopped_and_asked_again() {
     assert!(!state.is_asking());
     assert_eq!(state.answer.as_ref().unwrap().text.observation, "Glands");
     assert!(matches!(command(&mut state, Command::Ask(AskCommand::Again)).as_slice(), [Effect::Ask(_)]));
+}
+
+#[test]
+fn again_asks_about_the_same_patches_of_the_same_slide() {
+    let (mut state, key) = with_slide();
+    place(&mut state, 1000.0, 1000.0);
+    let first = state.shown_slide().unwrap().patches.places()[0].clone();
+    let effects = ask(&mut state, question());
+    let [Effect::Ask(order)] = effects.as_slice() else { panic!("{effects:?}") };
+    let failed = |id| Event::Ask { id, event: AskEvent::Failed { error: "The worker ended".to_owned() } };
+    event(&mut state, failed(order.id));
+    // Another patch is ticked and another slide is shown meanwhile.
+    command(&mut state, Command::Patch(PatchCommand::Remove(first.id)));
+    place(&mut state, 2000.0, 1000.0);
+    command(&mut state, Command::Open("b.svs".into()));
+    let effects = command(&mut state, Command::Ask(AskCommand::Again));
+    let [Effect::Ask(order)] = effects.as_slice() else { panic!("{effects:?}") };
+    assert_eq!((order.slide, order.regions.as_slice()), (key, &[first.region][..]));
+    event(&mut state, failed(order.id));
+    command(&mut state, Command::Close(key));
+    assert!(command(&mut state, Command::Ask(AskCommand::Again)).is_empty());
+    assert_eq!(
+        state.problems[0].sentence,
+        "Open the slide of the last question again to ask once more: a.svs"
+    );
+}
+
+#[test]
+fn a_slide_that_is_opened_again_has_its_view_and_patches_which_are_read_anew() {
+    let (mut state, key) = with_slide();
+    place(&mut state, 1000.0, 1000.0);
+    let patch = state.shown_slide().unwrap().patches.places()[0].clone();
+    command(&mut state, Command::View(ViewCommand::LookAtPatch(patch.id)));
+    let viewport = state.shown_slide().unwrap().viewport;
+    let failed = PatchPicture::Failed("The slide gave no answer".to_owned());
+    event(&mut state, Event::PatchPicture { key, patch: patch.id, picture: failed });
+    command(&mut state, Command::Retry(key));
+    let read = Effect::ReadPatch { key, patch: patch.id, region: patch.region };
+    assert_eq!(opened(&mut state, key, half_micron()), [read]);
+    let slide = state.shown_slide().unwrap();
+    assert!(slide.patches.picture(patch.id).is_none() && viewport.is_some());
+    assert_eq!(slide.viewport, viewport);
+
+    // The same after it was closed; but of another size it is another slide, and all of it is shown.
+    command(&mut state, Command::CloseShown);
+    command(&mut state, Command::Open("b.svs".into()));
+    command(&mut state, Command::Open("a.svs".into()));
+    let key = state.shown.unwrap();
+    assert_eq!(state.shown_slide().unwrap().viewport, viewport);
+    let mut larger = half_micron();
+    larger.levels[0].width += 1;
+    let read = Effect::ReadPatch { key, patch: patch.id, region: patch.region };
+    assert_eq!(opened(&mut state, key, larger), [read]);
+    assert!(state.shown_slide().unwrap().viewport.is_none() && state.last_closed.is_none());
+}
+
+#[test]
+fn the_newest_unreadable_tile_is_named_until_it_is_dismissed() {
+    let (mut state, key) = with_slide();
+    for sentence in ["The slide gave no answer", "The slide cannot be read any more"] {
+        let failure = TileFailure { sentence: sentence.to_owned(), may_pass: false };
+        let tile = TileId { level: 0, column: 0, row: 0 };
+        event(&mut state, Event::Tile { key, tile, pixels: Err(failure) });
+        assert_eq!(state.shown_slide().unwrap().unreadable.as_deref(), Some(sentence));
+    }
+    command(&mut state, Command::DismissUnreadable(key));
+    assert_eq!(state.shown_slide().unwrap().unreadable, None);
+}
+
+#[test]
+fn a_drag_too_short_for_a_rectangle_places_the_square_at_its_middle() {
+    let (mut state, _) = with_slide();
+    command(&mut state, Command::Patch(PatchCommand::DrawRectangle((998.0, 1002.0), (1002.0, 998.0))));
+    let placed = state.shown_slide().unwrap().patches.places()[0].region;
+    assert_eq!(placed, Region { x: 888, y: 888, w: 224, h: 224 });
 }
 
 #[test]
