@@ -34,7 +34,8 @@ impl LlamaConfig {
         self.hidden_size / self.num_attention_heads
     }
 
-    fn rotary(&self) -> Rotary {
+    /// The rotation of its positions.
+    pub fn rotary(&self) -> Rotary {
         let head_dim = self.head_dim() as f64;
         let frequencies: Vec<f64> =
             (0..self.head_dim() / 2).map(|i| self.rope_theta.powf(-2.0 * i as f64 / head_dim)).collect();
@@ -284,10 +285,13 @@ impl Layer {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::sync::Arc;
 
     use candle_core::{DType, Device, Result, Tensor};
     use candle_nn::{VarBuilder, VarMap};
+    use rand::{Rng as _, SeedableRng as _};
+    use rand_chacha::ChaCha8Rng;
 
     use super::{KvCache, Llama, LlamaConfig, LoraConfig, Positions};
 
@@ -306,6 +310,17 @@ mod tests {
         }
     }
 
+    /// The same weights on every run: rounding differs with them.
+    fn seed(map: &VarMap, seed: u64) -> Result<()> {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let vars: BTreeMap<_, _> = map.data().lock().unwrap().clone().into_iter().collect();
+        for var in vars.values() {
+            let values: Vec<f32> = (0..var.elem_count()).map(|_| rng.random_range(-0.5..0.5)).collect();
+            var.set(&Tensor::from_vec(values, var.dims(), &Device::Cpu)?)?;
+        }
+        Ok(())
+    }
+
     fn ids(rows: &[&[u32]]) -> Result<Tensor> {
         Tensor::from_vec(rows.concat(), (rows.len(), rows[0].len()), &Device::Cpu)
     }
@@ -318,6 +333,7 @@ mod tests {
     fn steps_with_a_cache_and_padding_agree_with_one_pass() -> Result<()> {
         let (map, config) = (VarMap::new(), tiny());
         let llama = Llama::load(&VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu), &config)?;
+        seed(&map, 1)?;
         let whole =
             llama.forward(&llama.embed(&ids(&[&[3, 9, 27, 4, 8]])?)?, &Positions::after(0, 1, 5), None)?;
         let mut cache = KvCache::new(&config, 1, 8, DType::F32, &Device::Cpu)?;
@@ -337,6 +353,7 @@ mod tests {
     fn an_adapter_merges_into_the_same_model() -> Result<()> {
         let (map, config) = (VarMap::new(), tiny());
         let mut llama = Llama::load(&VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu), &config)?;
+        seed(&map, 1)?;
         let x = llama.embed(&ids(&[&[3, 9, 27, 4, 8]])?)?;
         let at = Positions::after(0, 1, 5);
         let base = llama.forward(&x, &at, None)?;
@@ -344,13 +361,13 @@ mod tests {
         let lora = LoraConfig { rank: 3, alpha: 6.0 };
         llama.adapt(&VarBuilder::from_varmap(&adapters, DType::F32, &Device::Cpu), &lora)?;
         assert_eq!(difference(&llama.forward(&x, &at, None)?, &base)?, 0.0, "B is zero at first");
-        for var in adapters.all_vars() {
-            var.set(&Tensor::rand(-0.5f32, 0.5, var.dims(), &Device::Cpu)?)?;
-        }
+        seed(&adapters, 2)?;
         let adapted = llama.forward(&x, &at, None)?;
-        assert!(difference(&adapted, &base)? > 1e-2);
+        let change = difference(&adapted, &base)?;
+        assert!(change > 1e-2);
         llama.merge()?;
-        assert!(difference(&llama.forward(&x, &at, None)?, &adapted)? < 1e-5);
+        // The sums are the same, in another order: what differs is rounding, in proportion to what the adapter does.
+        assert!(difference(&llama.forward(&x, &at, None)?, &adapted)? < 1e-3 * change);
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! As in LLaVA, the text is cut at each patch's place, and the pieces are tokenised on their own.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use tokenizers::Tokenizer;
@@ -103,6 +104,13 @@ impl ChatTokenizer {
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
         let encoding = self.tokenizer.encode_fast(text, false).map_err(|e| Error::Encode(e.to_string()))?;
         Ok(encoding.get_ids().to_vec())
+    }
+
+    /// As [`Self::encode`], and the bytes of the text that each token stands for.
+    pub fn encode_with_bytes(&self, text: &str) -> Result<(Vec<u32>, Vec<Range<usize>>), Error> {
+        let encoding = self.tokenizer.encode(text, false).map_err(|e| Error::Encode(e.to_string()))?;
+        let bytes = encoding.get_offsets().iter().map(|&(start, end)| start..end).collect();
+        Ok((encoding.get_ids().to_vec(), bytes))
     }
 
     /// The prompt of one question: the template around the user's text, up to where the answer begins.

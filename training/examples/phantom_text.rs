@@ -30,7 +30,7 @@ fn main() -> std::io::Result<()> {
             answer.observation, answer.analysis, answer.conclusion
         )?;
         writeln!(out, "caption: {}", caption(&truth, &mut rng))?;
-        writeln!(out, "text: {}\n", describe(&truth, &mut rng).replace('\n', " / "))?;
+        writeln!(out, "text: {}\n", describe(&truth, &mut rng).text.replace('\n', " / "))?;
     }
     Ok(())
 }

@@ -32,6 +32,8 @@ pub struct PretrainConfig {
     pub language: LanguageConfig,
     /// Phantom fields that the encoders are trained on.
     pub fields: usize,
+    /// Drills on letters, which the decoder is trained on before anything else.
+    pub drills: Optimisation,
     /// Plain texts that the decoder is trained on.
     pub texts: usize,
     pub text: Optimisation,
@@ -108,14 +110,26 @@ pub struct SupervisedConfig {
     pub fields: usize,
     /// Questions about each field.
     pub questions_per_field: usize,
+    /// Captions of each field.
+    #[serde(default)]
+    pub captions_per_field: usize,
+    /// Training on captions before that on staged answers.
+    #[serde(default)]
+    pub captions: Option<Optimisation>,
     pub lora: LoraSettings,
     pub optimisation: Optimisation,
     /// The projector's learning rate as a multiple of the adapters'.
     #[serde(default = "one")]
     pub projector_rate: f64,
+    /// The learning rate of the adapters of queries and keys as a multiple of the other adapters'.
+    #[serde(default = "one")]
+    pub looks_rate: f64,
     /// Weight of a conclusion's token in the loss; the tokens of the other stages weigh 1.
     #[serde(default = "equal")]
     pub conclusion_weight: f32,
+    /// Weight of a token of Observation or Analysis that could be wrong, such as a finding or an option's letter.
+    #[serde(default = "equal")]
+    pub decisive_weight: f32,
 }
 
 fn one() -> f64 {

@@ -6,7 +6,10 @@
 mod answer;
 mod baseline;
 mod caption;
+mod claim;
+mod drill;
 mod lexicon;
+mod plain_text;
 mod question;
 mod render;
 mod report;
@@ -16,10 +19,13 @@ mod slide;
 mod topic;
 mod truth;
 
-pub use answer::CANNOT_BE_ASSESSED;
+pub use answer::{CANNOT_BE_ASSESSED, decisive};
 pub use baseline::{ColourSummary, colour_baseline, colour_summary};
-pub use caption::{caption, describe};
-pub use lexicon::{Attribute, Claim, Wording, claims, wording, wordings};
+pub use caption::{caption, full_caption};
+pub use claim::{Attribute, Claim};
+pub use drill::option_drill;
+pub use lexicon::{Wording, claims, statements, wording, wordings};
+pub use plain_text::{Decided, Decision, PlainText, describe};
 pub use question::{QuestionItem, ask, ask_any, balanced_set};
 pub use render::{Component, District, Field, World, draw};
 pub use report::{PhantomReport, Tally};

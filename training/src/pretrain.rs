@@ -3,6 +3,7 @@
 
 mod attributes;
 mod contrast;
+mod decoder_start;
 mod text;
 mod tokenizer;
 

@@ -3,16 +3,22 @@
 //! Every sentence of an Observation is true of the field. About 45 to 75 words in all: training time is proportional
 //! to length, so nothing is padding.
 
+use std::ops::Range;
+
 use rand::Rng;
 use rand::seq::{IndexedRandom as _, SliceRandom as _};
 use reinpath_model::stage::StagedAnswer;
 
-use super::lexicon::{Attribute, Claim, wording};
+use super::claim::{Attribute, Claim};
+use super::lexicon::{statements, wording};
 use super::question::letter_of;
 use super::sentence::{other_claims, sentence, state, state_quality};
 use super::topic::{Outcome, Topic};
 use super::{Quality, Truth};
 use crate::subtask::QuestionKind;
+
+/// What stands before the letter of the option that an Analysis arrives at.
+const OPTION: &str = ", option ";
 
 /// What the conclusion of every unreadable field contains.
 pub const CANNOT_BE_ASSESSED: &str = "cannot be assessed";
@@ -35,6 +41,17 @@ pub(super) fn staged_answer(
             conclusion: conclusion(kind, outcome, claimed, rng),
         },
     }
+}
+
+/// The bytes of an answer's words that could be wrong: what is stated of the field, letters of options and whether a
+/// statement agrees. Of the other words many would do as well.
+pub fn decisive(answer: &str) -> Vec<Range<usize>> {
+    let stated = statements(answer).into_iter().map(|(_, bytes)| bytes);
+    let letters = answer.match_indices(OPTION).map(|(at, said)| at + said.len()..at + said.len() + 1);
+    let verdicts = ["agrees", "does not agree"]
+        .into_iter()
+        .flat_map(|verdict| answer.match_indices(verdict).map(|(at, said)| at..at + said.len()));
+    stated.chain(letters).chain(verdicts).collect()
 }
 
 fn observation(truth: &Truth, topic: Topic, outcome: &Outcome, rng: &mut impl Rng) -> String {
@@ -86,14 +103,14 @@ fn analysis(
         // The letter beside the option that it stands for: from there the conclusion takes it.
         (QuestionKind::Choice, _) => choose(
             &[
-                "So the finding is {l}, option {o}.",
-                "This means {l}, option {o}.",
-                "The best fit is {l}, option {o}.",
-                "Therefore the answer is {l}, option {o}.",
+                "So the finding is {l}{o}.",
+                "This means {l}{o}.",
+                "The best fit is {l}{o}.",
+                "Therefore the answer is {l}{o}.",
             ],
             rng,
         )
-        .replace("{o}", &letter_of(outcome, claimed).to_string())
+        .replace("{o}", &format!("{OPTION}{}", letter_of(outcome, claimed)))
         .replace("{l}", &label),
         _ => choose(
             &[
@@ -209,6 +226,28 @@ mod tests {
                 QuestionKind::Open => String::new(),
             };
             assert!(conclusion.starts_with(&start), "{item:?}");
+        }
+    }
+
+    #[test]
+    fn what_could_be_wrong_is_found_in_every_answer() {
+        let mut rng = ChaCha8Rng::seed_from_u64(2);
+        for (_, item) in balanced_set(&mut rng, 600) {
+            let Some(outcome) = &item.outcome else { continue };
+            let text = item.answer.to_text();
+            let parts: Vec<&str> = decisive(&text).into_iter().map(|bytes| &text[bytes]).collect();
+            // In the Analysis and in the Conclusion; the letter or the verdict where there is one.
+            for claim in &outcome.claims {
+                let said = parts.iter().filter(|part| claims(part).contains(claim)).count();
+                assert!(said >= 2, "{claim:?} in {parts:?}: {text}");
+            }
+            let decided = match item.kind {
+                QuestionKind::Choice => item.label.as_deref().unwrap(),
+                QuestionKind::TrueFalse if item.label.as_deref() == Some("True") => "agrees",
+                QuestionKind::TrueFalse => "does not agree",
+                QuestionKind::Open => continue,
+            };
+            assert!(parts.contains(&decided), "{parts:?}: {text}");
         }
     }
 }

@@ -7,7 +7,8 @@ use reinpath_model::stage::{StagedAnswer, extract_choice};
 
 use super::Truth;
 use super::answer::CANNOT_BE_ASSESSED;
-use super::lexicon::{Claim, claims};
+use super::claim::Claim;
+use super::lexicon::claims;
 use super::question::QuestionItem;
 use super::topic::Outcome;
 use crate::subtask::QuestionKind;

@@ -5,7 +5,8 @@
 use rand::Rng;
 use rand::seq::{IndexedRandom as _, SliceRandom as _};
 
-use super::lexicon::{Attribute, Claim, wording};
+use super::claim::{Attribute, Claim};
+use super::lexicon::wording;
 use super::{Quality, Truth};
 
 /// What a field can be described by, where it applies. Attributes that follow from the pattern are left out: the

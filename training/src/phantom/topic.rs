@@ -6,7 +6,8 @@
 use rand::Rng;
 use rand::seq::{IndexedRandom as _, SliceRandom as _};
 
-use super::lexicon::{Attribute, Claim, wording};
+use super::claim::{Attribute, Claim};
+use super::lexicon::wording;
 use super::{Pattern, Quality, Truth};
 use crate::subtask::QuestionKind;
 

@@ -1,6 +1,9 @@
 //! The text-only base decoder: next-token prediction on plain notes and quizzes with bare answers.
 
-use candle_core::{DType, Device, Tensor};
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
@@ -8,17 +11,23 @@ use reinpath_model::llama::{Llama, LlamaConfig, Positions};
 use reinpath_model::ops;
 use reinpath_model::prompt::ChatTokenizer;
 
-use crate::config::PretrainConfig;
+use crate::config::{Optimisation, PretrainConfig};
 use crate::error::Result;
 use crate::event::{EventSink, RunEvent};
 use crate::init;
 use crate::parallel::PARTS;
-use crate::phantom::{Truth, describe};
+use crate::phantom::{Decision, PlainText, Truth, describe, option_drill};
+use crate::pretrain::decoder_start;
 use crate::stage::{Shuffle, StagePlan, train as train_stage};
 
 const STAGE: &str = "base decoder";
-/// Weight of a token of a quiz's answer; the words of a note, of which many would do, weigh 1.
-const ANSWER_WEIGHT: f32 = 10.0;
+const DRILLS: &str = "letter drills";
+/// Weight of a token that follows from what stands before it; other words, of which many would do, weigh 1.
+const DECIDED_WEIGHT: f32 = 10.0;
+/// Learning rate of queries and keys, as a share of the others': at the full rate the habits that they begin with
+/// (`decoder_start.rs`) are gone before anything has come to rely on them.
+const DRILL_LOOKS: f64 = 0.1;
+const TEXT_LOOKS: f64 = 0.25;
 /// Texts at the end of the list that are measured and never trained on.
 const HELD_OUT: usize = 600;
 
@@ -30,18 +39,31 @@ pub(super) struct Language {
 
 struct Text {
     ids: Vec<u32>,
-    /// Where the answer of a quiz begins in `ids`; their end in a note.
-    answer_at: usize,
+    /// What is decided, and the positions in `ids` that say it.
+    decided: Vec<(Decision, Range<usize>)>,
 }
 
 impl Text {
-    /// Weight of the prediction of the token after `at`.
-    fn weight(&self, at: usize) -> f32 {
-        if at + 1 >= self.answer_at { ANSWER_WEIGHT } else { 1.0 }
+    /// The text between the tokens of its begin and end.
+    fn new(plain: &PlainText, tokenizer: &ChatTokenizer, [begin, end]: [u32; 2]) -> Result<Self> {
+        let (tokens, bytes) = tokenizer.encode_with_bytes(&plain.text)?;
+        let decided = plain.decided.iter().map(|decided| {
+            let inside =
+                |token: &Range<usize>| token.start < decided.bytes.end && decided.bytes.start < token.end;
+            let first = bytes.iter().position(inside).unwrap_or(bytes.len());
+            let last = bytes.iter().rposition(inside).map_or(first, |last| last + 1);
+            (decided.what, first + 1..last + 1)
+        });
+        let decided = decided.collect();
+        Ok(Self { ids: [&[begin], tokens.as_slice(), &[end]].concat(), decided })
     }
 
+    /// Weights of the predictions of every token but the first.
     fn weights(&self) -> impl Iterator<Item = f32> {
-        (0..self.ids.len() - 1).map(|at| self.weight(at))
+        (1..self.ids.len()).map(|token| {
+            let is_decided = self.decided.iter().any(|(_, tokens)| tokens.contains(&token));
+            if is_decided { DECIDED_WEIGHT } else { 1.0 }
+        })
     }
 }
 
@@ -74,33 +96,50 @@ pub(super) fn train(
     };
     let vars = VarMap::new();
     let llama = Llama::load(&VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu), &llama_config)?;
+    let all = |looks: f64| {
+        let rate = |name: &str| if name.contains("q_proj") || name.contains("k_proj") { looks } else { 1.0 };
+        init::sorted_vars(&vars).into_iter().map(|(name, var)| (var, rate(&name))).collect()
+    };
+    decoder_start::seed(&vars, &llama_config, config.seed + 10)?;
+    train_on_drills(config, &llama, tokenizer, all(DRILL_LOOKS), sink)?;
+
     let texts = encode_texts(config, tokenizer)?;
     let trained_on = texts.len() - HELD_OUT.min(texts.len() / 10);
     let mut shuffle = Shuffle::new(trained_on, config.seed + 2);
     let plan = StagePlan { name: STAGE, optimisation: &config.text, seed: config.seed };
-    let all = init::sorted_vars(&vars).into_iter().map(|(_, v)| (v, 1.0)).collect();
-    init::seed(&vars, config.seed + 10)?;
     let batch = |_| Ok(parts(&texts, shuffle.take(config.text.batch)));
-    train_stage(&plan, all, sink, batch, |part: &Texts| loss(&llama, part))?;
-    measure(&llama, &texts[trained_on..], sink)?;
+    train_stage(&plan, all(TEXT_LOOKS), sink, batch, |part: &Texts| loss(&llama, part))?;
+    measure(STAGE, &llama, &texts[trained_on..], sink)?;
     Ok(Language { vars, config: llama_config })
+}
+
+/// Drills of growing difficulty, each met once.
+fn train_on_drills(
+    config: &PretrainConfig,
+    llama: &Llama,
+    tokenizer: &ChatTokenizer,
+    vars: Vec<(Var, f64)>,
+    sink: &mut EventSink,
+) -> Result<()> {
+    let mut rng = ChaCha8Rng::seed_from_u64(config.seed + 3);
+    let ends = [tokenizer.token("<|begin_of_text|>")?, tokenizer.token("<|end_of_text|>")?];
+    let Optimisation { steps, batch, .. } = config.drills;
+    let mut draw = |practice: f64, n: usize| -> Result<Vec<Text>> {
+        (0..n).map(|_| Text::new(&option_drill(practice, &mut rng), tokenizer, ends)).collect()
+    };
+    let plan = StagePlan { name: DRILLS, optimisation: &config.drills, seed: config.seed };
+    let next = |step| Ok(parts(&draw(step as f64 / steps as f64, batch)?, (0..batch).collect()));
+    train_stage(&plan, vars, sink, next, |part: &Texts| loss(llama, part))?;
+    measure(DRILLS, llama, &draw(1.0, HELD_OUT)?, sink)
 }
 
 fn encode_texts(config: &PretrainConfig, tokenizer: &ChatTokenizer) -> Result<Vec<Text>> {
     let mut rng = ChaCha8Rng::seed_from_u64(config.seed + 1);
-    let (begin, end) = (tokenizer.token("<|begin_of_text|>")?, tokenizer.token("<|end_of_text|>")?);
+    let ends = [tokenizer.token("<|begin_of_text|>")?, tokenizer.token("<|end_of_text|>")?];
     (0..config.texts)
         .map(|_| {
             let truth = Truth::sample(&mut rng);
-            let text = describe(&truth, &mut rng);
-            let answer = text.rfind('\n').map_or(text.len(), |newline| newline + 1);
-            let mut ids = vec![begin];
-            ids.extend(tokenizer.encode(&text[..answer])?);
-            let answer_at = ids.len();
-            ids.extend(tokenizer.encode(&text[answer..])?);
-            ids.push(end);
-            // A note alone has no answer but its end.
-            Ok(Text { ids, answer_at })
+            Text::new(&describe(&truth, &mut rng), tokenizer, ends)
         })
         .collect()
 }
@@ -127,23 +166,26 @@ fn padded(texts: &[&Text], scale: f32) -> Texts {
     Texts { ids, rows: texts.len(), weights }
 }
 
-/// How many quizzes that were not trained on get an answer that is right in its first word: the letter, the truth
-/// value or the first word of the finding.
-fn measure(llama: &Llama, texts: &[Text], sink: &mut EventSink) -> Result<()> {
-    let quizzes: Vec<&Text> = texts.iter().filter(|text| text.answer_at + 1 < text.ids.len()).collect();
-    let mut right = 0;
-    for chunk in quizzes.chunks(50) {
-        let batch = padded(chunk, 1.0);
+/// How many of the decisions in texts that were not trained on are right in their first token.
+fn measure(stage: &str, llama: &Llama, texts: &[Text], sink: &mut EventSink) -> Result<()> {
+    let mut tallies = BTreeMap::<Decision, (usize, usize)>::new();
+    for chunk in texts.chunks(50) {
+        let batch = padded(&chunk.iter().collect::<Vec<_>>(), 1.0);
         let width = batch.ids.len() / batch.rows;
-        let logits = logits(llama, &batch)?;
-        let at: Vec<u32> =
-            chunk.iter().enumerate().map(|(row, text)| (row * width + text.answer_at - 1) as u32).collect();
-        let said = logits.index_select(&Tensor::from_slice(&at, at.len(), &Device::Cpu)?, 0)?.argmax(1)?;
-        let said = said.to_vec1::<u32>()?;
-        right += chunk.iter().zip(said).filter(|(text, said)| text.ids[text.answer_at] == *said).count();
+        let said = logits(llama, &batch)?.argmax(1)?.to_vec1::<u32>()?;
+        for (row, text) in chunk.iter().enumerate() {
+            for (what, tokens) in text.decided.iter().filter(|(_, tokens)| !tokens.is_empty()) {
+                let (right, total) = tallies.entry(*what).or_default();
+                *right += usize::from(said[row * width + tokens.start - 1] == text.ids[tokens.start]);
+                *total += 1;
+            }
+        }
     }
-    let (stage, measure) = (STAGE.to_owned(), "first word of a quiz's answer".to_owned());
-    sink.send(&RunEvent::Measured { stage, measure, right, total: quizzes.len() })
+    for (what, (right, total)) in tallies {
+        let (stage, measure) = (stage.to_owned(), what.name().to_owned());
+        sink.send(&RunEvent::Measured { stage, measure, right, total })?;
+    }
+    Ok(())
 }
 
 /// (rows · width, vocabulary)
@@ -160,4 +202,31 @@ fn loss(llama: &Llama, part: &Texts) -> candle_core::Result<Tensor> {
     let mut targets = part.ids[1..].to_vec();
     targets.push(0);
     ops::cross_entropy(&logits, &targets, &part.weights)
+}
+
+#[cfg(test)]
+mod tests {
+    use reinpath_model::package::ChatTemplate;
+
+    use super::*;
+    use crate::config::TokenizerConfig;
+    use crate::pretrain::tokenizer;
+
+    #[test]
+    fn decisions_are_found_among_the_tokens() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let tokenizer = tokenizer::make(&TokenizerConfig { vocabulary: 600 }, &mut rng).unwrap();
+        let tokenizer = ChatTokenizer::new(tokenizer, ChatTemplate::Llama3).unwrap();
+        for _ in 0..300 {
+            let plain = describe(&Truth::sample(&mut rng), &mut rng);
+            let text = Text::new(&plain, &tokenizer, [0, 0]).unwrap();
+            assert_eq!(text.decided.len(), plain.decided.len());
+            for ((_, tokens), decided) in text.decided.iter().zip(&plain.decided) {
+                let said = tokenizer.tokenizer().decode(&text.ids[tokens.clone()], false).unwrap();
+                assert_eq!(said.trim_start(), &plain.text[decided.bytes.clone()], "{plain:?}");
+            }
+            let heavy = text.weights().filter(|weight| *weight > 1.0).count();
+            assert_eq!(heavy, text.decided.iter().map(|(_, tokens)| tokens.len()).sum::<usize>());
+        }
+    }
 }

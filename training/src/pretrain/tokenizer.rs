@@ -21,7 +21,7 @@ pub(super) fn make(config: &TokenizerConfig, rng: &mut ChaCha8Rng) -> Result<Tok
     let mut texts: Vec<String> = (0..TEXTS)
         .map(|_| {
             let truth = Truth::sample(&mut rng);
-            describe(&truth, &mut rng)
+            describe(&truth, &mut rng).text
         })
         .collect();
     // The words of prompts and headings, as words: no staged answer is among the texts.
