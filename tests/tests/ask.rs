@@ -178,7 +178,9 @@ fn ctrl_c_stops_the_answer_and_ends_with_130() {
         line.clear();
         assert!(lines.read_line(&mut line).unwrap() > 0, "it ended early");
     }
-    assert!(Command::new("kill").args(["-INT", &process.id().to_string()]).status().unwrap().success());
+    assert!(
+        Command::new("sh").args(["-c", &format!("kill -INT {}", process.id())]).status().unwrap().success()
+    );
     let mut rest = String::new();
     lines.read_to_string(&mut rest).unwrap();
     assert_eq!(process.wait().unwrap().code(), Some(130));

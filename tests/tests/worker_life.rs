@@ -67,7 +67,9 @@ fn killed_in_the_middle_of_an_answer_it_says_so_and_the_next_question_works() {
     let id = ask(&worker, 40_000);
     first_token(&worker, id);
     let number = std::fs::read_to_string(&pid).unwrap();
-    assert!(Command::new("kill").args(["-KILL", number.trim()]).status().unwrap().success());
+    assert!(
+        Command::new("sh").args(["-c", &format!("kill -KILL {}", number.trim())]).status().unwrap().success()
+    );
     let AskEvent::Failed { error } = end(&worker, id) else { panic!("the answer went on") };
     assert_eq!(error, "the model's process ended (killed by signal 9)");
     let id = ask(&worker, 5);
@@ -93,7 +95,12 @@ fn a_cancelled_answer_ends_and_dropping_the_handle_ends_the_process() {
     drop(worker);
     let number = std::fs::read_to_string(&pid).unwrap();
     for _ in 0..500 {
-        let alive = Command::new("kill").args(["-0", number.trim()]).output().unwrap().status.success();
+        let alive = Command::new("sh")
+            .args(["-c", &format!("kill -0 {}", number.trim())])
+            .output()
+            .unwrap()
+            .status
+            .success();
         if !alive {
             return;
         }

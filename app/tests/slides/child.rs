@@ -114,7 +114,13 @@ fn a_killed_process_is_replaced() {
     let before = slide.read_region(0, 500, 500, 64, 64).unwrap();
     for round in 0..2 {
         let pid = std::fs::read_to_string(&mark).unwrap();
-        assert!(std::process::Command::new("kill").args(["-9", pid.trim()]).status().unwrap().success());
+        assert!(
+            std::process::Command::new("sh")
+                .args(["-c", &format!("kill -9 {}", pid.trim())])
+                .status()
+                .unwrap()
+                .success()
+        );
         // The read may meet the process before or after its death is known.
         let deadline = Instant::now() + Duration::from_secs(10);
         let mut last = slide.read_region(0, 500, 500, 64, 64);

@@ -126,6 +126,8 @@ fn ctrl_c_ends_a_question_whose_slide_does_not_open() {
         assert!(begun.elapsed().as_secs() < 30, "the reading process was not started");
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
-    assert!(Command::new("kill").args(["-INT", &asking.id().to_string()]).status().unwrap().success());
+    assert!(
+        Command::new("sh").args(["-c", &format!("kill -INT {}", asking.id())]).status().unwrap().success()
+    );
     assert_eq!(asking.wait().unwrap().code(), Some(130));
 }
