@@ -94,6 +94,7 @@ fn a_cancelled_answer_ends_and_dropping_the_handle_ends_the_process() {
     first_token(&worker, id);
     drop(worker);
     let number = std::fs::read_to_string(&pid).unwrap();
+    assert!(number.trim().parse::<u32>().is_ok(), "{number}");
     for _ in 0..500 {
         let alive = Command::new("sh")
             .args(["-c", &format!("kill -0 {}", number.trim())])

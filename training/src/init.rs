@@ -13,6 +13,11 @@ pub fn sorted_vars(map: &VarMap) -> Vec<(String, Var)> {
     vars
 }
 
+/// Whether a variable decides what attention looks at: weights of queries and keys, or their adapters.
+pub fn is_look(name: &str) -> bool {
+    name.contains("q_proj") || name.contains("k_proj")
+}
+
 /// Draws all weights again from a seed: embeddings and positions uniform with deviation 0.02, products uniform within
 /// `1 / sqrt(inputs)` (PyTorch's `nn.Linear`). Scales, biases and LoRA's B keep their constants.
 pub fn seed(map: &VarMap, seed: u64) -> Result<()> {

@@ -5,7 +5,7 @@ mod attributes;
 mod contrast;
 mod decoder_start;
 mod text;
-mod tokenizer;
+pub(crate) mod tokenizer;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;

@@ -18,7 +18,7 @@ use super::{Quality, Truth};
 use crate::subtask::QuestionKind;
 
 /// What stands before the letter of the option that an Analysis arrives at.
-const OPTION: &str = ", option ";
+pub(super) const OPTION: &str = ", option ";
 
 /// What the conclusion of every unreadable field contains.
 pub const CANNOT_BE_ASSESSED: &str = "cannot be assessed";
@@ -48,9 +48,9 @@ pub(super) fn staged_answer(
 pub fn decisive(answer: &str) -> Vec<Range<usize>> {
     let stated = statements(answer).into_iter().map(|(_, bytes)| bytes);
     let letters = answer.match_indices(OPTION).map(|(at, said)| at + said.len()..at + said.len() + 1);
-    let verdicts = ["agrees", "does not agree"]
+    let verdicts = [verdict(true), verdict(false)]
         .into_iter()
-        .flat_map(|verdict| answer.match_indices(verdict).map(|(at, said)| at..at + said.len()));
+        .flat_map(|said| answer.match_indices(said).map(|(at, said)| at..at + said.len()));
     stated.chain(letters).chain(verdicts).collect()
 }
 
@@ -126,6 +126,11 @@ fn analysis(
     format!("{} {link}", reasons.join(" "))
 }
 
+/// Whether a statement agrees with what was found, in words.
+pub(super) fn verdict(agrees: bool) -> &'static str {
+    if agrees { "agrees" } else { "does not agree" }
+}
+
 /// A statement held against what was found: the two stand side by side before they are compared.
 pub(super) fn compared(outcome: &Outcome, statement: &Outcome, rng: &mut impl Rng) -> String {
     choose(
@@ -136,7 +141,7 @@ pub(super) fn compared(outcome: &Outcome, statement: &Outcome, rng: &mut impl Rn
         ],
         rng,
     )
-    .replace("{agrees}", if statement == outcome { "agrees" } else { "does not agree" })
+    .replace("{agrees}", verdict(statement == outcome))
     .replace("{s}", &statement.label())
     .replace("{l}", &outcome.label())
 }

@@ -43,6 +43,22 @@ mod tests {
     use crate::phantom::claims;
 
     #[test]
+    fn full_captions_state_all_that_can_be_said() {
+        let mut rng = ChaCha8Rng::seed_from_u64(2);
+        for _ in 0..1000 {
+            let truth = Truth::sample(&mut rng);
+            let mut read = claims(&full_caption(&truth, &mut rng));
+            read.sort();
+            let mut all = other_claims(&truth, &[], &mut rng);
+            if !truth.is_assessable() {
+                all = Attribute::Quality.of(&truth).into_iter().collect();
+            }
+            all.sort();
+            assert_eq!(read, all);
+        }
+    }
+
+    #[test]
     fn captions_are_true_short_and_name_the_pattern() {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         for _ in 0..3000 {

@@ -13,6 +13,7 @@ use rand::Rng;
 use rand::seq::IndexedRandom as _;
 
 use super::Truth;
+use super::answer::OPTION;
 use super::caption::note;
 use super::lexicon::wordings;
 use super::plain_text::{Decision, PlainText, with_options};
@@ -63,7 +64,7 @@ fn with_key(question: &str, choices: &[&str], asked: usize, link: Link, rng: &mu
         let Some((letter, choice)) = pairs.choose(rng) else { break };
         drill.say(if index == 0 { "\n" } else { " " });
         drill.say(choice);
-        drill.say(if link == Link::Bare { " " } else { ", option " });
+        drill.say(if link == Link::Bare { " " } else { OPTION });
         drill.decide(Decision::Letter, &letter.to_string());
         drill.say(".");
     }

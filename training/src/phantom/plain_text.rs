@@ -8,7 +8,7 @@ use rand::Rng;
 use rand::seq::{IndexedRandom as _, SliceRandom as _};
 
 use super::Truth;
-use super::answer::{CANNOT_BE_ASSESSED, compared};
+use super::answer::{CANNOT_BE_ASSESSED, OPTION, compared, verdict};
 use super::caption::note;
 use super::drill::{option_drill, statement_drill};
 use super::lexicon::wording;
@@ -74,7 +74,7 @@ impl PlainText {
     pub(super) fn compare(&mut self, item: &QuestionItem, rng: &mut impl Rng) {
         let (Some(outcome), Some(statement)) = (&item.outcome, item.claimed.first()) else { return };
         let text = compared(outcome, statement, rng);
-        let verdict = if statement == outcome { "agrees" } else { "does not agree" };
+        let verdict = verdict(statement == outcome);
         let (before, after) = text.rsplit_once(verdict).unwrap_or((&text, ""));
         self.say(before);
         self.decide(Decision::Verdict, verdict);
@@ -155,7 +155,7 @@ fn quiz(truth: &Truth, item: &QuestionItem, rng: &mut impl Rng) -> PlainText {
             quiz.say(" This means ");
             quiz.decide(Decision::Finding, &outcome.label());
             if led && let (QuestionKind::Choice, Some(letter)) = (item.kind, &item.label) {
-                quiz.say(", option ");
+                quiz.say(OPTION);
                 quiz.decide(Decision::Letter, letter);
             }
             quiz.say(".");

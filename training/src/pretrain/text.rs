@@ -97,7 +97,7 @@ pub(super) fn train(
     let vars = VarMap::new();
     let llama = Llama::load(&VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu), &llama_config)?;
     let all = |looks: f64| {
-        let rate = |name: &str| if name.contains("q_proj") || name.contains("k_proj") { looks } else { 1.0 };
+        let rate = |name: &str| if init::is_look(name) { looks } else { 1.0 };
         init::sorted_vars(&vars).into_iter().map(|(name, var)| (var, rate(&name))).collect()
     };
     decoder_start::seed(&vars, &llama_config, config.seed + 10)?;

@@ -15,7 +15,7 @@ use crate::phantom::{Truth, describe};
 const TEXTS: usize = 20_000;
 
 /// Trains the tokenizer.
-pub(super) fn make(config: &TokenizerConfig, rng: &mut ChaCha8Rng) -> Result<Tokenizer> {
+pub(crate) fn make(config: &TokenizerConfig, rng: &mut ChaCha8Rng) -> Result<Tokenizer> {
     let failed = |e: tokenizers::Error| Error::Tokenizer(e.to_string());
     let mut rng = ChaCha8Rng::from_rng(rng);
     let mut texts: Vec<String> = (0..TEXTS)

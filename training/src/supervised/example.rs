@@ -204,3 +204,50 @@ impl Part {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng as _;
+    use reinpath_model::package::ChatTemplate;
+
+    use super::*;
+    use crate::config::TokenizerConfig;
+    use crate::pretrain::tokenizer;
+
+    #[test]
+    fn what_could_be_wrong_and_the_conclusion_weigh_more() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let tokenizer = tokenizer::make(&TokenizerConfig { vocabulary: 600 }, &mut rng).unwrap();
+        let tokenizer = ChatTokenizer::new(tokenizer, ChatTemplate::Llama3).unwrap();
+        let config: SupervisedConfig = toml::from_str(
+            "seed = 1\nbase = \"\"\ndescription = \"\"\nfields = 40\nquestions_per_field = 2\ncaptions_per_field = 1\n\
+             decisive_weight = 2.0\nconclusion_weight = 4.0\n[lora]\nrank = 1\nalpha = 1\n\
+             [optimisation]\nsteps = 1\nbatch = 1\nlearning_rate = 1.0\n",
+        )
+        .unwrap();
+        let drawn = Drawn::new(&config, &tokenizer, &mut rng).unwrap();
+        assert_eq!((drawn.fields.len(), drawn.questions.len(), drawn.captions.len()), (40, 80, 40));
+        let said = |example: &Example, weighs: f32| {
+            let answer = example.ids[example.answer_at..].iter().zip(&example.weights);
+            let ids: Vec<u32> = answer.filter(|(_, weight)| **weight == weighs).map(|(id, _)| *id).collect();
+            tokenizer.tokenizer().decode(&ids, true).unwrap()
+        };
+        for example in &drawn.questions {
+            assert_eq!(example.weights.len(), example.ids.len() - example.answer_at);
+            let whole = tokenizer.tokenizer().decode(&example.ids[example.answer_at..], true).unwrap();
+            let (before, conclusion) = whole.split_once("[Conclusion]\n").unwrap();
+            assert_eq!(said(example, 4.0).trim(), conclusion, "{whole}");
+            // Its words may run together, but none is missing and none is another's.
+            let wanted: String = decisive(before).into_iter().map(|bytes| &before[bytes]).collect();
+            let letters = |text: &str| {
+                let mut letters: Vec<char> = text.chars().filter(|c| !c.is_whitespace()).collect();
+                letters.sort_unstable();
+                letters
+            };
+            assert_eq!(letters(&said(example, 2.0)), letters(&wanted), "{whole}");
+        }
+        for example in &drawn.captions {
+            assert!(said(example, 2.0).len() > 10 && said(example, 4.0).is_empty());
+        }
+    }
+}
