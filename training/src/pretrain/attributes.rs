@@ -29,6 +29,10 @@ const HELD_OUT: usize = 400;
 /// What a cell can show: the components, epithelial nuclei apart by their size and variation.
 const CELL_CLASSES: usize = Component::COUNT + 3;
 
+/// Weight of the head of pleomorphism against the others: how much nuclei vary is the hardest to read, and applies to
+/// fewer than half of the fields.
+const PLEOMORPHISM_WEIGHT: f32 = 3.0;
+
 const STAGE: &str = "attribute encoder";
 /// The attributes in the order of their heads.
 const ATTRIBUTES: [&str; 9] = [
@@ -170,11 +174,12 @@ fn forward(base: &Base<'_>, heads: &Heads, part: &Labelled) -> ComputeResult<(Te
 fn loss(base: &Base<'_>, heads: &Heads, part: &Labelled) -> ComputeResult<Tensor> {
     let (cells, attributes) = forward(base, heads, part)?;
     let mut loss = (cells * (CELL_WEIGHT / PARTS as f64))?;
-    for (logits, classes) in attributes.iter().zip(&part.classes) {
-        let weight = 1.0 / (PARTS * classes.len()) as f32;
+    for ((name, logits), classes) in ATTRIBUTES.into_iter().zip(attributes).zip(&part.classes) {
+        let importance = if name == "pleomorphism" { PLEOMORPHISM_WEIGHT } else { 1.0 };
+        let weight = importance / (PARTS * classes.len()) as f32;
         let targets: Vec<u32> = classes.iter().map(|c| c.unwrap_or(0)).collect();
         let weights: Vec<f32> = classes.iter().map(|c| if c.is_some() { weight } else { 0.0 }).collect();
-        loss = (loss + ops::cross_entropy(logits, &targets, &weights)?)?;
+        loss = (loss + ops::cross_entropy(&logits, &targets, &weights)?)?;
     }
     Ok(loss)
 }
