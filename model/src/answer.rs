@@ -2,12 +2,16 @@
 //!
 //! Joins what the other files do: features, prompt, generation, text, stages.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+use candle_core::Tensor;
+
+use crate::attribution::Trace;
 use crate::detokeniser::Detokeniser;
 use crate::event::{AskEvent, Finished, Stop};
-use crate::generate::{generate, generate_batch, splice};
+use crate::generate::{Generator, Prefix, generate_batch, splice};
 use crate::patch::Patch;
 use crate::prompt::{IMAGE, Prompt, user_text};
 use crate::reinpath::{Error, ReinPath};
@@ -16,7 +20,7 @@ use crate::sampler::{self, Drawn};
 use crate::stage::{AnswerStage, Piece, StageParser, StagedAnswer, extract_choice};
 
 /// The options of a true/false question, as its answer names them.
-const TRUE_FALSE: [&str; 2] = ["True", "False"];
+pub(crate) const TRUE_FALSE: [&str; 2] = ["True", "False"];
 /// Options have one letter each.
 const MOST_CHOICES: usize = 26;
 
@@ -35,7 +39,7 @@ pub struct Question {
 pub struct Prepared {
     pub prompt: Prompt,
     /// (patches, image_tokens, fused)
-    pub features: candle_core::Tensor,
+    pub features: Tensor,
     /// What the package does not know, in sentences.
     pub warnings: Vec<String>,
     started: Instant,
@@ -80,7 +84,7 @@ impl ReinPath {
             return Err(Error::Question(fault));
         }
         let prompt = self.tokenizer.prompt(&question.user_text())?;
-        let features = self.features(&question.patches)?;
+        let features = self.recent.features(&question.patches, || self.features(&question.patches))?;
         let spec = &self.manifest().patch;
         let mut warnings: Vec<String> =
             question.patches.iter().flat_map(|p| spec.warnings(p.width, p.height, p.mpp)).collect();
@@ -99,24 +103,57 @@ impl ReinPath {
         cancel: &AtomicBool,
         events: &mut dyn FnMut(AskEvent),
     ) -> Result<Finished, Error> {
+        self.answer_traced(question, prepared, sampling, cancel, None, events)
+    }
+
+    /// As [`Self::answer`], and keeps in `trace` what the maps of the answer are made from.
+    pub fn answer_traced(
+        &self,
+        question: &Question,
+        prepared: &Prepared,
+        sampling: &Sampling,
+        cancel: &AtomicBool,
+        trace: Option<&mut Trace>,
+        events: &mut dyn FnMut(AskEvent),
+    ) -> Result<Finished, Error> {
         if let Some(fault) = sampler::fault(sampling) {
             return Err(Error::Question(fault));
         }
         let mut writer = Writer::new(self, events);
         let mut first = None;
-        let stop = if cancel.load(Ordering::Relaxed) {
-            Stop::Cancelled
-        } else {
-            let images = self.embeddings(&prepared.features)?;
-            let x = splice(&self.llama, &prepared.prompt, &images)?;
-            generate(&self.llama, &x, sampling, &self.stop, cancel, &mut |drawn| {
+        let (mut hidden, mut ids) = (Vec::new(), Vec::new());
+        let is_kept = trace.is_some();
+        let x = splice(&self.llama, &prepared.prompt, &self.embeddings(&prepared.features)?)?;
+        let room = self.options_room(&question.choices)?;
+        let generator = Generator { llama: &self.llama, sampling, stop: &self.stop, room, cancel };
+        let mut keep = |states: &Tensor| {
+            if is_kept {
+                hidden.push(states.clone());
+            }
+        };
+        let written = self.read_patches(prepared, &x, cancel).and_then(|prefix| {
+            generator.run(&x, prefix.as_deref(), &mut keep, &mut |drawn| {
                 first.get_or_insert_with(Instant::now);
+                ids.push(drawn.id);
                 writer.push(drawn)
-            })?
+            })
+        });
+        let (stop, cache) = match written {
+            Err(Error::Cancelled) => (Stop::Cancelled, None),
+            written => written.map(|(stop, cache)| (stop, Some(cache)))?,
         };
         writer.finish()?;
         let (end, first) = (Instant::now(), first.unwrap_or_else(Instant::now));
         let choice = chosen(&writer.answer.conclusion, &question.choices);
+        let options = match cache {
+            Some(mut cache) if stop != Stop::Cancelled && !question.choices.is_empty() => {
+                self.score_written_options(&mut cache, x.dim(1)?, &ids, &question.choices)?
+            }
+            _ => Vec::new(),
+        };
+        if let Some(trace) = trace {
+            *trace = Trace { hidden, ids };
+        }
         Ok(Finished {
             choice,
             format_ok: writer.parser.is_well_formed(),
@@ -125,14 +162,30 @@ impl ReinPath {
             prefill_secs: (first - prepared.started).as_secs_f64(),
             decode_secs: (end - first).as_secs_f64(),
             stop,
+            options,
         })
     }
 
-    /// Answers many questions at once; the texts are as generated, headings included. Question i draws with seed
-    /// `sampling.seed + i`. `progress` gets how many answers have ended; `false` from it cancels.
+    /// The prompt up to its last patch; `None` where nothing follows the patches.
+    fn read_patches(
+        &self,
+        prepared: &Prepared,
+        x: &Tensor,
+        cancel: &AtomicBool,
+    ) -> Result<Option<Arc<Prefix>>, Error> {
+        match prepared.prompt.shared_len(self.manifest().image_tokens()) {
+            0 => Ok(None),
+            shared => self.recent.prefix(&self.llama, &x.narrow(1, 0, shared)?, cancel).map(Some),
+        }
+    }
+
+    /// Answers many questions at once, each `samples` times, side by side; the texts are as generated, headings
+    /// included. Answer i draws with seed `sampling.seed + i`. `progress` gets how many answers have ended; `false` from
+    /// it cancels.
     pub fn answer_batch(
         &self,
         questions: &[Question],
+        samples: usize,
         sampling: &Sampling,
         progress: &mut dyn FnMut(usize) -> bool,
     ) -> Result<Vec<BatchAnswer>, Error> {
@@ -152,7 +205,7 @@ impl ReinPath {
             prompts.push(splice(&self.llama, &prompt, &images.narrow(0, at, question.patches.len())?)?);
             at += question.patches.len();
         }
-        let generated = generate_batch(&self.llama, &prompts, sampling, &self.stop, progress)?;
+        let generated = generate_batch(&self.llama, &prompts, samples, sampling, &self.stop, progress)?;
         let decode = |g: crate::generate::Generated| {
             let text = self
                 .tokenizer
@@ -316,7 +369,7 @@ mod tests {
         let sampling = Sampling { max_tokens: 24, ..Sampling::default() };
         let mut most = 0;
         let batch = model
-            .answer_batch(&questions, &sampling, &mut |done| {
+            .answer_batch(&questions, 1, &sampling, &mut |done| {
                 most = most.max(done);
                 true
             })
@@ -327,11 +380,13 @@ mod tests {
             let images = model.embeddings(&prepared.features).unwrap();
             let x = splice(&model.llama, &prepared.prompt, &images).unwrap();
             let mut ids = Vec::new();
-            generate(&model.llama, &x, &sampling, &model.stop, &AtomicBool::new(false), &mut |t| {
+            let (llama, stop, cancel) = (&model.llama, &model.stop, &AtomicBool::new(false));
+            let generator = Generator { llama, sampling: &sampling, stop, room: 0, cancel };
+            let mut each = |t: Drawn| {
                 ids.push(t.id);
                 Ok(())
-            })
-            .unwrap();
+            };
+            generator.run(&x, None, &mut |_| {}, &mut each).unwrap();
             assert_eq!(ids, answer.tokens.iter().map(|t| t.id).collect::<Vec<_>>());
             assert_eq!((ids.len(), answer.stop), (24, Stop::MaxTokens));
         }
@@ -342,16 +397,42 @@ mod tests {
         let model = model(Speech::Script(&STAGED));
         let questions = vec![question("What?", 1); 3];
         let sampling = Sampling::default();
-        let batch = model.answer_batch(&questions, &sampling, &mut |_| true).unwrap();
+        let batch = model.answer_batch(&questions, 1, &sampling, &mut |_| true).unwrap();
         assert!(batch.iter().all(|a| a.stop == Stop::End && a.text == STAGED.concat()));
-        let cancelled = model.answer_batch(&questions, &sampling, &mut |_| false);
+        let cancelled = model.answer_batch(&questions, 1, &sampling, &mut |_| false);
         assert!(matches!(cancelled, Err(Error::Cancelled)));
+    }
+
+    #[test]
+    fn a_follow_up_question_on_the_same_patches_is_answered_as_if_it_were_the_first() {
+        let (kept, fresh) = (model(Speech::Babble(4)), model(Speech::Babble(4)));
+        let sampling = Sampling { max_tokens: 16, ..Sampling::default() };
+        ask(&kept, &question("What?", 2), &sampling);
+        let follow_up = question("Is it regular?", 2);
+        let (events, first) = ask(&kept, &follow_up, &sampling);
+        let (again, second) = ask(&fresh, &follow_up, &sampling);
+        assert_eq!(events, again, "token by token, with the same probabilities");
+        assert_eq!((first.answer, first.options), (second.answer, second.options));
+    }
+
+    #[test]
+    fn samples_of_one_question_are_drawn_from_one_reading_of_it() {
+        let model = model(Speech::Babble(4));
+        let questions = [question("What?", 1), question("What is seen in these three patches?", 3)];
+        let hot = Sampling { temperature: 1.0, max_tokens: 12, seed: 5, ..Sampling::default() };
+        let samples = model.answer_batch(&questions, 3, &hot, &mut |_| true).unwrap();
+        let repeated: Vec<Question> = questions.iter().flat_map(|q| vec![q.clone(); 3]).collect();
+        let each = model.answer_batch(&repeated, 1, &hot, &mut |_| true).unwrap();
+        let texts = |answers: &[BatchAnswer]| answers.iter().map(|a| a.text.clone()).collect::<Vec<_>>();
+        assert_eq!(texts(&samples), texts(&each));
+        assert_ne!(samples[0].text, samples[1].text);
     }
 
     #[test]
     fn the_same_seed_gives_the_same_answer_and_characters_stay_whole() {
         let model = model(Speech::Babble(11));
-        let sampling = |seed| Sampling { temperature: 1.0, top_p: 0.95, seed, max_tokens: 200 };
+        let sampling =
+            |seed| Sampling { temperature: 1.0, top_p: 0.95, seed, max_tokens: 200, ..Sampling::default() };
         let question = question("What?", 1);
         let (first, _) = ask(&model, &question, &sampling(3));
         assert_eq!(first, ask(&model, &question, &sampling(3)).0);

@@ -1,6 +1,6 @@
 //! Devices by the names that people give them: `cpu`, `cuda`, `cuda:N`, `metal`.
 
-use candle_core::Device;
+use candle_core::{DType, Device};
 
 use crate::request::DeviceInfo;
 
@@ -11,6 +11,48 @@ pub enum Error {
     Unknown(String),
     #[error("the device {name} cannot be used: {reason}")]
     Unavailable { name: String, reason: String },
+}
+
+/// Precision of a language model's arithmetic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    F32,
+    Bf16,
+    F16,
+}
+
+impl Precision {
+    pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::F16];
+
+    /// What suits a device: on the CPU, candle's products in less than f32 are far slower.
+    pub fn of(device: &Device) -> Self {
+        if device.is_cpu() { Self::F32 } else { Self::Bf16 }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+        }
+    }
+
+    /// The precision of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|precision| precision.name() == name)
+    }
+
+    pub fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::Bf16 => DType::BF16,
+            Self::F16 => DType::F16,
+        }
+    }
+
+    pub fn from_dtype(dtype: DType) -> Option<Self> {
+        Self::ALL.into_iter().find(|precision| precision.dtype() == dtype)
+    }
 }
 
 /// The device of that name.
@@ -40,16 +82,30 @@ pub fn list() -> Vec<DeviceInfo> {
 /// Total and available bytes of main memory; `None` where the system does not say.
 fn main_memory() -> Option<(u64, u64)> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let kib = |key: &str| {
-        let line = text.lines().find(|l| l.starts_with(key))?;
-        line.split_whitespace().nth(1)?.parse::<u64>().ok()
-    };
-    Some((kib("MemTotal:")? * 1024, kib("MemAvailable:")? * 1024))
+    Some((bytes_of(&text, "MemTotal:")?, bytes_of(&text, "MemAvailable:")?))
+}
+
+/// Bytes of this process that are in main memory, mapped files with them; `None` where the system does not say.
+pub fn resident() -> Option<u64> {
+    bytes_of(&std::fs::read_to_string("/proc/self/status").ok()?, "VmRSS:")
+}
+
+/// The value of a line such as `VmRSS:   1234 kB`, in bytes.
+fn bytes_of(text: &str, key: &str) -> Option<u64> {
+    let line = text.lines().find(|line| line.starts_with(key))?;
+    Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::open;
+    use super::{bytes_of, open};
+
+    #[test]
+    fn lines_of_the_system_are_read_in_bytes() {
+        let text = "VmPeak:\t  90 kB\nVmRSS:\t   12 kB\nVmData: many\n";
+        assert_eq!(bytes_of(text, "VmRSS:"), Some(12 * 1024));
+        assert_eq!((bytes_of(text, "VmSwap:"), bytes_of(text, "VmData:")), (None, None));
+    }
 
     #[test]
     fn names_are_understood_or_refused_in_a_sentence() {

@@ -78,6 +78,36 @@ pub struct Finished {
     pub prefill_secs: f64,
     pub decode_secs: f64,
     pub stop: Stop,
+    /// How likely each option of the question is as the conclusion of this answer; empty where there are no options or
+    /// no conclusion.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<OptionScore>,
+}
+
+impl Finished {
+    /// How likely each option is beside the others, in words; `None` where there are none.
+    pub fn options_line(&self) -> Option<String> {
+        let weights: Vec<f64> = self.options.iter().map(|option| f64::from(option.logprob).exp()).collect();
+        let sum: f64 = weights.iter().sum();
+        if weights.is_empty() || sum <= 0.0 {
+            return None;
+        }
+        let share = |(option, weight): (&OptionScore, &f64)| {
+            format!("{} {:.0} %", option.letter, 100.0 * weight / sum)
+        };
+        let shares: Vec<String> = self.options.iter().zip(&weights).map(share).collect();
+        Some(format!("Likelihood of the options, per token: {}", shares.join(", ")))
+    }
+}
+
+/// How likely an option is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OptionScore {
+    /// `A`, `B` and so on.
+    pub letter: String,
+    /// Mean natural logarithm of the probability of its tokens.
+    pub logprob: f32,
+    pub tokens: usize,
 }
 
 /// Why generation ended.
@@ -101,6 +131,9 @@ pub struct Stamp {
     pub package: String,
     /// BLAKE3 of the package's manifest and files, in hexadecimal.
     pub package_hash: String,
+    /// The active one of the package's alternative adapters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<String>,
     /// Precision of the arithmetic, such as `f32`.
     pub precision: String,
     pub question: String,
@@ -179,7 +212,9 @@ mod tests {
             prefill_secs: 0.5,
             decode_secs: 0.25,
             stop: Stop::MaxTokens,
+            options: vec![OptionScore { letter: "B".to_owned(), logprob: -0.25, tokens: 4 }],
         };
+        assert_eq!(finished.options_line().as_deref(), Some("Likelihood of the options, per token: B 100 %"));
         let token = AskEvent::Token { index: 2, stage: None, text: "é\n".to_owned(), logprob: -0.5 };
         for event in [
             AskEvent::Started { stamp: Box::default() },

@@ -65,14 +65,18 @@ pub fn write_package(folder: &Path, speech: Speech<'_>) -> Result<Manifest, Erro
         num_hidden_layers: 2,
         num_attention_heads: 4,
         num_key_value_heads: 2,
+        head_dim: 8,
         vocab_size: tokenizer.get_vocab_size(true),
         rms_norm_eps: 1e-5,
         rope_theta: 10_000.0,
+        rope_scaling: None,
+        rope_factors: None,
         max_position_embeddings: CONTEXT,
         tie_word_embeddings: false,
     };
     if !script.is_empty() {
         config.hidden_size = (script.len() + 2).next_multiple_of(8);
+        config.head_dim = config.hidden_size / config.num_attention_heads;
     }
     let manifest = manifest(config.hidden_size);
     std::fs::write(folder.join(MANIFEST), toml::to_string(&manifest)?)?;
@@ -120,6 +124,7 @@ fn manifest(hidden: usize) -> Manifest {
         kind,
         weights: vec![format!("{}.safetensors", kind.name())],
         image_size: 16,
+        trained_size: None,
         resize: ResizeFilter::Bicubic,
         mean: [0.5; 3],
         std: [0.25; 3],
@@ -143,7 +148,11 @@ fn manifest(hidden: usize) -> Manifest {
         patch: PatchSpec { size_px: 32, mpp: 0.5 },
         encoders: vec![encoder(EncoderKind::Conch, 8), encoder(EncoderKind::Uni, 12)],
         fusion: Fusion { grid: GridRule::Pooled, pool: 2 },
-        projector: ProjectorSpec { weights: "projector.safetensors".to_owned(), hidden },
+        projector: ProjectorSpec {
+            weights: "projector.safetensors".to_owned(),
+            hidden,
+            prefix: String::new(),
+        },
         language: LanguageSpec {
             kind: LanguageKind::Llama,
             weights: vec!["language.safetensors".to_owned()],
@@ -154,10 +163,9 @@ fn manifest(hidden: usize) -> Manifest {
         },
         adapters: Vec::new(),
         generation: Generation {
-            temperature: 0.0,
-            top_p: 1.0,
             max_tokens: 64,
             stop: vec![END_OF_TURN.to_owned()],
+            ..Generation::default()
         },
         knows: Knows::default(),
         files: std::collections::BTreeMap::new(),

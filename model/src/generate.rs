@@ -15,6 +15,9 @@ use crate::reinpath::Error;
 use crate::request::Sampling;
 use crate::sampler::{Drawn, Sampler};
 
+/// Tokens of a prompt that are read at a time: a cancel is looked for in between.
+const BLOCK: usize = 512;
+
 /// Embeddings of a prompt, (1, tokens, hidden): those of its text with those of its patches spliced in. `images` is
 /// (patches, image_tokens, hidden).
 pub fn splice(llama: &Llama, prompt: &Prompt, images: &Tensor) -> Result<Tensor, Error> {
@@ -30,47 +33,125 @@ pub fn splice(llama: &Llama, prompt: &Prompt, images: &Tensor) -> Result<Tensor,
     }
     let parts = prompt.segments.iter().map(|segment| match segment {
         Segment::Tokens(ids) => llama.embed(&Tensor::from_slice(ids, (1, ids.len()), images.device())?),
-        Segment::Patch(i) => images.narrow(0, *i, 1),
+        Segment::Patch(i) => images.narrow(0, *i, 1)?.to_dtype(llama.dtype()),
     });
     Ok(Tensor::cat(&parts.collect::<candle_core::Result<Vec<_>>>()?, 1)?)
 }
 
-/// Generates from a prompt's embeddings (1, tokens, hidden). `each` gets every token but the one that stops; `cancel` is
-/// looked at before each.
-pub fn generate(
-    llama: &Llama,
-    prompt: &Tensor,
-    sampling: &Sampling,
-    stop: &[u32],
-    cancel: &AtomicBool,
-    each: &mut dyn FnMut(Drawn) -> Result<(), Error>,
-) -> Result<Stop, Error> {
-    let len = prompt.dim(1)?;
-    let limit = llama.config.max_position_embeddings;
-    if len >= limit {
-        return Err(Error::TooLong { tokens: len, limit });
+/// The beginning of a prompt, read once: what follows its patches differs from question to question.
+#[derive(Debug)]
+pub struct Prefix {
+    /// (1, tokens, hidden)
+    embeddings: Tensor,
+    /// After the final norm, (1, tokens, hidden).
+    hidden: Tensor,
+    cache: KvCache,
+}
+
+impl Prefix {
+    /// Reads embeddings (1, tokens, hidden); a cancel ends with [`Error::Cancelled`].
+    pub fn read(llama: &Llama, embeddings: &Tensor, cancel: &AtomicBool) -> Result<Self, Error> {
+        let len = embeddings.dim(1)?;
+        let mut cache = KvCache::new(&llama.config, 1, len, llama.dtype(), embeddings.device())?;
+        let hidden = read(llama, embeddings, &mut cache, cancel)?;
+        Ok(Self { embeddings: embeddings.clone(), hidden, cache })
     }
-    let most = sampling.max_tokens.min(limit - len);
-    let mut cache = KvCache::new(&llama.config, 1, len + most, DType::F32, prompt.device())?;
-    let mut sampler = Sampler::new(sampling);
-    let hidden = llama.forward(prompt, &Positions::after(0, 1, len), Some(&mut cache))?;
-    let mut logits = llama.logits(&hidden.narrow(1, len - 1, 1)?)?;
-    for count in 1..=most {
+
+    /// Whether it was read from the same embeddings.
+    pub fn is_of(&self, embeddings: &Tensor) -> Result<bool, Error> {
+        if self.embeddings.dims() != embeddings.dims() {
+            return Ok(false);
+        }
+        let difference = (&self.embeddings - embeddings)?.abs()?.max_all()?.to_dtype(DType::F32)?;
+        Ok(difference.to_scalar::<f32>()? == 0.0)
+    }
+}
+
+/// Reads `x` (1, tokens, hidden) after what the cache holds, a block at a time; returns the hidden states of `x`.
+fn read(llama: &Llama, x: &Tensor, cache: &mut KvCache, cancel: &AtomicBool) -> Result<Tensor, Error> {
+    let len = x.dim(1)?;
+    let mut hidden = Vec::with_capacity(len.div_ceil(BLOCK));
+    for at in (0..len).step_by(BLOCK) {
         if cancel.load(Ordering::Relaxed) {
-            return Ok(Stop::Cancelled);
+            return Err(Error::Cancelled);
         }
-        let drawn = draw(&mut sampler, &logits.flatten_all()?.to_vec1()?)?;
-        if stop.contains(&drawn.id) {
-            return Ok(Stop::End);
-        }
-        each(drawn)?;
-        if count < most {
-            let x = llama.embed(&Tensor::new(&[[drawn.id]], prompt.device())?)?;
-            let at = Positions::after(cache.len(), 1, 1);
-            logits = llama.logits(&llama.forward(&x, &at, Some(&mut cache))?)?;
-        }
+        let count = BLOCK.min(len - at);
+        let positions = Positions::after(cache.len(), 1, count);
+        hidden.push(llama.forward(&x.narrow(1, at, count)?.contiguous()?, &positions, Some(cache))?);
     }
-    Ok(Stop::MaxTokens)
+    Ok(Tensor::cat(&hidden, 1)?)
+}
+
+/// How one text is generated.
+#[derive(Clone, Copy, Debug)]
+pub struct Generator<'a> {
+    pub llama: &'a Llama,
+    pub sampling: &'a Sampling,
+    /// Tokens that end it.
+    pub stop: &'a [u32],
+    /// Tokens that fit into the cache after the longest text.
+    pub room: usize,
+    /// Looked at while the prompt is read and before each token.
+    pub cancel: &'a AtomicBool,
+}
+
+impl Generator<'_> {
+    /// Generates from a prompt's embeddings (1, tokens, hidden), whose beginning may have been read already. Returns why
+    /// it ended, and the cache with all that was read: the prompt and the text but for its last token.
+    ///
+    /// `show` gets the hidden states after the final norm as they are computed: those of the prompt, (1, tokens,
+    /// hidden), then those of each token that is read after it, (1, 1, hidden). `each` gets every token but the one
+    /// that stops.
+    pub fn run(
+        &self,
+        prompt: &Tensor,
+        prefix: Option<&Prefix>,
+        show: &mut dyn FnMut(&Tensor),
+        each: &mut dyn FnMut(Drawn) -> Result<(), Error>,
+    ) -> Result<(Stop, KvCache), Error> {
+        let Self { llama, sampling, stop, room, cancel } = *self;
+        let (len, device) = (prompt.dim(1)?, prompt.device());
+        let limit = llama.config.max_position_embeddings;
+        if len >= limit {
+            return Err(Error::TooLong { tokens: len, limit });
+        }
+        let most = sampling.max_tokens.min(limit - len);
+        let capacity = (len + most + room).min(limit);
+        let mut cache = KvCache::new(&llama.config, 1, capacity, llama.dtype(), device)?;
+        let before = match prefix {
+            Some(prefix) => {
+                cache.begin_with(&prefix.cache)?;
+                Some(&prefix.hidden)
+            }
+            None => None,
+        };
+        let hidden = match read(llama, &prompt.narrow(1, cache.len(), len - cache.len())?, &mut cache, cancel)
+        {
+            Err(Error::Cancelled) => return Ok((Stop::Cancelled, cache)),
+            hidden => hidden?,
+        };
+        let mut logits = llama.logits(&hidden.narrow(1, hidden.dim(1)? - 1, 1)?)?;
+        show(&before.map_or(Ok(hidden.clone()), |before| Tensor::cat(&[before, &hidden], 1))?);
+        let mut sampler = Sampler::new(sampling);
+        for count in 1..=most {
+            if cancel.load(Ordering::Relaxed) {
+                return Ok((Stop::Cancelled, cache));
+            }
+            let drawn = draw(&mut sampler, &logits.flatten_all()?.to_vec1()?)?;
+            if stop.contains(&drawn.id) {
+                return Ok((Stop::End, cache));
+            }
+            each(drawn)?;
+            if count < most {
+                let x = llama.embed(&Tensor::new(&[[drawn.id]], device)?)?;
+                let at = Positions::after(cache.len(), 1, 1);
+                let hidden = llama.forward(&x, &at, Some(&mut cache))?;
+                show(&hidden);
+                logits = llama.logits(&hidden)?;
+            }
+        }
+        Ok((Stop::MaxTokens, cache))
+    }
 }
 
 fn draw(sampler: &mut Sampler, logits: &[f32]) -> Result<Drawn, Error> {
@@ -93,12 +174,15 @@ impl Generated {
     }
 }
 
-/// Generates from many prompts at once, each (1, tokens, hidden); sequence i draws with seed `sampling.seed + i`.
+/// Generates `samples` answers to each of many prompts at once, each prompt (1, tokens, hidden) and read once however
+/// many samples are drawn from it. The answers to a prompt stand side by side; answer i draws with seed
+/// `sampling.seed + i`.
 ///
-/// `progress` gets how many sequences have ended after each step; `false` from it ends with [`Error::Cancelled`].
+/// `progress` gets how many answers have ended after each step; `false` from it ends with [`Error::Cancelled`].
 pub fn generate_batch(
     llama: &Llama,
     prompts: &[Tensor],
+    samples: usize,
     sampling: &Sampling,
     stop: &[u32],
     progress: &mut dyn FnMut(usize) -> bool,
@@ -111,54 +195,96 @@ pub fn generate_batch(
     }
     let most = sampling.max_tokens.min(limit - longest);
     let device = prompts[0].device();
-    let mut cache = KvCache::new(&llama.config, prompts.len(), longest + most, DType::F32, device)?;
-    let mut padding: Vec<usize> = lengths.iter().map(|len| longest - len).collect();
+    let mut cache = KvCache::new(&llama.config, prompts.len(), longest + most, llama.dtype(), device)?;
+    let padding: Vec<usize> = lengths.iter().map(|len| longest - len).collect();
     let rows = prompts.iter().zip(&padding).map(|(p, &pad)| p.pad_with_zeros(1, pad, 0));
     let x = Tensor::cat(&rows.collect::<candle_core::Result<Vec<_>>>()?, 0)?;
     let at = Positions::padded(0, longest, &Arc::new(padding.clone()));
     let hidden = llama.forward(&x, &at, Some(&mut cache))?;
-    let mut logits = llama.logits(&hidden.narrow(1, longest - 1, 1)?.contiguous()?)?;
-    let mut done: Vec<Generated> =
-        vec![Generated { tokens: Vec::new(), stop: Stop::MaxTokens }; prompts.len()];
-    let mut samplers: Vec<Sampler> = (0..prompts.len() as u64)
-        .map(|i| Sampler::new(&Sampling { seed: sampling.seed.wrapping_add(i), ..sampling.clone() }))
-        .collect();
-    // Row r of the cache belongs to sequence rows[r]; some rows may have ended.
-    let mut rows: Vec<usize> = (0..prompts.len()).collect();
-    let mut ended = vec![false; prompts.len()];
+    let last = llama.logits(&hidden.narrow(1, longest - 1, 1)?.contiguous()?)?;
+    let prompt_of: Vec<usize> = (0..prompts.len()).flat_map(|p| std::iter::repeat_n(p, samples)).collect();
+    if samples != 1 {
+        cache.keep(&prompt_of)?;
+    }
+    let mut batch = Batch::new(sampling, prompt_of.iter().map(|&p| padding[p]).collect());
+    let mut values = last.reshape((prompts.len(), ()))?.to_vec2::<f32>()?;
+    if samples != 1 {
+        values = prompt_of.iter().map(|&p| values[p].clone()).collect();
+    }
     for count in 1..=most {
-        let values = logits.reshape((rows.len(), ()))?.to_vec2::<f32>()?;
-        for (&row, values) in rows.iter().zip(&values) {
-            if ended[row] {
-                continue;
-            }
-            let drawn = draw(&mut samplers[row], values)?;
-            if stop.contains(&drawn.id) {
-                done[row].stop = Stop::End;
-                ended[row] = true;
-            } else {
-                done[row].tokens.push(drawn);
-            }
-        }
-        let left = ended.iter().filter(|e| !**e).count();
-        if !progress(prompts.len() - left) {
+        batch.draw(&values, stop)?;
+        if !progress(batch.ended.iter().filter(|e| **e).count()) {
             return Err(Error::Cancelled);
         }
-        if left == 0 || count == most {
+        if batch.ended.iter().all(|e| *e) || count == most {
             break;
         }
-        // Taking rows out copies the cache, so it is done only when that saves a good part of each step.
-        if left <= rows.len() * 3 / 4 {
-            let kept: Vec<usize> = (0..rows.len()).filter(|&r| !ended[rows[r]]).collect();
-            cache.keep(&kept)?;
-            rows = kept.iter().map(|&r| rows[r]).collect();
-            padding = kept.iter().map(|&r| padding[r]).collect();
-        }
-        // A row that has ended reads its last token again, whose result nobody looks at.
-        let last: Vec<u32> = rows.iter().map(|&row| done[row].tokens.last().map_or(0, |t| t.id)).collect();
+        batch.drop_ended(&mut cache)?;
+        let last = batch.last_tokens();
         let x = llama.embed(&Tensor::from_slice(&last, (last.len(), 1), device)?)?;
-        let at = Positions::padded(cache.len(), 1, &Arc::new(padding.clone()));
-        logits = llama.logits(&llama.forward(&x, &at, Some(&mut cache))?)?;
+        let at = Positions::padded(cache.len(), 1, &batch.padding);
+        let logits = llama.logits(&llama.forward(&x, &at, Some(&mut cache))?)?;
+        values = logits.reshape((last.len(), ()))?.to_vec2::<f32>()?;
     }
-    Ok(done)
+    Ok(batch.done)
+}
+
+/// Answers that are being written at once.
+struct Batch {
+    done: Vec<Generated>,
+    samplers: Vec<Sampler>,
+    ended: Vec<bool>,
+    /// Row r of the cache belongs to answer `rows[r]`; some of these may have ended.
+    rows: Vec<usize>,
+    /// Of each row.
+    padding: Arc<Vec<usize>>,
+}
+
+impl Batch {
+    fn new(sampling: &Sampling, padding: Vec<usize>) -> Self {
+        let n = padding.len();
+        let seeded = |i: usize| Sampling { seed: sampling.seed.wrapping_add(i as u64), ..sampling.clone() };
+        Self {
+            done: vec![Generated { tokens: Vec::new(), stop: Stop::MaxTokens }; n],
+            samplers: (0..n).map(|i| Sampler::new(&seeded(i))).collect(),
+            ended: vec![false; n],
+            rows: (0..n).collect(),
+            padding: Arc::new(padding),
+        }
+    }
+
+    /// Draws the next token of each answer from the logits of each row.
+    fn draw(&mut self, logits: &[Vec<f32>], stop: &[u32]) -> Result<(), Error> {
+        for (&answer, logits) in self.rows.iter().zip(logits) {
+            if self.ended[answer] {
+                continue;
+            }
+            let drawn = draw(&mut self.samplers[answer], logits)?;
+            if stop.contains(&drawn.id) {
+                self.done[answer].stop = Stop::End;
+                self.ended[answer] = true;
+            } else {
+                self.done[answer].tokens.push(drawn);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the rows of ended answers out of the cache. That copies it, so it is done only when it saves a good part
+    /// of each step.
+    fn drop_ended(&mut self, cache: &mut KvCache) -> Result<(), Error> {
+        let kept: Vec<usize> = (0..self.rows.len()).filter(|&r| !self.ended[self.rows[r]]).collect();
+        if kept.len() > self.rows.len() * 3 / 4 {
+            return Ok(());
+        }
+        cache.keep(&kept)?;
+        self.rows = kept.iter().map(|&r| self.rows[r]).collect();
+        self.padding = Arc::new(kept.iter().map(|&r| self.padding[r]).collect());
+        Ok(())
+    }
+
+    /// The token that each row reads next; one that has ended reads its last again, whose result nobody looks at.
+    fn last_tokens(&self) -> Vec<u32> {
+        self.rows.iter().map(|&answer| self.done[answer].tokens.last().map_or(0, |t| t.id)).collect()
+    }
 }

@@ -4,15 +4,18 @@ use candle_core::{Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 
 use crate::ops;
+use crate::tensors::{Matrix, Tensors};
 
-/// A linear layer, with at most one active LoRA adapter: `y = W x + b + (α / rank) · B A x`.
+/// A linear layer, with at most one LoRA adapter that can be taken off: `y = W x + b + (α / rank) · B A x`.
 #[derive(Clone, Debug)]
 pub struct Linear {
     /// (out, in)
-    weight: Tensor,
+    weight: Matrix,
     /// (out)
     bias: Option<Tensor>,
     adapter: Option<LoraPair>,
+    /// Adapters that belong to a quantised weight for good.
+    merged: Vec<LoraPair>,
 }
 
 /// How adapters are made (PEFT `LoraConfig`).
@@ -29,8 +32,9 @@ impl LoraConfig {
     }
 }
 
+/// What an adapter adds to one layer; a clone shares its values.
 #[derive(Clone, Debug)]
-struct LoraPair {
+pub(crate) struct LoraPair {
     /// (rank, in)
     a: Tensor,
     /// (out, rank)
@@ -40,9 +44,9 @@ struct LoraPair {
 
 impl Linear {
     /// A layer without bias.
-    pub fn load(vb: &VarBuilder<'_>, inner: usize, out: usize) -> Result<Self> {
-        let weight = vb.get_with_hints((out, inner), "weight", candle_nn::init::DEFAULT_KAIMING_NORMAL)?;
-        Ok(Self { weight, bias: None, adapter: None })
+    pub fn load<'a>(tensors: impl Into<Tensors<'a>>, inner: usize, out: usize) -> Result<Self> {
+        let init = candle_nn::init::DEFAULT_KAIMING_NORMAL;
+        Ok(Self::new(tensors.into().matrix(out, inner, "weight", init)?, None))
     }
 
     /// A layer with bias.
@@ -52,15 +56,15 @@ impl Linear {
         Ok(layer)
     }
 
-    /// A layer without bias that shares its weight (tied embeddings).
-    pub fn from_weight(weight: Tensor) -> Self {
-        Self { weight, bias: None, adapter: None }
+    /// A layer of a weight (out, in) that is there already, and a bias (out).
+    pub fn new(weight: Matrix, bias: Option<Tensor>) -> Self {
+        Self { weight, bias, adapter: None, merged: Vec::new() }
     }
 
     /// Puts an adapter on the layer; `vb` holds `lora_A.weight` and `lora_B.weight` (PEFT `LoraLayer`, A drawn as
     /// Kaiming-uniform(√5), B zero).
     pub fn adapt(&mut self, vb: &VarBuilder<'_>, lora: &LoraConfig) -> Result<()> {
-        let (out, inner) = self.weight.dims2()?;
+        let (out, inner) = self.weight.dims()?;
         let bound = (inner as f64).sqrt().recip();
         let a =
             vb.get_with_hints((lora.rank, inner), "lora_A.weight", Init::Uniform { lo: -bound, up: bound })?;
@@ -69,34 +73,66 @@ impl Linear {
         Ok(())
     }
 
-    /// Adds the adapter to the weight, so that it costs nothing any more.
+    /// Takes the adapter off.
+    pub(crate) fn take_adapter(&mut self) -> Option<LoraPair> {
+        self.adapter.take()
+    }
+
+    /// Puts an adapter on in place of the one that is there.
+    pub(crate) fn put_adapter(&mut self, adapter: Option<LoraPair>) {
+        self.adapter = adapter;
+    }
+
+    /// Adds the adapter to a weight in full precision, so that it costs nothing any more. A quantised weight keeps its
+    /// adapters beside it: added, they would be rounded away.
     pub fn merge(&mut self) -> Result<()> {
-        if let Some(LoraPair { a, b, scale }) = self.adapter.take() {
-            let update = (b.matmul(&a)? * scale)?.to_dtype(self.weight.dtype())?;
-            self.weight = (&self.weight + update)?;
+        let Some(pair) = self.adapter.take() else { return Ok(()) };
+        match &mut self.weight {
+            Matrix::Full(weight) => {
+                let update = (pair.b.matmul(&pair.a)? * pair.scale)?.to_dtype(weight.dtype())?;
+                *weight = (&*weight + update)?;
+            }
+            Matrix::Quantised(_) => self.merged.push(pair),
         }
         Ok(())
     }
 
+    /// The rows of the weight that give these outputs (indices), (outputs, in) in full precision; without the adapter.
+    pub fn weight_rows(&self, outputs: &Tensor) -> Result<Tensor> {
+        self.weight.rows(outputs)
+    }
+
     /// `x` is (…, in), the result (…, out).
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = ops::linear(x, &self.weight, self.bias.as_ref())?;
-        match &self.adapter {
-            None => Ok(y),
-            Some(LoraPair { a, b, scale }) => {
-                let inner = (ops::linear(x, a, None)? * *scale)?;
-                y + ops::linear(&inner, b, None)?
-            }
+        let mut y = self.weight.apply(x, self.bias.as_ref())?;
+        for LoraPair { a, b, scale } in self.merged.iter().chain(&self.adapter) {
+            let inner = (ops::linear(x, a, None)? * *scale)?;
+            y = (y + ops::linear(&inner, b, None)?)?;
         }
+        Ok(y)
     }
 }
 
 impl Linear {
-    /// The layer with each output channel multiplied by `scale` (out), which is folded into the weights: they are much
-    /// smaller than what goes through them.
+    /// The layer with each output channel multiplied by `scale` (out), once and for all.
+    ///
+    /// # Errors
+    /// Of a quantised weight: its scales are those of its file.
+    pub fn fold(&mut self, scale: &Tensor) -> Result<()> {
+        let Matrix::Full(weight) = &mut self.weight else {
+            candle_core::bail!("a quantised weight cannot be scaled");
+        };
+        *weight = weight.broadcast_mul(&scale.unsqueeze(1)?)?;
+        self.bias = self.bias.as_ref().map(|bias| bias * scale).transpose()?;
+        Ok(())
+    }
+
+    /// The layer with each output channel multiplied by `scale` (out), which is folded into the weights: in training
+    /// they are smaller than what goes through them and what is kept of that.
     pub fn forward_scaled(&self, x: &Tensor, scale: Option<&Tensor>) -> Result<Tensor> {
         let Some(scale) = scale else { return self.forward(x) };
-        let weight = self.weight.broadcast_mul(&scale.unsqueeze(1)?)?;
+        let Matrix::Full(weight) = &self.weight else { return self.forward(x)?.broadcast_mul(scale) };
+        let weight = weight.broadcast_mul(&scale.unsqueeze(1)?)?;
         let bias = self.bias.as_ref().map(|bias| bias * scale).transpose()?;
         ops::linear(x, &weight, bias.as_ref())
     }

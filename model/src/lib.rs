@@ -12,7 +12,19 @@ pub mod request;
 pub mod stage;
 
 #[cfg(feature = "inference")]
+mod adapter;
+#[cfg(feature = "inference")]
 pub mod answer;
+#[cfg(feature = "inference")]
+pub mod assembly;
+#[cfg(feature = "inference")]
+pub mod attribution;
+#[cfg(feature = "inference")]
+pub mod check;
+#[cfg(feature = "inference")]
+pub mod conch;
+#[cfg(feature = "inference")]
+pub mod convert;
 #[cfg(feature = "inference")]
 pub mod detokeniser;
 #[cfg(feature = "inference")]
@@ -24,19 +36,33 @@ pub mod generate;
 #[cfg(feature = "inference")]
 pub mod known;
 #[cfg(feature = "inference")]
+mod language;
+#[cfg(feature = "inference")]
 pub mod layers;
 #[cfg(feature = "inference")]
 pub mod llama;
 #[cfg(feature = "inference")]
 pub mod ops;
 #[cfg(feature = "inference")]
+mod options;
+#[cfg(feature = "inference")]
 pub mod projector;
 #[cfg(feature = "inference")]
 pub mod prompt;
 #[cfg(feature = "inference")]
+pub mod quantised;
+#[cfg(feature = "inference")]
+mod recent;
+#[cfg(feature = "inference")]
 pub mod reinpath;
 #[cfg(feature = "inference")]
 pub mod sampler;
+#[cfg(feature = "inference")]
+pub mod sentence;
+#[cfg(feature = "inference")]
+pub mod tensors;
+#[cfg(feature = "inference")]
+pub mod tokenizer;
 #[cfg(feature = "inference")]
 pub mod vit;
 #[cfg(feature = "inference")]

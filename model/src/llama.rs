@@ -3,56 +3,48 @@
 //! One forward serves training, prompts and single steps: embeddings in, hidden states of all positions out, an
 //! optional preallocated cache, and padding on the left told by where each sequence begins.
 
+mod config;
+mod params;
+
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::{Init, VarBuilder};
-use serde::{Deserialize, Serialize};
 
-use crate::layers::{Linear, LoraConfig, RmsNorm};
-use crate::ops::{self, Attention, Rotary};
-
-/// `config.json` of a Llama.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct LlamaConfig {
-    pub hidden_size: usize,
-    pub intermediate_size: usize,
-    pub num_hidden_layers: usize,
-    pub num_attention_heads: usize,
-    pub num_key_value_heads: usize,
-    pub vocab_size: usize,
-    pub rms_norm_eps: f64,
-    pub rope_theta: f64,
-    pub max_position_embeddings: usize,
-    #[serde(default)]
-    pub tie_word_embeddings: bool,
-}
-
-impl LlamaConfig {
-    /// Size of one head.
-    pub fn head_dim(&self) -> usize {
-        self.hidden_size / self.num_attention_heads
-    }
-
-    /// The rotation of its positions.
-    pub fn rotary(&self) -> Rotary {
-        let head_dim = self.head_dim() as f64;
-        let frequencies: Vec<f64> =
-            (0..self.head_dim() / 2).map(|i| self.rope_theta.powf(-2.0 * i as f64 / head_dim)).collect();
-        Rotary::new(&frequencies, self.max_position_embeddings)
-    }
-}
+pub use self::config::{LlamaConfig, RopeScaling};
+pub use self::params::Params;
+use crate::layers::{Linear, LoraConfig, LoraPair, RmsNorm};
+use crate::ops::{self, Attention, Rotary, Rotation};
+use crate::tensors::{Matrix, Tensors};
 
 /// A Llama.
 #[derive(Clone, Debug)]
 pub struct Llama {
     /// (vocabulary, hidden)
-    embed_tokens: Tensor,
+    embed_tokens: Matrix,
     layers: Vec<Layer>,
     norm: RmsNorm,
     lm_head: Linear,
     rotary: Rotary,
     pub config: LlamaConfig,
+}
+
+/// The linear layers of each layer that adapters can change, in the order of [`Layer::linears`].
+const LINEARS: [&str; 7] = [
+    "self_attn.q_proj",
+    "self_attn.k_proj",
+    "self_attn.v_proj",
+    "self_attn.o_proj",
+    "mlp.gate_proj",
+    "mlp.up_proj",
+    "mlp.down_proj",
+];
+
+/// An adapter of all layers that is not on the model; a clone shares its values.
+#[derive(Clone, Debug)]
+pub struct Adapter {
+    /// Of each linear layer, in order.
+    pairs: Vec<Option<LoraPair>>,
 }
 
 /// Where the tokens of a batch stand.
@@ -95,7 +87,7 @@ impl KvCache {
         dtype: DType,
         device: &Device,
     ) -> Result<Self> {
-        let shape = (batch, capacity, config.num_key_value_heads, config.head_dim());
+        let shape = (batch, capacity, config.num_key_value_heads, config.head_dim);
         let layer = || Ok((Tensor::zeros(shape, dtype, device)?, Tensor::zeros(shape, dtype, device)?));
         Ok(Self { layers: (0..config.num_hidden_layers).map(|_| layer()).collect::<Result<_>>()?, len: 0 })
     }
@@ -125,6 +117,21 @@ impl KvCache {
         Ok(())
     }
 
+    /// Tokens that fit per sequence.
+    pub fn capacity(&self) -> Result<usize> {
+        self.layers.first().map_or(Ok(0), |(keys, _)| keys.dim(1))
+    }
+
+    /// Takes over what another cache of as many sequences holds, in place of its own.
+    pub fn begin_with(&mut self, other: &Self) -> Result<()> {
+        for ((keys, values), (other_keys, other_values)) in self.layers.iter().zip(&other.layers) {
+            keys.slice_set(&other_keys.narrow(1, 0, other.len)?.contiguous()?, 1, 0)?;
+            values.slice_set(&other_values.narrow(1, 0, other.len)?.contiguous()?, 1, 0)?;
+        }
+        self.len = other.len;
+        Ok(())
+    }
+
     /// Adds keys and values of a layer and returns all of that layer's.
     fn append(&self, layer: usize, k: &Tensor, v: &Tensor) -> Result<(Tensor, Tensor)> {
         let (keys, values) = &self.layers[layer];
@@ -140,25 +147,23 @@ impl KvCache {
 
 impl Llama {
     /// Reads the tensors that `config` implies, with Hugging Face's names (`model.layers.0.…`).
-    pub fn load(vb: &VarBuilder<'_>, config: &LlamaConfig) -> Result<Self> {
-        let model = vb.pp("model");
-        let shape = (config.vocab_size, config.hidden_size);
-        let embed_tokens = model.pp("embed_tokens").get_with_hints(
-            shape,
-            "weight",
-            Init::Randn { mean: 0.0, stdev: 0.02 },
-        )?;
+    pub fn load<'a>(tensors: impl Into<Tensors<'a>>, config: &LlamaConfig) -> Result<Self> {
+        let tensors = tensors.into();
+        let model = tensors.pp("model");
+        let small = Init::Randn { mean: 0.0, stdev: 0.02 };
+        let embed_tokens =
+            model.pp("embed_tokens").matrix(config.vocab_size, config.hidden_size, "weight", small)?;
         let lm_head = if config.tie_word_embeddings {
-            Linear::from_weight(embed_tokens.clone())
+            Linear::new(embed_tokens.clone(), None)
         } else {
-            Linear::load(&vb.pp("lm_head"), config.hidden_size, config.vocab_size)?
+            Linear::load(tensors.pp("lm_head"), config.hidden_size, config.vocab_size)?
         };
         Ok(Self {
             embed_tokens,
             layers: (0..config.num_hidden_layers)
                 .map(|i| Layer::load(&model.pp(format!("layers.{i}")), config))
                 .collect::<Result<_>>()?,
-            norm: RmsNorm::load(&model.pp("norm"), config.hidden_size, config.rms_norm_eps)?,
+            norm: RmsNorm::load(model.pp("norm").full(), config.hidden_size, config.rms_norm_eps)?,
             lm_head,
             rotary: config.rotary(),
             config: config.clone(),
@@ -167,34 +172,75 @@ impl Llama {
 
     /// Puts LoRA adapters on every linear layer but the head; `vb` stands at PEFT's `base_model.model`.
     pub fn adapt(&mut self, vb: &VarBuilder<'_>, lora: &LoraConfig) -> Result<()> {
+        self.adapt_some(vb, lora, |_| true)
+    }
+
+    /// The same on those linear layers that are `wanted` by name, such as `model.layers.0.self_attn.q_proj`.
+    pub fn adapt_some(
+        &mut self,
+        vb: &VarBuilder<'_>,
+        lora: &LoraConfig,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<()> {
         for (i, layer) in self.layers.iter_mut().enumerate() {
-            let vb = vb.pp(format!("model.layers.{i}"));
-            for (name, linear) in layer.linears() {
-                linear.adapt(&vb.pp(name), lora)?;
+            for (name, linear) in LINEARS.into_iter().zip(layer.linears()) {
+                let name = format!("model.layers.{i}.{name}");
+                if wanted(&name) {
+                    linear.adapt(&vb.pp(name), lora)?;
+                }
             }
         }
         Ok(())
     }
 
+    /// Names of the linear layers that adapters can change.
+    pub fn linear_names(&self) -> impl Iterator<Item = String> {
+        let of = |i: usize| LINEARS.map(|name| format!("model.layers.{i}.{name}"));
+        (0..self.layers.len()).flat_map(of)
+    }
+
+    /// Takes the adapter off that was put on last.
+    pub fn take_adapter(&mut self) -> Adapter {
+        Adapter { pairs: self.linears().map(Linear::take_adapter).collect() }
+    }
+
+    /// Puts an adapter on in place of the one that is there; `None`: none.
+    pub fn put_adapter(&mut self, adapter: Option<&Adapter>) {
+        let pairs = adapter.into_iter().flat_map(|adapter| adapter.pairs.iter().cloned());
+        let pairs = pairs.chain(std::iter::repeat(None));
+        self.linears().zip(pairs).for_each(|(linear, pair)| linear.put_adapter(pair));
+    }
+
+    fn linears(&mut self) -> impl Iterator<Item = &mut Linear> {
+        self.layers.iter_mut().flat_map(Layer::linears)
+    }
+
     /// Adds the adapters to the weights.
     pub fn merge(&mut self) -> Result<()> {
-        self.layers.iter_mut().flat_map(Layer::linears).try_for_each(|(_, linear)| linear.merge())
+        self.linears().try_for_each(Linear::merge)
     }
 
     /// Embeddings of token ids: (batch, seq) to (batch, seq, hidden).
     pub fn embed(&self, ids: &Tensor) -> Result<Tensor> {
         let (batch, seq) = ids.dims2()?;
-        self.embed_tokens.index_select(&ids.flatten_all()?, 0)?.reshape((batch, seq, self.config.hidden_size))
+        self.embed_tokens.rows(&ids.flatten_all()?)?.reshape((batch, seq, self.config.hidden_size))
     }
 
     /// Hidden states after the final norm, (batch, seq, hidden), of embeddings of that shape.
     ///
     /// With a cache, the tokens follow those already in it and are added to it.
-    pub fn forward(&self, x: &Tensor, at: &Positions, mut cache: Option<&mut KvCache>) -> Result<Tensor> {
+    pub fn forward(&self, x: &Tensor, at: &Positions, cache: Option<&mut KvCache>) -> Result<Tensor> {
+        // A step is a hundred products and more, each of them short.
+        ops::as_a_worker(|| self.read(x, at, cache))
+    }
+
+    fn read(&self, x: &Tensor, at: &Positions, mut cache: Option<&mut KvCache>) -> Result<Tensor> {
         let seq = x.dim(1)?;
+        let rotation = self.rotary.at(&at.positions)?;
+        let mask = Attention { causal: true, key_starts: at.key_starts.clone() };
         let mut x = x.clone();
         for (i, layer) in self.layers.iter().enumerate() {
-            x = layer.forward(&x, at, &self.rotary, cache.as_deref().map(|c| (c, i)))?;
+            x = layer.forward(&x, &mask, &rotation, cache.as_deref().map(|c| (c, i)))?;
         }
         if let Some(cache) = &mut cache {
             cache.len += seq;
@@ -202,9 +248,56 @@ impl Llama {
         self.norm.forward(&x)
     }
 
-    /// Logits of hidden states: (…, hidden) to (…, vocabulary).
+    /// Logits of hidden states, in f32: (…, hidden) to (…, vocabulary).
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
-        self.lm_head.forward(hidden)
+        self.lm_head.forward(hidden)?.to_dtype(DType::F32)
+    }
+
+    /// Logits of these tokens alone, in f32: hidden states (rows, hidden) to (rows, ids). Adapters leave the head alone
+    /// (see [`Self::adapt`]), so its rows are all there is.
+    pub fn logits_of(&self, hidden: &Tensor, ids: &[u32]) -> Result<Tensor> {
+        let ids = Tensor::from_slice(ids, ids.len(), hidden.device())?;
+        let rows = self.lm_head.weight_rows(&ids)?.to_dtype(hidden.dtype())?;
+        ops::linear(hidden, &rows, None)?.to_dtype(DType::F32)
+    }
+
+    /// How much the last token of `x` (batch, seq, hidden) attends to each token at one layer: probabilities (batch,
+    /// heads, keys) in f32.
+    ///
+    /// The layers above are not computed. With a cache the tokens follow those in it, as in [`Self::forward`], but they
+    /// are not added to it; its places after its length are overwritten.
+    pub fn attention_at(
+        &self,
+        layer: usize,
+        x: &Tensor,
+        at: &Positions,
+        cache: Option<&KvCache>,
+    ) -> Result<Tensor> {
+        let Some((last, below)) = self.layers.get(..=layer).and_then(<[Layer]>::split_last) else {
+            candle_core::bail!("there is no layer {layer}: the language model has {}", self.layers.len());
+        };
+        let rotation = self.rotary.at(&at.positions)?;
+        let mask = Attention { causal: true, key_starts: at.key_starts.clone() };
+        let mut x = x.clone();
+        for (i, layer) in below.iter().enumerate() {
+            x = layer.forward(&x, &mask, &rotation, cache.map(|cache| (cache, i)))?;
+        }
+        let (q, k, _) = last.projections(&x, &rotation, cache.map(|cache| (cache, layer)))?;
+        let q = q.narrow(1, q.dim(1)? - 1, 1)?;
+        ops::attention_probabilities(&q, &k, &mask)?.squeeze(2)
+    }
+
+    /// Whether its matrices are.
+    pub fn is_quantised(&self) -> bool {
+        matches!(self.embed_tokens, Matrix::Quantised(_))
+    }
+
+    /// Precision of embeddings, hidden states and cache.
+    pub fn dtype(&self) -> DType {
+        match &self.embed_tokens {
+            Matrix::Full(weight) => weight.dtype(),
+            Matrix::Quantised(_) => DType::F32,
+        }
     }
 }
 
@@ -225,58 +318,69 @@ struct Layer {
 }
 
 impl Layer {
-    fn load(vb: &VarBuilder<'_>, config: &LlamaConfig) -> Result<Self> {
-        let (hidden, inner, head_dim) = (config.hidden_size, config.intermediate_size, config.head_dim());
+    fn load(tensors: &Tensors<'_>, config: &LlamaConfig) -> Result<Self> {
+        let (hidden, inner, head_dim) = (config.hidden_size, config.intermediate_size, config.head_dim);
         let (heads, kv_heads) = (config.num_attention_heads, config.num_key_value_heads);
-        let (attention, mlp) = (vb.pp("self_attn"), vb.pp("mlp"));
-        let norm = |name: &str| RmsNorm::load(&vb.pp(name), hidden, config.rms_norm_eps);
+        let (attention, mlp) = (tensors.pp("self_attn"), tensors.pp("mlp"));
+        let norm = |name: &str| RmsNorm::load(tensors.pp(name).full(), hidden, config.rms_norm_eps);
         Ok(Self {
             input_norm: norm("input_layernorm")?,
-            q_proj: Linear::load(&attention.pp("q_proj"), hidden, heads * head_dim)?,
-            k_proj: Linear::load(&attention.pp("k_proj"), hidden, kv_heads * head_dim)?,
-            v_proj: Linear::load(&attention.pp("v_proj"), hidden, kv_heads * head_dim)?,
-            o_proj: Linear::load(&attention.pp("o_proj"), heads * head_dim, hidden)?,
+            q_proj: Linear::load(attention.pp("q_proj"), hidden, heads * head_dim)?,
+            k_proj: Linear::load(attention.pp("k_proj"), hidden, kv_heads * head_dim)?,
+            v_proj: Linear::load(attention.pp("v_proj"), hidden, kv_heads * head_dim)?,
+            o_proj: Linear::load(attention.pp("o_proj"), heads * head_dim, hidden)?,
             post_attention_norm: norm("post_attention_layernorm")?,
-            gate_proj: Linear::load(&mlp.pp("gate_proj"), hidden, inner)?,
-            up_proj: Linear::load(&mlp.pp("up_proj"), hidden, inner)?,
-            down_proj: Linear::load(&mlp.pp("down_proj"), inner, hidden)?,
+            gate_proj: Linear::load(mlp.pp("gate_proj"), hidden, inner)?,
+            up_proj: Linear::load(mlp.pp("up_proj"), hidden, inner)?,
+            down_proj: Linear::load(mlp.pp("down_proj"), inner, hidden)?,
             heads,
             kv_heads,
             head_dim,
         })
     }
 
-    fn linears(&mut self) -> [(&'static str, &mut Linear); 7] {
+    /// In the order of [`LINEARS`].
+    fn linears(&mut self) -> [&mut Linear; 7] {
         [
-            ("self_attn.q_proj", &mut self.q_proj),
-            ("self_attn.k_proj", &mut self.k_proj),
-            ("self_attn.v_proj", &mut self.v_proj),
-            ("self_attn.o_proj", &mut self.o_proj),
-            ("mlp.gate_proj", &mut self.gate_proj),
-            ("mlp.up_proj", &mut self.up_proj),
-            ("mlp.down_proj", &mut self.down_proj),
+            &mut self.q_proj,
+            &mut self.k_proj,
+            &mut self.v_proj,
+            &mut self.o_proj,
+            &mut self.gate_proj,
+            &mut self.up_proj,
+            &mut self.down_proj,
         ]
     }
 
-    fn forward(
+    /// Queries of `x`, and keys and values of it and of what the cache holds.
+    fn projections(
         &self,
         x: &Tensor,
-        at: &Positions,
-        rotary: &Rotary,
+        rotation: &Rotation,
         cache: Option<(&KvCache, usize)>,
-    ) -> Result<Tensor> {
+    ) -> Result<(Tensor, Tensor, Tensor)> {
         let (batch, seq, _) = x.dims3()?;
         let y = self.input_norm.forward(x)?;
         let heads = |layer: &Linear, n: usize| layer.forward(&y)?.reshape((batch, seq, n, self.head_dim));
-        let q = ops::rope(&heads(&self.q_proj, self.heads)?, rotary, &at.positions)?;
-        let k = ops::rope(&heads(&self.k_proj, self.kv_heads)?, rotary, &at.positions)?;
+        let q = ops::rope(&heads(&self.q_proj, self.heads)?, rotation)?;
+        let k = ops::rope(&heads(&self.k_proj, self.kv_heads)?, rotation)?;
         let v = heads(&self.v_proj, self.kv_heads)?;
         let (k, v) = match cache {
             Some((cache, layer)) => cache.append(layer, &k, &v)?,
             None => (k, v),
         };
-        let mask = Attention { causal: true, key_starts: at.key_starts.clone() };
-        let x = (x + self.o_proj.forward(&ops::attention(&q, &k, &v, &mask)?)?)?;
+        Ok((q, k, v))
+    }
+
+    fn forward(
+        &self,
+        x: &Tensor,
+        mask: &Attention,
+        rotation: &Rotation,
+        cache: Option<(&KvCache, usize)>,
+    ) -> Result<Tensor> {
+        let (q, k, v) = self.projections(x, rotation, cache)?;
+        let x = (x + self.o_proj.forward(&ops::attention(&q, &k, &v, mask)?)?)?;
         let y = self.post_attention_norm.forward(&x)?;
         let y = ops::silu_mul(&self.gate_proj.forward(&y)?, &self.up_proj.forward(&y)?)?;
         &x + self.down_proj.forward(&y)?
@@ -302,9 +406,12 @@ mod tests {
             num_hidden_layers: 2,
             num_attention_heads: 4,
             num_key_value_heads: 2,
+            head_dim: 4,
             vocab_size: 30,
             rms_norm_eps: 1e-5,
             rope_theta: 10000.0,
+            rope_scaling: None,
+            rope_factors: None,
             max_position_embeddings: 64,
             tie_word_embeddings: true,
         }

@@ -12,13 +12,14 @@ mod linear;
 mod loss;
 mod norm;
 mod rope;
+mod rows;
 
 pub use activation::{gelu, silu_mul};
-pub use attention::{Attention, attention, self_attention};
+pub use attention::{Attention, attention, attention_probabilities, self_attention};
 pub use linear::linear;
 pub use loss::cross_entropy;
 pub use norm::{layer_norm, rms_norm};
-pub use rope::{Rotary, rope};
+pub use rope::{Rotary, Rotation, rope};
 
 use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, bail};
 
@@ -28,11 +29,17 @@ fn is_plain(x: &Tensor) -> bool {
 }
 
 /// The values of a contiguous f32 tensor in CPU storage.
-fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+pub(crate) fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     let Some((start, end)) = layout.contiguous_offsets() else {
         bail!("a contiguous tensor is needed, got strides {:?}", layout.stride());
     };
     Ok(&storage.as_slice::<f32>()?[start..end])
+}
+
+/// Runs `f` as one of the threads that products are shared by. Each product then starts at once on this one; asked for
+/// from outside, every single one waits until another thread has taken it.
+pub fn as_a_worker<R: Send>(f: impl FnOnce() -> R + Send) -> R {
+    rayon::scope(|_| f())
 }
 
 /// Runs `f` on the values of a tensor, which is made contiguous first.
@@ -46,7 +53,9 @@ fn with_values<R>(x: &Tensor, f: impl FnOnce(&[f32]) -> R) -> Result<R> {
 }
 
 /// `e^x` to about 2e-7, in arithmetic that compilers turn into vector instructions (`f32::exp` is a call per value).
-#[inline]
+// Always: it is compiled with the vectors of the function that calls it.
+#[allow(clippy::inline_always, reason = "it is compiled with the vectors of the function that calls it")]
+#[inline(always)]
 fn exp(x: f32) -> f32 {
     const LOG2_E: f32 = std::f32::consts::LOG2_E;
     // ln 2 in two parts, so that x - n ln 2 loses nothing (Cephes expf).

@@ -4,15 +4,25 @@
 //! Tensors are checked where weights are read (`weights.rs`).
 
 mod manifest;
+mod memory;
+mod writer;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 pub use self::manifest::*;
+pub use self::memory::{MemoryNeed, QUESTION_PATCHES, QUESTION_TOKENS};
+pub use self::writer::PackageWriter;
 
 /// Name of the manifest in a package's folder.
 pub const MANIFEST: &str = "reinpath.toml";
 /// The manifest version this program writes and reads.
 pub const FORMAT: u32 = 1;
+
+/// The configuration in a PEFT adapter's folder.
+pub(crate) const ADAPTER_CONFIG: &str = "adapter_config.json";
+/// Its weights, in the order in which they are looked for.
+pub(crate) const ADAPTER_WEIGHTS: [&str; 2] = ["adapter_model.safetensors", "adapter_model.bin"];
 
 /// What is wrong with a package.
 #[derive(Debug, thiserror::Error)]
@@ -21,14 +31,20 @@ pub enum Error {
     Missing(PathBuf),
     #[error("the model package cannot be read: {source}: {path}", path = path.display())]
     Read { source: std::io::Error, path: PathBuf },
+    #[error("the model package cannot be written: {source}: {path}", path = path.display())]
+    Write { source: std::io::Error, path: PathBuf },
     #[error("the model package's manifest is not valid: {reason}: {path}", path = path.display())]
     Manifest { reason: String, path: PathBuf },
+    #[error("the language model's configuration is not as expected, {reason}: {path}", path = path.display())]
+    Config { reason: String, path: PathBuf },
     #[error("the model package has format {found}, this program reads up to {FORMAT}: {path}", path = path.display())]
     Format { found: u32, path: PathBuf },
     #[error("a file of the model package is missing: {path}", path = .0.display())]
     MissingFile(PathBuf),
     #[error("a file of the model package is not the one its manifest describes ({reason}): {path}", path = path.display())]
     Changed { reason: String, path: PathBuf },
+    #[error("a file of the model package is damaged ({reason}): {path}", path = path.display())]
+    Damaged { reason: String, path: PathBuf },
 }
 
 /// A package whose manifest was read and whose files are there.
@@ -63,17 +79,30 @@ impl Package {
         self.folder.join(name)
     }
 
-    fn check_files(&self) -> Result<(), Error> {
+    /// The files that the model is made of, each once, by their names in the package.
+    pub fn files(&self) -> impl Iterator<Item = String> {
         let m = &self.manifest;
         let named = (m.encoders.iter().flat_map(|e| &e.weights))
             .chain([&m.projector.weights])
             .chain(&m.language.weights)
             .chain([&m.language.config, &m.language.tokenizer])
-            .chain(m.knows.feature_range.iter().map(|range| &range.weights));
-        for name in named {
-            self.check_file(name)?;
-        }
-        Ok(())
+            .chain(m.knows.feature_range.iter().map(|range| &range.weights))
+            .cloned();
+        let adapters = m.adapters.iter().flat_map(|adapter| {
+            [format!("{}/{ADAPTER_CONFIG}", adapter.folder), self.adapter_weights(adapter)]
+        });
+        named.chain(adapters).collect::<BTreeSet<_>>().into_iter()
+    }
+
+    /// The name of an adapter's weight file: the first that is there.
+    pub(crate) fn adapter_weights(&self, adapter: &AdapterSpec) -> String {
+        let names = ADAPTER_WEIGHTS.map(|file| format!("{}/{file}", adapter.folder));
+        let [usual, _] = &names;
+        names.iter().find(|name| self.file(name).is_file()).unwrap_or(usual).clone()
+    }
+
+    fn check_files(&self) -> Result<(), Error> {
+        self.files().try_for_each(|name| self.check_file(&name))
     }
 
     fn check_file(&self, name: &str) -> Result<(), Error> {

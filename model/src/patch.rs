@@ -4,11 +4,13 @@
 //! centre square and normalises with its own statistics: CONCH bicubic with CLIP's, UNI bilinear with ImageNet's
 //! (CONCH `transform.py` at 141cc09, UNI `get_encoder.py` at 42715ef).
 
-use fast_image_resize::images::{TypedImage, TypedImageRef};
-use fast_image_resize::pixels::U8x3;
-use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
+mod resize;
 
-use crate::package::{EncoderSpec, ResizeFilter};
+use self::resize::resized;
+use crate::package::EncoderSpec;
+
+/// How much longer than wide a patch may be: the part beyond the square is resized, too, and costs memory.
+const MOST_NARROW: f64 = 100.0;
 
 /// Pixels of a region, as they are given to the model.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,8 +28,8 @@ pub struct Patch {
 pub enum Error {
     #[error("a patch of {width} × {height} px needs {expected} bytes of RGB, but has {found}")]
     Size { width: u32, height: u32, expected: usize, found: usize },
-    #[error("a patch of {width} × {height} px cannot be resized: {reason}")]
-    Resize { width: u32, height: u32, reason: String },
+    #[error("a patch of {width} × {height} px is too narrow for the model, which looks at a square of it")]
+    Narrow { width: u32, height: u32 },
 }
 
 /// The pixels one encoder receives, before normalisation.
@@ -62,11 +64,19 @@ impl Patch {
     pub fn for_encoder(&self, encoder: &EncoderSpec) -> Result<EncoderInput, Error> {
         let side = encoder.image_size;
         let (w, h) = (f64::from(self.width), f64::from(self.height));
+        if w.max(h) > MOST_NARROW * w.min(h) {
+            return Err(Error::Narrow { width: self.width, height: self.height });
+        }
         let scale = f64::from(side) / w.min(h);
         // torchvision: the longer edge is cut to an integer, the crop's offset is rounded.
         let (new_w, new_h) = ((w * scale) as u32, (h * scale) as u32);
         let (new_w, new_h) = if w <= h { (side, new_h.max(side)) } else { (new_w.max(side), side) };
-        let resized = self.resize(new_w, new_h, encoder.resize)?;
+        let resized = resized(
+            &self.rgb,
+            (self.width as usize, self.height as usize),
+            (new_w as usize, new_h as usize),
+            encoder.resize,
+        );
         let (left, top) = (half_rounded(new_w - side), half_rounded(new_h - side));
         let row_bytes = side as usize * 3;
         let rgb = (0..side)
@@ -88,24 +98,6 @@ impl Patch {
             ],
             mpp: self.mpp.map(|mpp| mpp / scale),
         })
-    }
-
-    fn resize(&self, width: u32, height: u32, filter: ResizeFilter) -> Result<Vec<u8>, Error> {
-        if (width, height) == (self.width, self.height) {
-            return Ok(self.rgb.clone());
-        }
-        let failed = |reason: String| Error::Resize { width: self.width, height: self.height, reason };
-        // Typed, so that only the code for 8-bit RGB is compiled.
-        let source = TypedImageRef::<U8x3>::from_buffer(self.width, self.height, &self.rgb)
-            .map_err(|e| failed(e.to_string()))?;
-        let mut target = TypedImage::<U8x3>::new(width, height);
-        let filter = match filter {
-            ResizeFilter::Bicubic => FilterType::CatmullRom,
-            ResizeFilter::Bilinear => FilterType::Bilinear,
-        };
-        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter));
-        Resizer::new().resize_typed(&source, &mut target, &options).map_err(|e| failed(e.to_string()))?;
-        Ok(target.pixels().iter().flat_map(|p| p.0).collect())
     }
 }
 
@@ -160,5 +152,7 @@ mod tests {
     fn refuses_pixels_that_do_not_fit() {
         assert!(Patch::new(2, 2, None, vec![0; 11]).is_err());
         assert!(Patch::new(0, 2, None, vec![]).is_err());
+        let narrow = Patch::new(101, 1, None, vec![0; 303]).unwrap();
+        assert!(narrow.for_encoder(&encoder(4)).unwrap_err().to_string().contains("too narrow"));
     }
 }

@@ -7,24 +7,26 @@ use candle_nn::VarBuilder;
 use crate::layers::Linear;
 use crate::ops;
 
-/// Joins the encoders' outputs (batch, 1 + cells, width) into (batch, cells / pool², sum of widths), row by row.
+/// Joins the encoders' outputs (batch, 1 + cells, width) into (batch, side², sum of widths), row by row: the cells of
+/// each are averaged over squares until its grid has that side.
 ///
 /// The class tokens are left out: what is joined keeps its place in the field.
-pub fn fuse(features: &[Tensor], pool: usize) -> Result<Tensor> {
-    let cells: Vec<Tensor> = features
-        .iter()
-        .map(|f| {
-            let (_, tokens, _) = f.dims3()?;
-            f.narrow(1, 1, tokens - 1)
-        })
-        .collect::<Result<_>>()?;
-    let joined = Tensor::cat(&cells, 2)?;
-    if pool == 1 {
-        return Ok(joined);
+pub fn fuse(features: &[Tensor], side: usize) -> Result<Tensor> {
+    let grids = features.iter().map(|f| averaged(&f.narrow(1, 1, f.dim(1)? - 1)?, side));
+    Tensor::cat(&grids.collect::<Result<Vec<_>>>()?, 2)
+}
+
+/// (batch, cells, width) to (batch, side², width).
+fn averaged(cells: &Tensor, side: usize) -> Result<Tensor> {
+    let (batch, count, width) = cells.dims3()?;
+    if count == side * side {
+        return Ok(cells.clone());
     }
-    let (batch, cells, width) = joined.dims3()?;
-    let side = cells.isqrt() / pool;
-    joined
+    let pool = count.isqrt() / side;
+    if (pool * side).pow(2) != count {
+        candle_core::bail!("a grid of {count} cells cannot become one of {side} × {side}");
+    }
+    cells
         .reshape(vec![batch, side, pool, side, pool, width])?
         .mean((2, 4))? // (batch, side, side, width)
         .reshape((batch, side * side, width))
@@ -64,9 +66,14 @@ mod tests {
         let a: Vec<f32> = std::iter::once(100.0).chain((0..16).map(|i| i as f32)).collect();
         let b: Vec<f32> = a.iter().map(|x| -x).collect();
         let of = |v: Vec<f32>| Tensor::from_vec(v, (1, 17, 1), &Device::Cpu);
-        let fused = fuse(&[of(a)?, of(b)?], 2)?;
+        let (a, b) = (of(a)?, of(b)?);
         let want = vec![vec![2.5f32, -2.5], vec![4.5, -4.5], vec![10.5, -10.5], vec![12.5, -12.5]];
-        assert_eq!(fused.squeeze(0)?.to_vec2::<f32>()?, want);
+        assert_eq!(fuse(&[a.clone(), b], 2)?.squeeze(0)?.to_vec2::<f32>()?, want);
+        // A coarse grid of its own beside a fine one.
+        let coarse = Tensor::new(&[[[9.0f32], [1.0], [2.0], [3.0], [4.0]]], &Device::Cpu)?;
+        let want = vec![vec![2.5f32, 1.0], vec![4.5, 2.0], vec![10.5, 3.0], vec![12.5, 4.0]];
+        assert_eq!(fuse(&[a.clone(), coarse], 2)?.squeeze(0)?.to_vec2::<f32>()?, want);
+        assert!(fuse(&[a], 3).is_err());
         Ok(())
     }
 }

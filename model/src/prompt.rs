@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use tokenizers::Tokenizer;
 
 use crate::package::ChatTemplate;
+use crate::{tokenizer, weights};
 
 /// Stands for one patch in the text of a prompt.
 pub const IMAGE: &str = "<image>";
@@ -20,8 +21,10 @@ pub const SPECIAL_TOKENS: [&str; 5] =
 /// A tokenizer that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("the tokenizer cannot be read: {reason}: {path}", path = path.display())]
+    #[error("the tokenizer cannot be used: {reason}: {path}", path = path.display())]
     Read { reason: String, path: PathBuf },
+    #[error(transparent)]
+    Weights(#[from] weights::Error),
     #[error("the text cannot be tokenised: {0}")]
     Encode(String),
     #[error("the tokenizer has no token {0}, which the chat template needs")]
@@ -57,6 +60,18 @@ impl Prompt {
     }
 }
 
+impl Prompt {
+    /// How many tokens stand before the text that follows the last patch; 0 where there is no such text.
+    pub fn shared_len(&self, image_tokens: usize) -> usize {
+        let Some(last) = self.segments.iter().rposition(|s| matches!(s, Segment::Patch(_))) else { return 0 };
+        let (shared, rest) = self.segments.split_at(last + 1);
+        let len = |segments: &[Segment]| {
+            Self { segments: segments.to_vec(), text: String::new() }.len(image_tokens)
+        };
+        if len(rest) == 0 { 0 } else { len(shared) }
+    }
+}
+
 /// What the user says: patches first, then context, question and choices, a line each.
 pub fn user_text(patches: usize, context: &str, question: &str, choices: &[String]) -> String {
     let mut lines = vec![IMAGE.repeat(patches)];
@@ -76,11 +91,15 @@ pub struct ChatTokenizer {
 }
 
 impl ChatTokenizer {
-    /// Reads `tokenizer.json` and checks that it has the template's tokens.
+    /// Reads a tokenizer, in any form, and checks that it has the template's tokens.
     pub fn read(path: &Path, template: ChatTemplate) -> Result<Self, Error> {
-        let tokenizer = Tokenizer::from_file(path)
-            .map_err(|e| Error::Read { reason: e.to_string(), path: path.to_owned() })?;
-        Self::new(tokenizer, template)
+        Self::new(tokenizer::read(path)?, template).map_err(|error| match error {
+            Error::MissingToken(token) => Error::Read {
+                reason: format!("it has no token {token}, which the chat template needs"),
+                path: path.to_owned(),
+            },
+            error => error,
+        })
     }
 
     /// Joins a tokenizer and a template.

@@ -7,20 +7,20 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 use candle_nn::VarBuilder;
-use serde::Deserialize;
 
+use crate::adapter::AdapterFiles;
+use crate::device::Precision;
 use crate::known::Known;
-use crate::layers::LoraConfig;
-use crate::llama::{Llama, LlamaConfig};
+use crate::language;
+use crate::llama::{Adapter, Llama, LlamaConfig};
 use crate::package::{self, Architecture, EncoderSpec, LanguageKind, Manifest, Package};
 use crate::patch::{self, Patch};
 use crate::projector::{Projector, fuse};
 use crate::prompt::{self, ChatTokenizer};
+use crate::recent::Recent;
 use crate::vit::Vit;
 use crate::weights::{self, Size, Weights};
 
-/// A `config.json` with a longer context than this is not believed: tables of this length are allocated.
-const LONGEST_CONTEXT: usize = 1 << 20;
 /// Patches that go through the encoders at a time, so that memory does not grow with their number.
 const PATCHES_AT_A_TIME: usize = 16;
 
@@ -64,6 +64,10 @@ pub struct ReinPath {
     encoders: Vec<(EncoderSpec, Vit)>,
     projector: Projector,
     pub llama: Llama,
+    /// The adapters of which at most one is active, by name.
+    adapters: Vec<(String, Adapter)>,
+    /// The one that is, by its place.
+    active: Option<usize>,
     pub tokenizer: ChatTokenizer,
     /// What the package knows, where it says so.
     known: Option<Known>,
@@ -71,17 +75,7 @@ pub struct ReinPath {
     pub stop: Vec<u32>,
     pub size: Size,
     device: Device,
-}
-
-/// PEFT's `adapter_config.json`, as far as it matters here.
-#[derive(Deserialize)]
-struct PeftConfig {
-    r: usize,
-    lora_alpha: f64,
-    #[serde(default)]
-    use_rslora: bool,
-    #[serde(default)]
-    use_dora: bool,
+    pub(crate) recent: Recent,
 }
 
 impl ReinPath {
@@ -89,6 +83,16 @@ impl ReinPath {
     pub fn load(
         package: &Package,
         device: &Device,
+        progress: &mut dyn FnMut(&str, f32) -> bool,
+    ) -> Result<Self, Error> {
+        Self::load_in(package, device, Precision::of(device), progress)
+    }
+
+    /// The same with the language model in another precision. The encoders are small and always in f32.
+    pub fn load_in(
+        package: &Package,
+        device: &Device,
+        precision: Precision,
         progress: &mut dyn FnMut(&str, f32) -> bool,
     ) -> Result<Self, Error> {
         let Architecture::ReinPath = package.manifest.architecture;
@@ -100,13 +104,15 @@ impl ReinPath {
             &package.file(&manifest.language.tokenizer),
             manifest.language.chat_template,
         )?;
-        let config = read_config(package, &tokenizer)?;
+        let config = language::config(package)?;
+        check_vocabulary(package, &config, &tokenizer)?;
         let mut size = Size::default();
         let mut encoders = Vec::new();
         for (i, spec) in manifest.encoders.iter().enumerate() {
             step(&format!("loading the encoder {}", spec.kind.name()), 0.1 + 0.1 * i as f32)?;
-            let (vit, loaded) = open(package, &spec.weights)?
+            let (mut vit, loaded) = open_encoder(package, spec)?
                 .build(device, |vb| Vit::load(&at_prefix(&vb, &spec.prefix), spec))?;
+            vit.fold_scales()?;
             size += loaded;
             encoders.push((spec.clone(), vit));
         }
@@ -114,16 +120,24 @@ impl ReinPath {
         let (projector, loaded) =
             open(package, std::slice::from_ref(&manifest.projector.weights))?.build(device, |vb| {
                 let (inner, out) = (manifest.projector.hidden, config.hidden_size);
+                let vb = at_prefix(&vb, &manifest.projector.prefix);
                 Projector::load(&vb, manifest.fused_width(), inner, out)
             })?;
         size += loaded;
         step("loading the language model", 0.4)?;
-        let (mut llama, loaded) =
-            open(package, &manifest.language.weights)?.build(device, |vb| Llama::load(&vb, &config))?;
+        let (mut llama, loaded) = language::load(package, &config, precision.dtype(), device)?;
         size += loaded;
-        for adapter in &manifest.adapters {
-            step(&format!("merging the adapter {}", adapter.name), 0.8)?;
-            merge_adapter(&mut llama, &package.file(&adapter.folder), device)?;
+        let mut adapters = Vec::new();
+        for spec in &manifest.adapters {
+            step(&format!("loading the adapter {}", spec.name), 0.8)?;
+            let files = AdapterFiles::open(package, spec, &llama)?;
+            let loaded = files.load(&mut llama, device)?;
+            if spec.alternative {
+                size += loaded;
+                adapters.push((spec.name.clone(), llama.take_adapter()));
+            } else {
+                llama.merge()?;
+            }
         }
         let known = match &manifest.knows.feature_range {
             None => None,
@@ -137,22 +151,66 @@ impl ReinPath {
         };
         let stop = manifest.generation.stop.iter().map(|t| tokenizer.token(t)).collect::<Result<_, _>>()?;
         step("ready", 1.0)?;
+        llama.put_adapter(adapters.first().map(|(_, adapter)| adapter));
         Ok(Self {
             package: package.clone(),
             encoders,
             projector,
             llama,
+            active: (!adapters.is_empty()).then_some(0),
+            adapters,
             tokenizer,
             known,
             stop,
             size,
             device: device.clone(),
+            recent: Recent::default(),
         })
     }
 
     /// The package's manifest.
     pub fn manifest(&self) -> &Manifest {
         &self.package.manifest
+    }
+
+    /// Makes one of the package's alternative adapters the active one, or none. The rest of the model stays as it is;
+    /// what was computed from its hidden states (a cache of keys and values) is of no use any more.
+    pub fn activate(&mut self, name: Option<&str>) -> Result<(), Error> {
+        let active = match name {
+            None => None,
+            Some(name) => {
+                let place = self.adapters.iter().position(|(own, _)| own == name);
+                Some(place.ok_or_else(|| self.unknown_adapter(name))?)
+            }
+        };
+        self.llama.put_adapter(active.map(|place| &self.adapters[place].1));
+        self.active = active;
+        self.recent.forget_prefix();
+        Ok(())
+    }
+
+    /// The name of the active adapter among the alternatives.
+    pub fn adapter(&self) -> Option<&str> {
+        self.active.map(|place| self.adapters[place].0.as_str())
+    }
+
+    fn unknown_adapter(&self, name: &str) -> Error {
+        let names: Vec<&str> = self.adapters.iter().map(|(own, _)| own.as_str()).collect();
+        let reason = if names.is_empty() {
+            format!("there is no adapter '{name}' to choose")
+        } else {
+            format!("there is no adapter '{name}' to choose, but {}", names.join(", "))
+        };
+        Error::Config { reason, path: self.package.file(package::MANIFEST) }
+    }
+
+    /// The precision of the language model: that of its arithmetic, or the way in which it is quantised.
+    pub fn precision(&self) -> &str {
+        if self.llama.is_quantised() {
+            &self.manifest().language.precision
+        } else {
+            Precision::from_dtype(self.llama.dtype()).map_or("f32", Precision::name)
+        }
     }
 
     /// Where it computes.
@@ -183,7 +241,7 @@ impl ReinPath {
             let pixels = Tensor::from_vec(pixels, (patches.len(), 3, side, side), &self.device)?;
             features.push(vit.forward(&pixels)?);
         }
-        Ok(fuse(&features, self.manifest().fusion.pool)?)
+        Ok(fuse(&features, self.manifest().image_side())?)
     }
 
     /// Image embeddings of fused features: (patches, image_tokens, fused) to (patches, image_tokens, hidden).
@@ -210,19 +268,26 @@ impl ReinPath {
     }
 }
 
-/// The tensors below the prefix that stands before an encoder's names.
-fn at_prefix<'a>(vb: &VarBuilder<'a>, prefix: &str) -> VarBuilder<'a> {
+/// The tensors below the prefix that stands before the names of an encoder or a projector.
+pub(crate) fn at_prefix<'a>(vb: &VarBuilder<'a>, prefix: &str) -> VarBuilder<'a> {
     match prefix.trim_end_matches('.') {
         "" => vb.clone(),
         prefix => vb.pp(prefix),
     }
 }
 
-fn open(package: &Package, files: &[String]) -> Result<Weights, weights::Error> {
+/// An encoder's weights, with as many layers as the manifest says.
+pub(crate) fn open_encoder(package: &Package, spec: &EncoderSpec) -> Result<Weights, weights::Error> {
+    let weights = open(package, &spec.weights)?;
+    weights.end_before(&format!("{}blocks.{}.", spec.prefix, spec.layers))?;
+    Ok(weights)
+}
+
+pub(crate) fn open(package: &Package, files: &[String]) -> Result<Weights, weights::Error> {
     Weights::open(&files.iter().map(|name| package.file(name)).collect::<Vec<_>>())
 }
 
-fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Error> {
+pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Error> {
     let text =
         std::fs::read_to_string(path).map_err(|source| Error::Read { source, path: path.to_owned() })?;
     serde_json::from_str(&text).map_err(|e| Error::Config {
@@ -231,54 +296,17 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Error> {
     })
 }
 
-fn read_config(package: &Package, tokenizer: &ChatTokenizer) -> Result<LlamaConfig, Error> {
-    let path = package.file(&package.manifest.language.config);
-    let json: serde_json::Value = read_json(&path)?;
-    let wrong = |reason: String| Error::Config { reason, path: path.clone() };
-    if json.get("rope_scaling").is_some_and(|v| !v.is_null()) {
-        return Err(wrong(
-            "the language model scales its positions (rope_scaling), which is not supported".to_owned(),
-        ));
-    }
-    let config = LlamaConfig::deserialize(&json)
-        .map_err(|e| wrong(format!("this is no configuration of a Llama, {e}")))?;
-    let (heads, kv_heads) = (config.num_attention_heads, config.num_key_value_heads);
-    let sizes = [config.hidden_size, config.intermediate_size, config.vocab_size, heads, kv_heads];
-    if sizes.contains(&0) || sizes.iter().any(|&s| s > LONGEST_CONTEXT) {
-        return Err(wrong(format!("the language model's sizes {sizes:?} make no sense")));
-    }
-    if config.hidden_size % heads != 0 || heads % kv_heads != 0 || config.head_dim() % 2 != 0 {
-        let hidden = config.hidden_size;
-        return Err(wrong(format!(
-            "{hidden} channels cannot be shared by {heads} heads and {kv_heads} for keys"
-        )));
-    }
-    if config.max_position_embeddings == 0 || config.max_position_embeddings > LONGEST_CONTEXT {
-        let context = config.max_position_embeddings;
-        return Err(wrong(format!("a context of {context} tokens makes no sense")));
-    }
+pub(crate) fn check_vocabulary(
+    package: &Package,
+    config: &LlamaConfig,
+    tokenizer: &ChatTokenizer,
+) -> Result<(), Error> {
     let known = tokenizer.tokenizer().get_vocab_size(true);
     if known > config.vocab_size {
         let vocab = config.vocab_size;
-        return Err(wrong(format!("the tokenizer has {known} tokens, but the language model {vocab}")));
+        let reason = format!("the tokenizer has {known} tokens, but the language model {vocab}");
+        return Err(Error::Config { reason, path: package.file(&package.manifest.language.config) });
     }
-    Ok(config)
-}
-
-/// Adds a PEFT LoRA adapter of all linear layers to the language model's weights.
-fn merge_adapter(llama: &mut Llama, folder: &Path, device: &Device) -> Result<(), Error> {
-    let path = folder.join("adapter_config.json");
-    let config: PeftConfig = read_json(&path)?;
-    if config.r == 0 || config.use_rslora || config.use_dora || !config.lora_alpha.is_finite() {
-        let reason = "only plain LoRA adapters with a rank of at least 1 are supported".to_owned();
-        return Err(Error::Config { reason, path });
-    }
-    let lora = LoraConfig { rank: config.r, alpha: config.lora_alpha };
-    let weights = Weights::open(&[folder.join("adapter_model.safetensors")])?;
-    weights.build(device, |vb| {
-        llama.adapt(&vb.pp("base_model.model"), &lora)?;
-        llama.merge()
-    })?;
     Ok(())
 }
 
@@ -291,7 +319,7 @@ mod tests {
     use super::*;
     use crate::fixture::{Speech, write_package};
     use crate::known::summary;
-    use crate::package::{AdapterSpec, FeatureRange, MANIFEST};
+    use crate::package::{AdapterSpec, FeatureRange, GridRule, MANIFEST};
 
     fn fixture() -> (tempfile::TempDir, Manifest) {
         let folder = tempfile::tempdir().unwrap();
@@ -323,6 +351,7 @@ mod tests {
         let difference = (features.narrow(0, 17, 1).unwrap() - one).unwrap().abs().unwrap();
         assert!(difference.max_all().unwrap().to_scalar::<f32>().unwrap() < 1e-5);
         assert!(model.size.parameters > 1000 && model.size.memory == 4 * model.size.parameters);
+        assert_eq!(model.package.memory().unwrap().weights, model.size.memory, "told before it is loaded");
     }
 
     #[test]
@@ -366,6 +395,12 @@ mod tests {
         assert!(deep.contains("blocks.1.norm1.weight") && deep.contains("missing"), "{deep}");
         let prefix = refused(&|m| m.encoders[0].prefix = "visual.trunk.".to_owned());
         assert!(prefix.contains("visual.trunk.patch_embed.proj.weight"), "{prefix}");
+        let grid = refused(&|m| m.fusion.grid = GridRule::UniAtConch);
+        assert!(grid.contains("only 'pooled' averages cells"), "{grid}");
+        let odd = refused(&|m| m.encoders[0].image_size = 20);
+        assert!(odd.contains("5 × 5 cells cannot be joined to image tokens of 2 × 2"), "{odd}");
+        let huge = refused(&|m| m.encoders[0].image_size = 1_000_000);
+        assert!(huge.contains("not supported"), "{huge}");
         let stop = refused(&|m| m.generation.stop = vec!["</s>".to_owned()]);
         assert!(stop.contains("</s>"), "{stop}");
         rewrite(folder.path(), &manifest);
@@ -429,7 +464,8 @@ mod tests {
         }
         let file = adapter.join("adapter_model.safetensors");
         candle_core::safetensors::save(&tensors, &file).unwrap();
-        manifest.adapters = vec![AdapterSpec { name: "sft".to_owned(), folder: "adapter".to_owned() }];
+        manifest.adapters =
+            vec![AdapterSpec { name: "sft".to_owned(), folder: "adapter".to_owned(), alternative: false }];
         rewrite(folder.path(), &manifest);
         let adapted = load(folder.path()).unwrap();
         let run = |model: &ReinPath| {

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::stage::AnswerStage;
+
 /// Version of the protocol between programs; another number ends the conversation.
 pub const PROTOCOL: u32 = 1;
 
@@ -26,7 +28,7 @@ pub struct DeviceInfo {
 }
 
 /// Request `load`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Load {
     /// Folder of the package, on the machine where the worker runs.
     pub package: String,
@@ -36,6 +38,10 @@ pub struct Load {
     /// Precision of the arithmetic; `None`: what suits the device.
     #[serde(default)]
     pub precision: Option<String>,
+    /// Which of the package's alternative adapters is active; `None`: the first, if there are any. Where the package is
+    /// loaded already, naming one costs no loading.
+    #[serde(default)]
+    pub adapter: Option<String>,
 }
 
 /// Event `progress` of a load.
@@ -73,6 +79,11 @@ pub struct Ask {
     /// is a list of [`InputImage`] and whose bytes are their RGB rows.
     #[serde(default)]
     pub save_inputs: bool,
+    /// Also return where each sentence of the answer looks: one `maps` event (after the last token, before `finished`)
+    /// whose data is a list of [`SentenceMap`] and whose bytes are their grids, row by row in little-endian f32 from 0
+    /// to 1.
+    #[serde(default)]
+    pub save_maps: bool,
 }
 
 /// Request `cancel`: ends another request, which answers with `finished` and stop `cancelled` (or `failed`, for a load).
@@ -101,19 +112,79 @@ pub struct InputImage {
     pub height: u32,
 }
 
+/// Header of one grid in a `maps` event: where in one patch a sentence of the answer looks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SentenceMap {
+    pub stage: AnswerStage,
+    pub sentence: String,
+    /// Index of its first token among those generated.
+    pub first_token: usize,
+    pub tokens: usize,
+    pub patch: usize,
+    pub rows: usize,
+    pub cols: usize,
+    /// What the grid covers: x, y, width, height in pixels of the patch.
+    pub crop: [f64; 4],
+    pub method: MapMethod,
+    /// By how much the log-likelihood (nats) of the sentence falls when the fifth of the cells with the highest
+    /// values is masked.
+    pub drop: f32,
+    /// The mean of the same over random masks of as many cells.
+    pub random_drop: f32,
+}
+
+impl SentenceMap {
+    /// The number beside a map: how much more its cells matter to the sentence than as many random ones, in nats.
+    pub fn difference(&self) -> f32 {
+        self.drop - self.random_drop
+    }
+}
+
+/// How a map was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MapMethod {
+    /// Token activation map, the mean over the sentence's content words.
+    Tam,
+    /// Attention of the question's end relative to that of a general question: one map for all sentences of an answer,
+    /// to compare with.
+    RelativeAttention,
+}
+
+impl MapMethod {
+    /// The name as in the event.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tam => "tam",
+            Self::RelativeAttention => "relative_attention",
+        }
+    }
+}
+
 /// How the next token is drawn.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sampling {
     /// 0 is greedy.
     pub temperature: f64,
+    /// Only this many of the likeliest tokens; 0 is all.
+    #[serde(default)]
+    pub top_k: usize,
     /// Smallest set of tokens with at least this probability; 1 is all.
     pub top_p: f64,
+    /// What was written already becomes less likely: its logits are divided by this where positive, else multiplied
+    /// (transformers' `repetition_penalty`, over the answer alone). 1 changes nothing.
+    #[serde(default = "one")]
+    pub repetition_penalty: f64,
     pub seed: u64,
     pub max_tokens: usize,
 }
 
+fn one() -> f64 {
+    1.0
+}
+
 impl Default for Sampling {
     fn default() -> Self {
-        Self { temperature: 0.0, top_p: 1.0, seed: 0, max_tokens: 256 }
+        Self { temperature: 0.0, top_k: 0, top_p: 1.0, repetition_penalty: 1.0, seed: 0, max_tokens: 256 }
     }
 }

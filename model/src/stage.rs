@@ -133,6 +133,11 @@ impl StageParser {
         !self.malformed
     }
 
+    /// The end of the text so far that was neither returned nor dropped as a heading yet.
+    pub fn held(&self) -> &str {
+        &self.held
+    }
+
     /// The stage that text belongs to at this point.
     pub fn stage(&self) -> Option<AnswerStage> {
         self.stage

@@ -1,8 +1,10 @@
 //! The vision transformer of both encoders, with timm's tensor names (`vision_transformer.py`, timm 1.0.15).
 //!
 //! Pre-norm blocks, exact GELU, a class token, learned positions, LayerScale where the encoder has it (UNI). The result
-//! keeps the grid's order; CONCH's unordered caption queries are not used. Another input size than the one the
-//! positions were trained at is refused here: resizing positions comes with the published weights.
+//! keeps the grid's order; CONCH's unordered caption queries are not used. Any input size of whole cells is read, its
+//! positions resized as timm does with `dynamic_img_size`.
+
+mod positions;
 
 use candle_core::{Result, Tensor};
 use candle_nn::{Init, VarBuilder};
@@ -22,8 +24,9 @@ pub struct Vit {
     patch_bias: Tensor,
     /// (1, 1, width)
     cls_token: Tensor,
-    /// (1, 1 + cells, width)
+    /// (1, 1 + cells, width), of a grid of `trained` rows and columns.
     pos_embed: Tensor,
+    trained: usize,
     blocks: Vec<Block>,
     norm: LayerNorm,
     patch_size: usize,
@@ -34,7 +37,7 @@ impl Vit {
     /// Reads the tensors that `spec` implies; `vb` stands at the encoder's prefix.
     pub fn load(vb: &VarBuilder<'_>, spec: &EncoderSpec) -> Result<Self> {
         let (width, patch) = (spec.width, spec.patch_size as usize);
-        let cells = (spec.image_size / spec.patch_size).pow(2) as usize;
+        let trained = (spec.trained_size() / spec.patch_size) as usize;
         let small = Init::Randn { mean: 0.0, stdev: 0.02 };
         let embed = vb.pp("patch_embed.proj");
         let fan_in = (3 * patch * patch) as f64;
@@ -44,7 +47,8 @@ impl Vit {
             patch_weight: patch_weight.reshape((width, 3 * patch * patch))?,
             patch_bias: embed.get_with_hints(width, "bias", Init::Const(0.0))?,
             cls_token: vb.get_with_hints((1, 1, width), "cls_token", small)?,
-            pos_embed: vb.get_with_hints((1, 1 + cells, width), "pos_embed", small)?,
+            pos_embed: vb.get_with_hints((1, 1 + trained * trained, width), "pos_embed", small)?,
+            trained,
             blocks: (0..spec.layers)
                 .map(|i| Block::load(&vb.pp(format!("blocks.{i}")), spec))
                 .collect::<Result<_>>()?,
@@ -54,21 +58,36 @@ impl Vit {
         })
     }
 
-    /// `pixels` (batch, 3, side, side), normalised, to (batch, 1 + cells, width): the class token, then the grid row by
-    /// row, after the final norm.
+    /// Puts LayerScale into the weights beside it: for a model that is trained no further, so that it costs nothing.
+    pub fn fold_scales(&mut self) -> Result<()> {
+        for block in &mut self.blocks {
+            for (layer, scale) in [(&mut block.proj, &mut block.scale1), (&mut block.fc2, &mut block.scale2)]
+            {
+                if let Some(scale) = scale.take() {
+                    layer.fold(&scale)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// `pixels` (batch, 3, height, width), normalised, to (batch, 1 + cells, width): the class token, then the grid row
+    /// by row, after the final norm.
     pub fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
-        let (batch, _, side, _) = pixels.dims4()?;
-        let (grid, patch) = (side / self.patch_size, self.patch_size);
-        if 1 + grid * grid != self.pos_embed.dim(1)? {
-            candle_core::bail!("an encoder with {} positions got {side} px", self.pos_embed.dim(1)?);
+        let (batch, _, height, width) = pixels.dims4()?;
+        let patch = self.patch_size;
+        let (rows, columns) = (height / patch, width / patch);
+        if (rows * patch, columns * patch) != (height, width) || rows * columns == 0 {
+            candle_core::bail!("an encoder with cells of {patch} px got {width} × {height} px");
         }
         let cells = pixels
-            .reshape(vec![batch, 3, grid, patch, grid, patch])?
+            .reshape(vec![batch, 3, rows, patch, columns, patch])?
             .permute(vec![0, 2, 4, 1, 3, 5])? // (batch, row, column, channel, y, x)
-            .reshape((batch, grid * grid, 3 * patch * patch))?;
+            .reshape((batch, rows * columns, 3 * patch * patch))?;
         let cells = ops::linear(&cells, &self.patch_weight, Some(&self.patch_bias))?;
         let cls = self.cls_token.broadcast_as((batch, 1, self.width))?;
-        let mut x = Tensor::cat(&[&cls, &cells], 1)?.broadcast_add(&self.pos_embed)?;
+        let positions = positions::resized(&self.pos_embed, (self.trained, self.trained), (rows, columns))?;
+        let mut x = Tensor::cat(&[&cls, &cells], 1)?.broadcast_add(&positions)?;
         for block in &self.blocks {
             x = block.forward(&x)?;
         }

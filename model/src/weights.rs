@@ -1,8 +1,16 @@
-//! Weight files (safetensors, one or several) as a source of tensors for the layers' `load` functions.
+//! Weight files (safetensors or PyTorch's, one or several) as a source of tensors for the layers' `load` functions.
 //!
 //! Each tensor that an architecture asks for is looked up by name and compared in shape before anything is allocated,
 //! and a whole model is loaded before anything runs, so a package that does not fit is refused in one sentence. Files
-//! are mapped, not read; stored f16, bf16 and f32 become f32. Other formats (PyTorch, GGUF) are not read here.
+//! are mapped, not read; stored f16, bf16 and f32 become what is wanted.
+
+mod check;
+pub mod gguf;
+mod meta;
+mod pickle;
+pub mod quantise;
+pub mod seeded;
+mod torch;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -33,12 +41,34 @@ pub enum Error {
     Shape { tensor: String, expected: Vec<usize>, found: Vec<usize>, path: PathBuf },
     #[error("the tensor {tensor} is stored as {found}, which is not one of F16, BF16 and F32: {path}", path = path.display())]
     Kind { tensor: String, found: String, path: PathBuf },
+    #[error("the tensor {tensor} holds values that are no finite numbers: {path}", path = path.display())]
+    NotFinite { tensor: String, path: PathBuf },
+    #[error("there are more layers than the architecture has, such as the tensor {tensor}: {path}", path = path.display())]
+    TooMany { tensor: String, path: PathBuf },
+    #[error("this PyTorch file cannot be used: {reason}: {path}", path = path.display())]
+    Torch { reason: String, path: PathBuf },
+    #[error("this GGUF file cannot be used: {reason}: {path}", path = path.display())]
+    Gguf { reason: String, path: PathBuf },
+    #[error("the weights cannot be written: {source}: {path}", path = path.display())]
+    Write { source: std::io::Error, path: PathBuf },
+    #[error("cancelled")]
+    Cancelled,
     #[error("the weights cannot be used: {0}")]
     Compute(String),
 }
 
 fn paths(paths: &[PathBuf]) -> String {
     paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// The bytes of a file.
+fn mapped(file: &File) -> std::io::Result<Mmap> {
+    // SAFETY: the map is only read. Should another program cut the file meanwhile, the worker's process ends, which its
+    // parent reports; it holds nothing that could be damaged.
+    #[expect(unsafe_code, reason = "mapping a file is unsafe by signature")]
+    unsafe {
+        Mmap::map(file)
+    }
 }
 
 /// Where a tensor lies.
@@ -49,6 +79,10 @@ struct Stored {
     /// Bytes in the file.
     start: usize,
     end: usize,
+    /// Values from one to the next along each axis, where they do not lie row by row (PyTorch's views).
+    strides: Option<Vec<usize>>,
+    /// How it is put together, where it lies in several places.
+    join: Option<meta::Join>,
 }
 
 /// Tensors of several files by name.
@@ -84,12 +118,21 @@ impl Weights {
 
     fn add(&mut self, path: &Path) -> Result<(), Error> {
         let unreadable = |source| Error::Read { source, path: path.to_owned() };
-        let file = File::open(path).map_err(unreadable)?;
-        // SAFETY: the map is only read. Should another program cut the file meanwhile, the worker's process ends,
-        // which its parent reports; it holds nothing that could be damaged.
-        #[expect(unsafe_code, reason = "mapping a file is unsafe by signature")]
-        let map = unsafe { Mmap::map(&file) }.map_err(unreadable)?;
+        let map = mapped(&File::open(path).map_err(unreadable)?).map_err(unreadable)?;
         let foreign = |reason: String| Error::Foreign { reason, path: path.to_owned() };
+        if map.starts_with(torch::SIGNATURE) {
+            let tensors = torch::tensors(&map, self.files.len());
+            let tensors = tensors.map_err(|reason| Error::Torch { reason, path: path.to_owned() })?;
+            if tensors.values().any(|stored| stored.end > map.len() || stored.start > stored.end) {
+                return Err(Error::Torch {
+                    reason: "a tensor lies outside it".to_owned(),
+                    path: path.to_owned(),
+                });
+            }
+            self.tensors.extend(tensors);
+            self.files.push((path.to_owned(), map));
+            return Ok(());
+        }
         let (header, metadata) = SafeTensors::read_metadata(&map).map_err(|e| foreign(e.to_string()))?;
         let start = LENGTH_BYTES + header;
         for name in metadata.offset_keys() {
@@ -100,6 +143,8 @@ impl Weights {
                 shape: info.shape.clone(),
                 start: start + info.data_offsets.0,
                 end: start + info.data_offsets.1,
+                strides: None,
+                join: None,
             };
             if stored.end > map.len() || stored.start > stored.end {
                 return Err(foreign(format!("the tensor {name} lies outside the file")));
@@ -115,6 +160,26 @@ impl Weights {
         self.tensors.iter().map(|(name, stored)| (name.as_str(), stored.shape.as_slice()))
     }
 
+    /// Refuses files with more layers than an architecture asks for: `prefix` is that of the first one too many.
+    pub fn end_before(&self, prefix: &str) -> Result<(), Error> {
+        match self.tensors.iter().find(|(name, _)| name.starts_with(prefix)) {
+            None => Ok(()),
+            Some((name, stored)) => {
+                Err(Error::TooMany { tensor: name.clone(), path: self.files[stored.file].0.clone() })
+            }
+        }
+    }
+
+    /// The shape of a tensor; `None` where there is none of that name.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.tensors.get(name).map(|stored| stored.shape.as_slice())
+    }
+
+    /// The precision in which a tensor is stored, such as `bf16`.
+    pub fn precision(&self, name: &str) -> Option<String> {
+        self.tensors.get(name).map(|stored| format!("{:?}", stored.kind).to_lowercase())
+    }
+
     /// Builds something from the tensors: `build` asks for what its architecture has, and the first tensor that is
     /// missing or has another shape is the error. Also says how much was loaded.
     pub fn build<T>(
@@ -122,18 +187,20 @@ impl Weights {
         device: &Device,
         build: impl FnOnce(VarBuilder<'_>) -> candle_core::Result<T>,
     ) -> Result<(T, Size), Error> {
+        self.build_in(DType::F32, device, build)
+    }
+
+    /// The same in another precision.
+    pub fn build_in<T>(
+        self,
+        dtype: DType,
+        device: &Device,
+        build: impl FnOnce(VarBuilder<'_>) -> candle_core::Result<T>,
+    ) -> Result<(T, Size), Error> {
         let ledger = Arc::new(Ledger::default());
         let source = Source { weights: self, ledger: Arc::clone(&ledger) };
-        let built = build(VarBuilder::from_backend(Box::new(source), DType::F32, device.clone()));
-        let fault = ledger.fault.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match (fault, built) {
-            (Some(fault), _) => Err(fault),
-            (None, Err(error)) => Err(Error::Compute(crate::reinpath::sentence(&error))),
-            (None, Ok(built)) => {
-                let parameters = ledger.parameters.load(Ordering::Relaxed);
-                Ok((built, Size { parameters, memory: 4 * parameters }))
-            }
-        }
+        let built = build(VarBuilder::from_backend(Box::new(source), dtype, device.clone()));
+        ledger.settle(built)
     }
 
     fn find(&self, name: &str, expected: &[usize]) -> Result<&Stored, Error> {
@@ -154,20 +221,65 @@ impl Weights {
     }
 
     fn values(&self, name: &str, stored: &Stored) -> Result<Vec<f32>, Error> {
+        if let Some(join) = &stored.join {
+            return join.values(self, name, &stored.shape);
+        }
         let (path, map) = &self.files[stored.file];
         let bytes = &map[stored.start..stored.end];
         let pairs = || bytes.chunks_exact(2).map(|b| [b[0], b[1]]);
-        match stored.kind {
+        let values: Vec<f32> = match stored.kind {
             Dtype::F32 => {
-                Ok(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+                bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
             }
-            Dtype::F16 => Ok(pairs().map(|b| f16::from_le_bytes(b).to_f32()).collect()),
-            Dtype::BF16 => Ok(pairs().map(|b| bf16::from_le_bytes(b).to_f32()).collect()),
+            Dtype::F16 => pairs().map(|b| f16::from_le_bytes(b).to_f32()).collect(),
+            Dtype::BF16 => pairs().map(|b| bf16::from_le_bytes(b).to_f32()).collect(),
             other => {
-                Err(Error::Kind { tensor: name.to_owned(), found: format!("{other:?}"), path: path.clone() })
+                let found = format!("{other:?}");
+                return Err(Error::Kind { tensor: name.to_owned(), found, path: path.clone() });
+            }
+        };
+        if values.iter().any(|value| !value.is_finite()) {
+            return Err(Error::NotFinite { tensor: name.to_owned(), path: path.clone() });
+        }
+        Ok(match &stored.strides {
+            None => values,
+            Some(strides) => row_by_row(&values, &stored.shape, strides),
+        })
+    }
+}
+
+/// The values of a view in order; the last one lies inside `values`.
+fn row_by_row(values: &[f32], shape: &[usize], strides: &[usize]) -> Vec<f32> {
+    let count = shape.iter().product();
+    let mut index = vec![0; shape.len()];
+    let mut ordered = Vec::with_capacity(count);
+    for _ in 0..count {
+        ordered.push(values[index.iter().zip(strides).map(|(i, stride)| i * stride).sum::<usize>()]);
+        for axis in (0..shape.len()).rev() {
+            index[axis] += 1;
+            if index[axis] < shape[axis] {
+                break;
+            }
+            index[axis] = 0;
+        }
+    }
+    ordered
+}
+
+/// Rows of `heads` heads in pairs (0, half, 1, half + 1, …), as Meta's files and GGUF have those of queries and keys, put
+/// into halves (0, 1, …, half, half + 1, …). `rows` is their number, an even one for each head.
+fn in_halves<T: Copy>(values: &[T], rows: usize, heads: usize) -> Vec<T> {
+    let (row_len, head_dim) = (values.len() / rows, rows / heads);
+    let mut halves = Vec::with_capacity(values.len());
+    for head in 0..heads {
+        for second in 0..2 {
+            for plane in 0..head_dim / 2 {
+                let row = head * head_dim + 2 * plane + second;
+                halves.extend_from_slice(&values[row * row_len..][..row_len]);
             }
         }
     }
+    halves
 }
 
 /// What happened while an architecture asked for its tensors.
@@ -176,6 +288,35 @@ struct Ledger {
     /// Candle's errors carry text only; the first one of ours is kept here.
     fault: Mutex<Option<Error>>,
     parameters: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Ledger {
+    fn count(&self, parameters: usize, bytes: usize) {
+        self.parameters.fetch_add(parameters as u64, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    fn keep<T>(&self, result: Result<T, Error>) -> candle_core::Result<T> {
+        result.map_err(|fault| {
+            let error = candle_core::Error::Msg(fault.to_string());
+            self.fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(fault);
+            error
+        })
+    }
+
+    /// What was built and how much was loaded, or the first of our faults.
+    fn settle<T>(&self, built: candle_core::Result<T>) -> Result<(T, Size), Error> {
+        let fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match (fault, built) {
+            (Some(fault), _) => Err(fault),
+            (None, Err(error)) => Err(Error::Compute(crate::reinpath::sentence(&error))),
+            (None, Ok(built)) => {
+                let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+                Ok((built, Size { parameters: read(&self.parameters), memory: read(&self.bytes) }))
+            }
+        }
+    }
 }
 
 struct Source {
@@ -199,17 +340,9 @@ impl SimpleBackend for Source {
         dtype: DType,
         device: &Device,
     ) -> candle_core::Result<Tensor> {
-        match self.tensor(name, shape.dims()) {
-            Ok(values) => {
-                self.ledger.parameters.fetch_add(values.len() as u64, Ordering::Relaxed);
-                Tensor::from_vec(values, shape, device)?.to_dtype(dtype)
-            }
-            Err(fault) => {
-                let error = candle_core::Error::Msg(fault.to_string());
-                self.ledger.fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(fault);
-                Err(error)
-            }
-        }
+        let values = self.ledger.keep(self.tensor(name, shape.dims()))?;
+        self.ledger.count(values.len(), values.len() * dtype.size_in_bytes());
+        Tensor::from_vec(values, shape, device)?.to_dtype(dtype)
     }
 
     fn get_unchecked(&self, name: &str, dtype: DType, device: &Device) -> candle_core::Result<Tensor> {
@@ -228,7 +361,7 @@ mod tests {
 
     use candle_core::{DType, Device, Tensor};
 
-    use super::{Error, Weights};
+    use super::{Error, Weights, in_halves};
 
     fn write(path: &std::path::Path, name: &str, tensor: &Tensor) {
         candle_core::safetensors::save(&HashMap::from([(name, tensor.clone())]), path).unwrap();
@@ -276,6 +409,12 @@ mod tests {
             missing.contains("tensor b of shape [3, 2]") && missing.ends_with("w.safetensors"),
             "{missing}"
         );
+    }
+
+    #[test]
+    fn rows_in_pairs_are_put_into_halves() {
+        // Two heads of four rows, one value each.
+        assert_eq!(in_halves(&[0, 2, 1, 3, 10, 12, 11, 13], 8, 2), [0, 1, 2, 3, 10, 11, 12, 13]);
     }
 
     #[test]

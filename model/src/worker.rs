@@ -14,18 +14,17 @@ use crossbeam_channel::{Sender, bounded};
 use serde::Serialize;
 
 use crate::answer::{Prepared, Question};
-use crate::device;
-use crate::event::{AskEvent, EncoderStamp, Finished, PatchStamp, Stamp};
+use crate::attribution::Trace;
+use crate::device::{self, Precision};
+use crate::event::{AskEvent, EncoderStamp, Finished, PatchStamp, Stamp, Stop};
 use crate::frame::{self, Frame, Incoming};
 use crate::package::Package;
 use crate::patch::Patch;
 use crate::reinpath::{self, ReinPath};
-use crate::request::{Ask, Cancel, Hello, InputImage, Load, Loaded, PROTOCOL, Progress};
+use crate::request::{Ask, Cancel, Hello, InputImage, Load, Loaded, PROTOCOL, Progress, SentenceMap};
 
 /// Requests that wait while one is served.
 const WAITING_REQUESTS: usize = 16;
-/// The only precision so far.
-const PRECISION: &str = "f32";
 
 /// Serves one program until it says quit or closes `input`.
 pub fn serve(
@@ -174,18 +173,32 @@ impl<W: Write> Worker<W> {
 
     fn load(&mut self, frame: &Frame, cancel: &AtomicBool) -> Result<(), Fault> {
         let request: Load = frame.parse()?;
-        let precision = request.precision.as_deref().unwrap_or(PRECISION);
-        if precision != PRECISION {
-            let sentence = format!("the precision {precision} is not available, {PRECISION} is");
-            return Err(Fault::Sentence(sentence));
-        }
         let name = request.device.unwrap_or_else(|| self.default_device.clone());
         let device = device::open(&name).map_err(|e| Fault::Sentence(e.to_string()))?;
+        let precision = match request.precision.as_deref() {
+            None => Precision::of(&device),
+            Some(name) => Precision::named(name).ok_or_else(|| {
+                Fault::Sentence(format!("the precision {name} is not known: use f32, bf16 or f16"))
+            })?,
+        };
+        if let Some(adapter) = &request.adapter
+            && let Some(loaded) = self.loaded_already(&request.package, &name, precision)
+        {
+            loaded.activate(Some(adapter))?;
+            return self.tell_loaded(frame.id);
+        }
+        let package = Package::open(Path::new(&request.package)).map_err(reinpath::Error::from)?;
+        if let Some(name) = &request.adapter
+            && !package.manifest.adapters.iter().any(|own| own.alternative && own.name == *name)
+        {
+            let sentence =
+                format!("the model package has no adapter '{name}' to choose: {}", request.package);
+            return Err(Fault::Sentence(sentence));
+        }
         // Room for the new one first.
         self.model = None;
-        let package = Package::open(Path::new(&request.package)).map_err(reinpath::Error::from)?;
         let mut unheard = None;
-        let loaded = ReinPath::load(&package, &device, &mut |what, fraction| {
+        let loaded = ReinPath::load_in(&package, &device, precision, &mut |what, fraction| {
             let told = self.send(frame.id, "progress", &Progress { what: what.to_owned(), fraction });
             unheard = told.err();
             unheard.is_none() && !cancel.load(Ordering::Relaxed)
@@ -193,16 +206,32 @@ impl<W: Write> Worker<W> {
         if let Some(error) = unheard {
             return Err(error.into());
         }
-        let reinpath = loaded?;
-        let size = reinpath.size;
-        self.model = Some(Model { reinpath, device: name.clone() });
+        let mut reinpath = loaded?;
+        if let Some(adapter) = &request.adapter {
+            reinpath.activate(Some(adapter))?;
+        }
+        self.model = Some(Model { reinpath, device: name });
+        self.tell_loaded(frame.id)
+    }
+
+    /// The model, if it is the one of this package as it is now, on this device and in this precision.
+    fn loaded_already(&mut self, folder: &str, device: &str, precision: Precision) -> Option<&mut ReinPath> {
+        let Model { reinpath, device: own } = self.model.as_mut()?;
+        let package = Package::open(Path::new(folder)).ok()?;
+        let is_same = package.folder == reinpath.package.folder && package.hash == reinpath.package.hash;
+        let as_precise = reinpath.llama.is_quantised() || reinpath.precision() == precision.name();
+        (is_same && as_precise && own.as_str() == device).then_some(reinpath)
+    }
+
+    fn tell_loaded(&mut self, id: u64) -> Result<(), Fault> {
+        let Some(Model { reinpath, device }) = &self.model else { return Ok(()) };
         let loaded = Loaded {
-            memory: size.memory,
-            parameters: size.parameters,
-            device: name,
-            precision: PRECISION.to_owned(),
+            memory: reinpath.size.memory,
+            parameters: reinpath.size.parameters,
+            device: device.clone(),
+            precision: reinpath.precision().to_owned(),
         };
-        Ok(self.send(frame.id, "loaded", &loaded)?)
+        Ok(self.send(id, "loaded", &loaded)?)
     }
 
     fn ask(&mut self, frame: &Frame, cancel: &AtomicBool) -> Result<(), Fault> {
@@ -226,9 +255,11 @@ impl<W: Write> Worker<W> {
         let stamp = Box::new(stamp(reinpath, device, &request, &question.patches, &prepared)?);
         frame::write(&mut self.output, &AskEvent::Started { stamp }.to_frame(frame.id)?)?;
         let mut unheard = None;
-        let finished: Finished = {
+        let mut trace = Trace::default();
+        let mut finished: Finished = {
             let output = &mut self.output;
-            reinpath.answer(&question, &prepared, &request.sampling, cancel, &mut |event| {
+            let kept = request.save_maps.then_some(&mut trace);
+            reinpath.answer_traced(&question, &prepared, &request.sampling, cancel, kept, &mut |event| {
                 let told = event.to_frame(frame.id).and_then(|f| frame::write(output, &f));
                 if let Err(error) = told {
                     cancel.store(true, Ordering::Relaxed);
@@ -238,6 +269,14 @@ impl<W: Write> Worker<W> {
         };
         if let Some(error) = unheard {
             return Err(error.into());
+        }
+        if request.save_maps && finished.stop != Stop::Cancelled {
+            match reinpath.maps(&question, &prepared, &trace, request.sampling.seed, cancel) {
+                Ok(found) => frame::write(&mut self.output, &maps(frame.id, found)?)?,
+                // The answer is whole, but what was asked for is not.
+                Err(reinpath::Error::Cancelled) => finished.stop = Stop::Cancelled,
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(frame::write(&mut self.output, &AskEvent::Finished(finished).to_frame(frame.id)?)?)
     }
@@ -281,6 +320,13 @@ fn inputs(id: u64, model: &ReinPath, patches: &[Patch]) -> Result<Frame, Fault> 
     Ok(Frame::new(id, "inputs", &heads)?.with_bytes(bytes))
 }
 
+/// Where each sentence looks.
+fn maps(id: u64, maps: Vec<(SentenceMap, Vec<f32>)>) -> Result<Frame, frame::Error> {
+    let (heads, grids): (Vec<SentenceMap>, Vec<Vec<f32>>) = maps.into_iter().unzip();
+    let bytes = grids.iter().flatten().flat_map(|value| value.to_le_bytes()).collect();
+    Ok(Frame::new(id, "maps", &heads)?.with_bytes(bytes))
+}
+
 fn stamp(
     model: &ReinPath,
     device: &str,
@@ -314,7 +360,8 @@ fn stamp(
         patches: stamps,
         package: model.manifest().name.clone(),
         package_hash: model.package.hash.clone(),
-        precision: PRECISION.to_owned(),
+        adapter: model.adapter().map(str::to_owned),
+        precision: model.precision().to_owned(),
         question: request.question.clone(),
         choices: request.choices.clone(),
         context: request.context.clone(),

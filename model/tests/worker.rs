@@ -12,7 +12,7 @@ use reinpath_model::fixture::{STAGED, Speech, write_package};
 use reinpath_model::frame::{self, Frame, Incoming};
 use reinpath_model::package::MANIFEST;
 use reinpath_model::request::{
-    Ask, Cancel, Hello, InputImage, Load, Loaded, PROTOCOL, PatchHeader, Progress, Sampling,
+    Ask, Cancel, Hello, InputImage, Load, Loaded, PROTOCOL, PatchHeader, Progress, Sampling, SentenceMap,
 };
 
 struct Conversation {
@@ -56,7 +56,7 @@ impl Conversation {
     }
 
     fn load(&mut self, id: u64, package: &Path) -> Frame {
-        let load = Load { package: package.to_str().unwrap().to_owned(), device: None, precision: None };
+        let load = Load { package: package.to_str().unwrap().to_owned(), ..Load::default() };
         self.send(&Frame::new(id, "load", &load).unwrap());
         let mut fractions = Vec::new();
         loop {
@@ -156,6 +156,34 @@ fn an_answer_comes_with_its_stamp_and_inputs() {
     assert!(finished.format_ok && finished.stop == Stop::End);
     talk.send(&Frame::new(3, "quit", &()).unwrap());
     assert!(talk.ended().success());
+}
+
+#[test]
+fn maps_come_between_the_last_token_and_the_end() {
+    let (folder, mut talk) = (package(Speech::Script(&STAGED)), Conversation::start());
+    assert_eq!(talk.load(1, folder.path()).kind, "loaded");
+    talk.send(&frame(2, &Ask { save_maps: true, ..ask("What is it?", 50) }));
+    let mut before = Vec::new();
+    let maps = loop {
+        let frame = talk.next();
+        if frame.kind == "maps" {
+            break frame;
+        }
+        assert!(!["finished", "failed"].contains(&frame.kind.as_str()), "no maps: {:?}", frame.data);
+        before.push(frame.kind);
+    };
+    assert_eq!((maps.id, before.last().map(String::as_str)), (2, Some("token")));
+    let heads: Vec<SentenceMap> = maps.parse().unwrap();
+    assert_eq!(heads.len(), 3 * 2 * 2, "three sentences, two patches, two methods");
+    assert_eq!(maps.bytes.len(), heads.len() * 4 * 4);
+    let mut values = maps.bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+    assert!(values.all(|value| (0.0..=1.0).contains(&value)));
+    let sentences: Vec<&str> = heads.iter().step_by(4).map(|head| head.sentence.as_str()).collect();
+    assert_eq!(sentences, ["Glands are seen.", "They are regular.", "B) glands"]);
+    let end = talk.answer(2);
+    assert_eq!((end.len(), finished(&end).stop), (1, Stop::End));
+    talk.send(&frame(3, &ask("What is it?", 50)));
+    assert_eq!(finished(&talk.answer(3)).stop, Stop::End, "none where none are asked for");
 }
 
 fn check_stamp(stamp: &Stamp) {

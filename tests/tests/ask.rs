@@ -98,6 +98,26 @@ fn the_events_come_in_order_and_the_stamp_tells_everything() {
 }
 
 #[test]
+fn maps_are_written_as_pictures_and_numbers() {
+    let desk = Desk::new(Speech::Script(&STAGED));
+    let maps = desk.path("maps");
+    let output = desk.run(&[&REGION[..], &QUESTION, &["--save-maps", maps.to_str().unwrap()]].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    let text = std::fs::read_to_string(maps.join("maps.json")).unwrap();
+    let records: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
+    assert_eq!(records.len(), 3 * 2, "three sentences, two methods");
+    for record in &records {
+        let picture = image::open(maps.join(record["file"].as_str().unwrap())).unwrap().into_rgb8();
+        assert_eq!(picture.dimensions(), (32, 32));
+        for key in ["drop", "random_drop", "difference"] {
+            assert_eq!(record[key].as_f64(), Some(0.0), "the script is said whatever is seen");
+        }
+    }
+    assert_eq!(records[0]["sentence"], "Glands are seen.");
+    assert_eq!(records[0]["file"], "observation1-patch1-tam.png");
+}
+
+#[test]
 fn people_read_three_headings_and_the_stamp_stays_on_stderr() {
     let desk = Desk::new(Speech::Script(&STAGED));
     let output = desk.run(&[&REGION[..], &["--template", "describe"]].concat());

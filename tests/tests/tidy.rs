@@ -138,6 +138,27 @@ fn the_window_links_no_candle() {
     none("The window must leave the arithmetic to its workers", &arithmetic);
 }
 
+/// Of all that is linked, what opens connections is used in one file: the one behind `reinpath model get`.
+#[test]
+fn one_source_file_uses_the_network() {
+    let users: Vec<String> = rust_files()
+        .into_iter()
+        .filter(|file| file.contains("/src/"))
+        .filter(|file| {
+            let text = read(file);
+            ["ureq::", "rustls::", "TcpStream", "UdpSocket", "TcpListener"]
+                .iter()
+                .any(|word| text.contains(word))
+        })
+        .collect();
+    assert_eq!(users, ["app/src/hub/client.rs"]);
+    for folder in ["model", "training"] {
+        for package in ["ureq", "rustls"] {
+            assert!(!dependencies(folder).contains(package), "{folder} needs no network, so not {package}");
+        }
+    }
+}
+
 #[test]
 fn every_source_file_says_what_it_is() {
     let silent: Vec<String> =

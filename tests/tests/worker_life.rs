@@ -19,7 +19,7 @@ fn next(worker: &Worker) -> WorkerEvent {
 
 fn load(worker: &Worker, package: &Path) -> u64 {
     let package = package.to_str().unwrap().to_owned();
-    worker.load(Load { package, device: None, precision: None }).unwrap()
+    worker.load(Load { package, ..Load::default() }).unwrap()
 }
 
 fn ask(worker: &Worker, max_tokens: usize) -> u64 {

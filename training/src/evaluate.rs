@@ -196,7 +196,7 @@ fn answer(model: &ReinPath, items: &[(Truth, QuestionItem)], patches: &[Patch]) 
                 context: item.context.clone().unwrap_or_default(),
             })
             .collect();
-        answers.extend(model.answer_batch(&questions, &sampling, &mut |_| true)?);
+        answers.extend(model.answer_batch(&questions, 1, &sampling, &mut |_| true)?);
     }
     Ok(answers)
 }

@@ -23,7 +23,7 @@ pub mod init;
 #[cfg(feature = "engine")]
 pub mod optimiser;
 #[cfg(feature = "engine")]
-pub mod package_writer;
+pub(crate) mod package_writer;
 #[cfg(feature = "engine")]
 pub mod parallel;
 #[cfg(feature = "engine")]

@@ -16,7 +16,7 @@ use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 use reinpath_model::package::{
     Architecture, ChatTemplate, FORMAT, Fusion, Generation, GridRule, Knows, LanguageKind, LanguageSpec,
-    Manifest, ProjectorSpec,
+    Manifest, PackageWriter, ProjectorSpec,
 };
 use reinpath_model::projector::Projector;
 use reinpath_model::prompt::{ChatTokenizer, END_OF_TURN};
@@ -26,7 +26,7 @@ use crate::error::{Error, Result};
 use crate::event::{EventSink, RunEvent};
 use crate::fields::{EncoderExample, FieldPlan, draw_examples, sample_plans};
 use crate::init;
-use crate::package_writer::PackageWriter;
+use crate::package_writer::write_vars;
 
 /// What every part of stage 0 works with.
 struct Base<'a> {
@@ -53,7 +53,7 @@ pub fn pretrain(config: &PretrainConfig, run: &Path) -> Result<PathBuf> {
     let tokenizer = ChatTokenizer::read(&tokenizer_path, ChatTemplate::Llama3)?;
 
     let language = text::train(config, &tokenizer, &mut sink)?;
-    writer.tensors("language/model.safetensors", &language.vars, "")?;
+    write_vars(&mut writer, "language/model.safetensors", &language.vars, "")?;
     let json = serde_json::to_string_pretty(&language.config)
         .map_err(|e| Error::Config { reason: e.to_string(), path: run.to_owned() })?;
     writer.text("language/config.json", &json)?;
@@ -64,7 +64,7 @@ pub fn pretrain(config: &PretrainConfig, run: &Path) -> Result<PathBuf> {
     let base = Base { config, plans, examples, tokenizer };
     let encoders = [contrast::train(&base, &mut sink)?, attributes::train(&base, &mut sink)?];
     for (encoder, spec) in encoders.iter().zip(&config.encoders) {
-        writer.tensors(&spec.weights[0], encoder, "encoder.")?;
+        write_vars(&mut writer, &spec.weights[0], encoder, "encoder.")?;
     }
 
     let projector = VarMap::new();
@@ -73,7 +73,7 @@ pub fn pretrain(config: &PretrainConfig, run: &Path) -> Result<PathBuf> {
     let (fused, hidden) = (manifest.fused_width(), config.language.hidden_size);
     Projector::load(&vb.pp("model.mm_projector"), fused, manifest.projector.hidden, hidden)?;
     init::seed(&projector, config.seed + 13)?;
-    writer.tensors(&manifest.projector.weights, &projector, "model.mm_projector.")?;
+    write_vars(&mut writer, &manifest.projector.weights, &projector, "model.mm_projector.")?;
     manifest.files = writer.records()?;
     writer.manifest(&manifest)?;
     sink.send(&RunEvent::Finished { package: package.clone(), secs: begin.elapsed().as_secs_f64() })?;
@@ -101,6 +101,7 @@ fn manifest(config: &PretrainConfig) -> Manifest {
         projector: ProjectorSpec {
             weights: "projector.safetensors".to_owned(),
             hidden: config.language.hidden_size,
+            prefix: String::new(),
         },
         language: LanguageSpec {
             kind: LanguageKind::Llama,
@@ -112,10 +113,9 @@ fn manifest(config: &PretrainConfig) -> Manifest {
         },
         adapters: Vec::new(),
         generation: Generation {
-            temperature: 0.0,
-            top_p: 1.0,
             max_tokens: 200,
             stop: vec![END_OF_TURN.to_owned(), "<|end_of_text|>".to_owned()],
+            ..Generation::default()
         },
         knows: Knows { tissues: vec!["phantom tissue".to_owned()], declared: true, feature_range: None },
         files: std::collections::BTreeMap::new(),

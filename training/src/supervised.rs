@@ -19,7 +19,7 @@ use rand_chacha::ChaCha8Rng;
 use reinpath_model::layers::LoraConfig;
 use reinpath_model::llama::{Llama, Positions};
 use reinpath_model::ops;
-use reinpath_model::package::{AdapterSpec, FeatureRange, Package};
+use reinpath_model::package::{AdapterSpec, FeatureRange, Package, PackageWriter};
 use reinpath_model::projector::Projector;
 use reinpath_model::reinpath::ReinPath;
 
@@ -28,7 +28,7 @@ use crate::error::{Error, Result};
 use crate::event::{EventSink, RunEvent};
 use crate::features::{self, Usual};
 use crate::init;
-use crate::package_writer::PackageWriter;
+use crate::package_writer::{write_tensors, write_vars};
 use crate::stage::{StagePlan, train as train_stage};
 
 use self::example::{Drawn, LengthBatches, Part};
@@ -128,12 +128,13 @@ fn write_package(
     for name in base.manifest.files.keys().filter(|name| **name != manifest.projector.weights) {
         writer.copy(&base.file(name), name)?;
     }
-    writer.tensors(
+    write_vars(
+        &mut writer,
         &manifest.projector.weights,
         &subset(vars, "model.mm_projector"),
         "model.mm_projector.",
     )?;
-    writer.tensors("adapters/staged/adapter_model.safetensors", &subset(vars, "base_model"), "")?;
+    write_vars(&mut writer, "adapters/staged/adapter_model.safetensors", &subset(vars, "base_model"), "")?;
     let adapter = serde_json::json!({
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -148,8 +149,12 @@ fn write_package(
     manifest.description.clone_from(&config.description);
     manifest.provenance =
         format!("{}; then reinpath-train run, seed {}", base.manifest.provenance, config.seed);
-    manifest.adapters = vec![AdapterSpec { name: "staged".to_owned(), folder: "adapters/staged".to_owned() }];
-    writer.values(KNOWN, &usual.tensors)?;
+    manifest.adapters = vec![AdapterSpec {
+        name: "staged".to_owned(),
+        folder: "adapters/staged".to_owned(),
+        alternative: false,
+    }];
+    write_tensors(&mut writer, KNOWN, &usual.tensors)?;
     manifest.knows.feature_range = Some(FeatureRange { weights: KNOWN.to_owned(), limit: usual.limit });
     manifest.files = writer.records()?;
     writer.manifest(&manifest)?;

@@ -1,7 +1,10 @@
 //! The activations: exact GELU (encoders, projector) and SiLU times gate (Llama's MLP).
 
+#![expect(clippy::inline_always, reason = "it is compiled with the vectors of the function that calls it")]
+
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 
+use super::rows::{self, Rows};
 use super::{exp, is_plain, values, with_values};
 
 /// Exact GELU, `x Φ(x)`.
@@ -15,7 +18,7 @@ pub fn silu_mul(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
 }
 
 /// Φ(x), the normal distribution function, to 1.5e-7 (Abramowitz and Stegun 7.1.26).
-#[inline]
+#[inline(always)]
 fn normal_distribution(x: f32) -> f32 {
     let z = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
     let t = 1.0 / (1.0 + 0.327_591_1 * z);
@@ -30,13 +33,24 @@ fn normal_distribution(x: f32) -> f32 {
 
 struct Gelu;
 
+impl Rows for Gelu {
+    #[inline(always)]
+    fn compute(&self, x: &[f32], y: &mut [f32]) {
+        for (y, &x) in y.iter_mut().zip(x) {
+            *y = x * normal_distribution(x);
+        }
+    }
+}
+
 impl CustomOp1 for Gelu {
     fn name(&self) -> &'static str {
         "gelu"
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout) -> Result<(CpuStorage, Shape)> {
-        let y = values(x, xl)?.iter().map(|&x| x * normal_distribution(x)).collect();
+        let x = values(x, xl)?;
+        let mut y = vec![0.0; x.len()];
+        rows::each(self, x, &mut y, 1);
         Ok((CpuStorage::F32(y), xl.shape().clone()))
     }
 
@@ -52,9 +66,19 @@ impl CustomOp1 for Gelu {
 
 struct SiluMul;
 
-#[inline]
+#[inline(always)]
 fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
+}
+
+impl Rows for SiluMul {
+    /// `y`, which is the other factor at first, times `silu(x)`.
+    #[inline(always)]
+    fn compute(&self, x: &[f32], y: &mut [f32]) {
+        for (y, &x) in y.iter_mut().zip(x) {
+            *y *= x * sigmoid(x);
+        }
+    }
 }
 
 impl CustomOp2 for SiluMul {
@@ -69,7 +93,9 @@ impl CustomOp2 for SiluMul {
         b: &CpuStorage,
         bl: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let y = values(a, al)?.iter().zip(values(b, bl)?).map(|(&a, b)| a * sigmoid(a) * b).collect();
+        let (a, b) = (values(a, al)?, values(b, bl)?);
+        let mut y = b.to_vec();
+        rows::each(self, a, &mut y, 1);
         Ok((CpuStorage::F32(y), al.shape().clone()))
     }
 

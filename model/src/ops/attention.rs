@@ -3,12 +3,20 @@
 //! The probabilities are computed again in the backward pass instead of being kept: at the lengths of answers that
 //! costs less than the memory.
 
+#![expect(clippy::inline_always, reason = "it is compiled with the vectors of the function that calls it")]
+
+use std::ops::Range;
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp3, D, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, CustomOp3, D, DType, Layout, Result, Shape, Tensor};
+use rayon::prelude::*;
 
-use super::gemm::{Matrix, multiply};
+use super::gemm::{Matrix, multiply, multiply_here};
+use super::rows::{self, Rows};
 use super::{exp, is_plain, with_values};
+
+/// Products of fewer values than this, over all heads, are done before another thread has begun.
+const SMALL: usize = 1 << 18;
 
 /// Which keys a query sees.
 #[derive(Clone, Debug, Default)]
@@ -47,17 +55,23 @@ pub fn self_attention(qkv: &Tensor) -> Result<Tensor> {
 
 fn with_primitives(q: &Tensor, k: &Tensor, v: &Tensor, mask: &Attention) -> Result<Tensor> {
     let (batch, queries, heads, head_dim) = q.dims4()?;
-    let (_, keys, kv_heads, _) = k.dims4()?;
+    let probabilities = attention_probabilities(q, k, mask)?.to_dtype(v.dtype())?;
+    probabilities.matmul(&of_each_head(v, heads)?)?.transpose(1, 2)?.reshape((
+        batch,
+        queries,
+        heads * head_dim,
+    ))
+}
+
+/// The probabilities of [`attention`] themselves, (batch, heads, queries, keys) in f32. Made of candle's primitives,
+/// which is quick enough for looking at a few queries.
+pub fn attention_probabilities(q: &Tensor, k: &Tensor, mask: &Attention) -> Result<Tensor> {
+    let (batch, queries, heads, head_dim) = q.dims4()?;
+    let keys = k.dim(1)?;
     let q = q.transpose(1, 2)?.contiguous()?; // (batch, heads, queries, head_dim)
-    let expand = |x: &Tensor| {
-        x.transpose(1, 2)?
-            .unsqueeze(2)?
-            .broadcast_as((batch, kv_heads, heads / kv_heads, keys, head_dim))?
-            .reshape((batch, heads, keys, head_dim))?
-            .contiguous()
-    };
-    let (k, v) = (expand(k)?, expand(v)?); // (batch, heads, keys, head_dim)
-    let scores = (q.matmul(&k.t()?)? * (head_dim as f64).powf(-0.5))?;
+    // The softmax in f32 whatever the precision, as in the reference implementations.
+    let scores = q.matmul(&of_each_head(k, heads)?.t()?)?.to_dtype(DType::F32)?;
+    let scores = (scores * (head_dim as f64).powf(-0.5))?;
     let hidden: Vec<f32> = (0..batch)
         .flat_map(|b| (0..queries).map(move |i| (b, i)))
         .flat_map(|(b, i)| {
@@ -65,15 +79,24 @@ fn with_primitives(q: &Tensor, k: &Tensor, v: &Tensor, mask: &Attention) -> Resu
             (0..keys).map(move |j| if visible.contains(&j) { 0.0 } else { -1e9 })
         })
         .collect();
-    let hidden = Tensor::from_vec(hidden, (batch, 1, queries, keys), q.device())?.to_dtype(q.dtype())?;
+    let hidden = Tensor::from_vec(hidden, (batch, 1, queries, keys), q.device())?;
     let scores = scores.broadcast_add(&hidden)?;
     let scores = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?)?.exp()?;
-    let probabilities = scores.broadcast_div(&scores.sum_keepdim(D::Minus1)?)?;
-    probabilities.matmul(&v)?.transpose(1, 2)?.reshape((batch, queries, heads * head_dim))
+    scores.broadcast_div(&scores.sum_keepdim(D::Minus1)?)
+}
+
+/// Keys or values (batch, keys, kv_heads, head_dim) as each query head sees them: (batch, heads, keys, head_dim).
+fn of_each_head(x: &Tensor, heads: usize) -> Result<Tensor> {
+    let (batch, keys, kv_heads, head_dim) = x.dims4()?;
+    x.transpose(1, 2)?
+        .unsqueeze(2)?
+        .broadcast_as((batch, kv_heads, heads / kv_heads, keys, head_dim))?
+        .reshape((batch, heads, keys, head_dim))?
+        .contiguous()
 }
 
 /// The keys that query `i` of sequence `b` sees.
-fn visible(mask: &Attention, b: usize, i: usize, queries: usize, keys: usize) -> std::ops::Range<usize> {
+fn visible(mask: &Attention, b: usize, i: usize, queries: usize, keys: usize) -> Range<usize> {
     let start = mask.key_starts.as_ref().map_or(0, |s| s[b]);
     let end = if mask.causal { (keys + i + 1).saturating_sub(queries) } else { keys };
     start..end.max(start)
@@ -132,42 +155,115 @@ impl<'a> View<'a> {
     }
 }
 
-/// Attention probabilities of one head, `(queries, keys)`, into `p`; what is not seen is 0.
-fn probabilities(p: &mut [f32], q: View<'_>, k: View<'_>, at: (usize, usize), mask: &Attention) {
-    let (b, h) = at;
-    let kv_head = h / (q.heads / k.heads);
-    multiply(p, k.rows, q.matrix(b, h), k.matrix(b, kv_head).t(), 0.0, q.scale());
-    for (i, row) in p.chunks_exact_mut(k.rows).enumerate() {
-        let seen = visible(mask, b, i, q.rows, k.rows);
-        row[..seen.start].fill(0.0);
-        row[seen.end..].fill(0.0);
-        let row = &mut row[seen];
-        let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        for x in row.iter_mut() {
-            *x = exp(*x - max);
-        }
-        let sum: f32 = row.iter().sum();
-        let inverse = 1.0 / sum;
-        for x in row.iter_mut() {
-            *x *= inverse;
+/// How two matrices are multiplied: on all threads, or on this one.
+type Multiply = fn(&mut [f32], usize, Matrix<'_>, Matrix<'_>, f32, f32);
+
+/// Scores that become probabilities over the keys that are seen; what is not seen is 0.
+struct Softmax<'a> {
+    mask: &'a Attention,
+    batch: usize,
+    /// The query of the first row.
+    first: usize,
+    /// Queries of the sequence, which are not all here.
+    queries: usize,
+    rows_per_query: usize,
+    keys: usize,
+}
+
+impl Rows for Softmax<'_> {
+    #[inline(always)]
+    fn compute(&self, _x: &[f32], y: &mut [f32]) {
+        for (i, row) in y.chunks_exact_mut(self.keys).enumerate() {
+            let query = self.first + i / self.rows_per_query;
+            let seen = visible(self.mask, self.batch, query, self.queries, self.keys);
+            row[..seen.start].fill(0.0);
+            row[seen.end..].fill(0.0);
+            let row = &mut row[seen];
+            let max = rows::largest(row);
+            for x in row.iter_mut() {
+                *x = exp(*x - max);
+            }
+            let inverse = 1.0 / rows::sum(row, |x| x);
+            for x in row.iter_mut() {
+                *x *= inverse;
+            }
         }
     }
 }
 
+/// Attention probabilities of one head, `(queries, keys)`, for some of the queries, into `p`.
+fn probabilities(
+    multiply: Multiply,
+    p: &mut [f32],
+    q: View<'_>,
+    k: View<'_>,
+    (batch, head): (usize, usize),
+    queries: Range<usize>,
+    mask: &Attention,
+) {
+    let kv_head = head / (q.heads / k.heads);
+    let first = queries.start;
+    let part = q.matrix(batch, head).rows(queries);
+    multiply(p, k.rows, part, k.matrix(batch, kv_head).t(), 0.0, q.scale());
+    let softmax = Softmax { mask, batch, first, queries: q.rows, rows_per_query: 1, keys: k.rows };
+    rows::here(&softmax, &[], p);
+}
+
 /// The result as (batch, queries, heads · head_dim).
 fn forward(q: View<'_>, k: View<'_>, v: View<'_>, mask: &Attention) -> Vec<f32> {
-    let width = q.heads * q.head_dim;
+    let (width, group) = (q.heads * q.head_dim, q.heads / k.heads);
     let mut out = vec![0.0; q.batch * q.rows * width];
-    let mut p = vec![0.0; q.rows * k.rows];
-    for b in 0..q.batch {
-        for h in 0..q.heads {
-            probabilities(&mut p, q, k, (b, h), mask);
-            let out = &mut out[b * q.rows * width + h * q.head_dim..];
-            let v = v.matrix(b, h / (q.heads / k.heads));
-            multiply(out, width, Matrix::new(&p, q.rows, k.rows, k.rows), v, 0.0, 1.0);
-        }
+    if out.is_empty() {
+        return out;
     }
+    if q.rows == 1 {
+        step(&mut out, q, k, v, mask);
+        return out;
+    }
+    // Some queries of a sequence, all heads.
+    let some = |batch: usize, first: usize, out: &mut [f32]| {
+        let rows = out.len() / width;
+        let mut p = vec![0.0; rows * k.rows];
+        for head in 0..q.heads {
+            probabilities(multiply_here, &mut p, q, k, (batch, head), first..first + rows, mask);
+            let p = Matrix::new(&p, rows, k.rows, k.rows);
+            multiply_here(&mut out[head * q.head_dim..], width, p, v.matrix(batch, head / group), 0.0, 1.0);
+        }
+    };
+    if out.len() * k.rows < SMALL {
+        out.chunks_exact_mut(q.rows * width).enumerate().for_each(|(batch, out)| some(batch, 0, out));
+        return out;
+    }
+    // Enough parts that all threads have work to the end, and not so many that keys are packed more often than used.
+    let parts = (2 * rayon::current_num_threads()).div_ceil(q.batch).min(q.rows.div_ceil(32));
+    let at_a_time = q.rows.div_ceil(parts);
+    out.par_chunks_exact_mut(q.rows * width).enumerate().for_each(|(batch, out)| {
+        let parts = out.par_chunks_mut(at_a_time * width).enumerate();
+        parts.for_each(|(part, out)| some(batch, part * at_a_time, out));
+    });
     out
+}
+
+/// One query per sequence: all heads that share keys at once.
+fn step(out: &mut [f32], q: View<'_>, k: View<'_>, v: View<'_>, mask: &Attention) {
+    let group = q.heads / k.heads;
+    let one = |i: usize, out: &mut [f32]| {
+        let (batch, kv_head) = (i / k.heads, i % k.heads);
+        let mut p = vec![0.0; group * k.rows];
+        let queries = &q.values[q.offset(batch, kv_head * group)..];
+        let queries = Matrix::new(queries, group, q.head_dim, q.head_stride);
+        multiply_here(&mut p, k.rows, queries, k.matrix(batch, kv_head).t(), 0.0, q.scale());
+        let softmax = Softmax { mask, batch, first: 0, queries: 1, rows_per_query: group, keys: k.rows };
+        rows::here(&softmax, &[], &mut p);
+        let p = Matrix::new(&p, group, k.rows, k.rows);
+        multiply_here(out, q.head_dim, p, v.matrix(batch, kv_head), 0.0, 1.0);
+    };
+    let width = group * q.head_dim;
+    if out.len() * k.rows < SMALL {
+        out.chunks_exact_mut(width).enumerate().for_each(|(i, out)| one(i, out));
+    } else {
+        out.par_chunks_exact_mut(width).enumerate().for_each(|(i, out)| one(i, out));
+    }
 }
 
 /// Where a gradient is written: as a view's strides say.
@@ -190,7 +286,7 @@ fn backward(
     for b in 0..q.batch {
         for h in 0..q.heads {
             let kv_head = h / (q.heads / k.heads);
-            probabilities(&mut p, q, k, (b, h), mask);
+            probabilities(multiply, &mut p, q, k, (b, h), 0..queries, mask);
             let grad = Matrix::new(&grad[b * queries * width + h * q.head_dim..], queries, q.head_dim, width);
             multiply(&mut ds, keys, grad, v.matrix(b, kv_head).t(), 0.0, 1.0);
             for (ds, p) in ds.chunks_exact_mut(keys).zip(p.chunks_exact(keys)) {

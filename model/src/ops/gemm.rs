@@ -20,6 +20,14 @@ impl<'a> Matrix<'a> {
         Self { values, rows, columns, row_stride, column_stride: 1 }
     }
 
+    /// Some of its rows.
+    pub(super) fn rows(self, rows: std::ops::Range<usize>) -> Self {
+        assert!(rows.start <= rows.end && rows.end <= self.rows, "a matrix has not these rows");
+        // Of no rows, nothing is ever read, wherever they would begin.
+        let start = if rows.is_empty() { 0 } else { rows.start * self.row_stride };
+        Self { values: &self.values[start..], rows: rows.len(), ..self }
+    }
+
     /// The transposed matrix, without moving anything.
     pub(super) fn t(self) -> Self {
         Self {
@@ -42,6 +50,29 @@ pub(super) fn multiply(
     b: Matrix<'_>,
     keep: f32,
     scale: f32,
+) {
+    product(out, row_stride, a, b, [keep, scale], Parallelism::Rayon(0));
+}
+
+/// The same, on this thread alone: for many small products at once.
+pub(super) fn multiply_here(
+    out: &mut [f32],
+    row_stride: usize,
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    keep: f32,
+    scale: f32,
+) {
+    product(out, row_stride, a, b, [keep, scale], Parallelism::None);
+}
+
+fn product(
+    out: &mut [f32],
+    row_stride: usize,
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    [keep, scale]: [f32; 2],
+    threads: Parallelism,
 ) {
     assert_eq!(a.columns, b.rows, "the inner sizes of a product differ");
     let (rows, columns) = (a.rows, b.columns);
@@ -75,7 +106,7 @@ pub(super) fn multiply(
             false,
             false,
             false,
-            Parallelism::Rayon(0),
+            threads,
         );
     }
 }

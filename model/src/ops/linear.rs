@@ -3,6 +3,7 @@
 //! Candle's product computes both sides' gradients, so a frozen weight would get one of its own size at every step.
 
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
+use rayon::prelude::*;
 
 use super::gemm::{Matrix, multiply};
 use super::{is_plain, values, with_values};
@@ -44,7 +45,13 @@ impl Linear {
         shape.push(out);
         let (x, weight) = (values(x.0, x.1)?, values(weight.0, weight.1)?);
         let rows = x.len() / inner;
-        let mut y = bias.map_or_else(|| vec![0.0; rows * out], |b| b.repeat(rows));
+        let mut y = vec![0.0; rows * out];
+        if let Some(bias) = bias {
+            // Parts long enough that a thread is worth its while.
+            let at_a_time = ((1 << 15) / out.max(1)).max(1);
+            let rows = y.par_chunks_exact_mut(out.max(1)).with_min_len(at_a_time);
+            rows.for_each(|y| y.copy_from_slice(bias));
+        }
         let keep = if bias.is_some() { 1.0 } else { 0.0 };
         multiply(
             &mut y,

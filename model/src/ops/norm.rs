@@ -1,7 +1,10 @@
 //! RMS and layer normalisation over the last axis.
 
+#![expect(clippy::inline_always, reason = "it is compiled with the vectors of the function that calls it")]
+
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, D, DType, Layout, Result, Shape, Tensor};
 
+use super::rows::{self, Rows};
 use super::{is_plain, values, with_values};
 
 /// `x / sqrt(mean(x²) + eps) · weight`: `x` is (…, hidden), `weight` (hidden).
@@ -36,8 +39,42 @@ struct RmsNorm {
 }
 
 /// Reciprocal of the root mean square.
+#[inline(always)]
 fn inverse_rms(x: &[f32], eps: f32) -> f32 {
-    (sum_of(x.iter().map(|x| x * x)) / x.len() as f32 + eps).sqrt().recip()
+    (rows::sum(x, |x| x * x) / x.len() as f32 + eps).sqrt().recip()
+}
+
+/// A normalisation with its parameters.
+struct With<'a, N> {
+    norm: &'a N,
+    weight: &'a [f32],
+    bias: &'a [f32],
+}
+
+impl Rows for With<'_, RmsNorm> {
+    #[inline(always)]
+    fn compute(&self, x: &[f32], y: &mut [f32]) {
+        let width = self.weight.len();
+        for (x, y) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
+            let r = inverse_rms(x, self.norm.eps);
+            for ((y, x), w) in y.iter_mut().zip(x).zip(self.weight) {
+                *y = x * r * w;
+            }
+        }
+    }
+}
+
+impl Rows for With<'_, LayerNorm> {
+    #[inline(always)]
+    fn compute(&self, x: &[f32], y: &mut [f32]) {
+        let width = self.weight.len();
+        for (x, y) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
+            let (mean, r) = self.norm.statistics(x);
+            for (((y, x), w), b) in y.iter_mut().zip(x).zip(self.weight).zip(self.bias) {
+                *y = (x - mean) * r * w + b;
+            }
+        }
+    }
 }
 
 /// Eight running sums: the compiler may then add in vectors, which it must not with one.
@@ -63,10 +100,7 @@ impl CustomOp2 for RmsNorm {
     ) -> Result<(CpuStorage, Shape)> {
         let (x, w) = (values(x, xl)?, values(w, wl)?);
         let mut y = vec![0.0; x.len()];
-        for (x, y) in x.chunks_exact(w.len()).zip(y.chunks_exact_mut(w.len())) {
-            let r = inverse_rms(x, self.eps);
-            y.iter_mut().zip(x).zip(w).for_each(|((y, x), w)| *y = x * r * w);
-        }
+        rows::each(&With { norm: self, weight: w, bias: &[] }, x, &mut y, w.len());
         Ok((CpuStorage::F32(y), xl.shape().clone()))
     }
 
@@ -113,10 +147,11 @@ struct LayerNorm {
 
 impl LayerNorm {
     /// Mean and reciprocal standard deviation.
+    #[inline(always)]
     fn statistics(&self, x: &[f32]) -> (f32, f32) {
         let n = x.len() as f32;
-        let mean = sum_of(x.iter().copied()) / n;
-        let variance = sum_of(x.iter().map(|x| (x - mean) * (x - mean))) / n;
+        let mean = rows::sum(x, |x| x) / n;
+        let variance = rows::sum(x, |x| (x - mean) * (x - mean)) / n;
         (mean, (variance + self.eps).sqrt().recip())
     }
 
@@ -161,12 +196,7 @@ impl CustomOp3 for LayerNorm {
     ) -> Result<(CpuStorage, Shape)> {
         let (x, w, b) = (values(x, xl)?, values(w, wl)?, values(b, bl)?);
         let mut y = vec![0.0; x.len()];
-        for (x, y) in x.chunks_exact(w.len()).zip(y.chunks_exact_mut(w.len())) {
-            let (mean, r) = self.statistics(x);
-            for i in 0..w.len() {
-                y[i] = (x[i] - mean) * r * w[i] + b[i];
-            }
-        }
+        rows::each(&With { norm: self, weight: w, bias: b }, x, &mut y, w.len());
         Ok((CpuStorage::F32(y), xl.shape().clone()))
     }
 

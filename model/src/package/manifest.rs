@@ -6,6 +6,10 @@ use std::path::{Component, Path};
 use serde::{Deserialize, Serialize};
 
 use super::{Error, FORMAT};
+use crate::request::Sampling;
+
+/// Largest side of an encoder's pixel tensor; the published ones have 448.
+const LARGEST_IMAGE: u32 = 4096;
 
 /// The manifest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -97,6 +101,9 @@ pub struct EncoderSpec {
     pub weights: Vec<String>,
     /// Side of the pixel tensor.
     pub image_size: u32,
+    /// Side of the pixel tensor that the encoder was trained with, where it is another: its positions are resized.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trained_size: Option<u32>,
     pub resize: ResizeFilter,
     pub mean: [f32; 3],
     pub std: [f32; 3],
@@ -114,6 +121,18 @@ pub struct EncoderSpec {
     /// What stands before the tensor names in the weight files: `visual.trunk.` for CONCH, nothing for UNI.
     #[serde(default)]
     pub prefix: String,
+}
+
+impl EncoderSpec {
+    /// Cells along a side.
+    pub fn grid_side(&self) -> usize {
+        (self.image_size / self.patch_size.max(1)) as usize
+    }
+
+    /// Side of the pixel tensor that the encoder's positions belong to.
+    pub fn trained_size(&self) -> u32 {
+        self.trained_size.unwrap_or(self.image_size)
+    }
 }
 
 /// Which published encoder this is, at whatever size.
@@ -150,7 +169,8 @@ pub enum ResizeFilter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fusion {
     pub grid: GridRule,
-    /// Side of the square of cells that are averaged into one image token (`pooled` only; 1 is none).
+    /// Side of the square of cells, of the coarsest grid, that are averaged into one image token (`pooled` only; 1 is
+    /// none).
     #[serde(default = "one")]
     pub pool: usize,
 }
@@ -159,15 +179,15 @@ fn one() -> usize {
     1
 }
 
-/// Which grid the encoders share.
+/// How the encoders come to one grid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum GridRule {
-    /// UNI is fed at CONCH's size.
+    /// UNI is fed at CONCH's size (784 tokens of 1,792 channels for the published ones).
     UniAtConch,
-    /// CONCH is fed at UNI's size.
+    /// CONCH is fed at UNI's size (196 tokens).
     ConchAtUni,
-    /// Equal grids, concatenated on channels, then averaged over squares of cells.
+    /// Each at its own size; cells are averaged over squares.
     Pooled,
 }
 
@@ -177,6 +197,9 @@ pub struct ProjectorSpec {
     pub weights: String,
     /// Size between the two layers.
     pub hidden: usize,
+    /// What stands before the tensor names in the weight file: `model.mm_projector.` for LLaVA's.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub prefix: String,
 }
 
 /// The language model.
@@ -184,9 +207,9 @@ pub struct ProjectorSpec {
 pub struct LanguageSpec {
     pub kind: LanguageKind,
     pub weights: Vec<String>,
-    /// `config.json` in Hugging Face's names.
+    /// `config.json` (Hugging Face), `params.json` (Meta), or the GGUF file itself.
     pub config: String,
-    /// `tokenizer.json`.
+    /// `tokenizer.json`, or another form that `tokenizer.rs` reads.
     pub tokenizer: String,
     pub chat_template: ChatTemplate,
     /// Precision in which the weights are stored.
@@ -213,16 +236,45 @@ pub enum ChatTemplate {
 pub struct AdapterSpec {
     pub name: String,
     pub folder: String,
+    /// Whether it is one of several of which at most one is active, and which can be switched while the model is
+    /// loaded; the first is, unless another is asked for. All others are part of the model for good.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub alternative: bool,
 }
 
 /// Defaults of generation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Generation {
     pub temperature: f64,
+    /// 0 is all.
+    #[serde(default)]
+    pub top_k: usize,
     pub top_p: f64,
+    /// 1 changes nothing.
+    #[serde(default = "no_penalty")]
+    pub repetition_penalty: f64,
     pub max_tokens: usize,
     /// Tokens that end an answer, by their text.
     pub stop: Vec<String>,
+}
+
+fn no_penalty() -> f64 {
+    Sampling::default().repetition_penalty
+}
+
+impl Default for Generation {
+    fn default() -> Self {
+        let Sampling { temperature, top_k, top_p, repetition_penalty, max_tokens, .. } = Sampling::default();
+        Self { temperature, top_k, top_p, repetition_penalty, max_tokens, stop: Vec::new() }
+    }
+}
+
+impl Generation {
+    /// How an answer is drawn when nothing else is wanted.
+    pub fn sampling(&self, seed: u64) -> Sampling {
+        let Self { temperature, top_k, top_p, repetition_penalty, max_tokens, .. } = *self;
+        Sampling { temperature, top_k, top_p, repetition_penalty, seed, max_tokens }
+    }
 }
 
 /// What the model was trained on; outside it, answers carry a warning.
@@ -280,14 +332,14 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Side of the grid of cells that all encoders share, before pooling.
-    pub fn grid_side(&self) -> usize {
-        self.encoders.first().map_or(0, |e| (e.image_size / e.patch_size) as usize)
+    /// Side of the grid of image tokens.
+    pub fn image_side(&self) -> usize {
+        self.encoders.iter().map(EncoderSpec::grid_side).min().unwrap_or(0) / self.fusion.pool
     }
 
     /// Image tokens of one patch.
     pub fn image_tokens(&self) -> usize {
-        (self.grid_side() / self.fusion.pool).pow(2)
+        self.image_side().pow(2)
     }
 
     /// Channels of the fused features.
@@ -314,18 +366,17 @@ impl Manifest {
                     "{name}: patch_size must divide image_size, and heads must divide width"
                 ));
             }
-            if (e.image_size / e.patch_size) as usize != self.grid_side() {
-                return Err(format!(
-                    "{name}: its grid differs from the first encoder's, so features cannot be joined"
-                ));
+            if e.trained_size() == 0 || !e.trained_size().is_multiple_of(e.patch_size) {
+                return Err(format!("{name}: patch_size must divide trained_size"));
+            }
+            if e.image_size.max(e.trained_size()) > LARGEST_IMAGE {
+                return Err(format!("{name}: an encoder of more than {LARGEST_IMAGE} px is not supported"));
             }
             if e.std.iter().any(|s| !s.is_finite() || *s <= 0.0) {
                 return Err(format!("{name}: std must be positive"));
             }
         }
-        if !self.grid_side().is_multiple_of(self.fusion.pool) {
-            return Err("fusion.pool must divide the grid".to_owned());
-        }
+        self.check_grid()?;
         let names = (self.encoders.iter().flat_map(|e| &e.weights))
             .chain([&self.projector.weights, &self.language.config, &self.language.tokenizer])
             .chain(&self.language.weights)
@@ -341,6 +392,38 @@ impl Manifest {
     }
 }
 
+impl Manifest {
+    /// Whether the encoders come to one grid in the way that the rule says.
+    fn check_grid(&self) -> Result<(), String> {
+        let coarsest = self.encoders.iter().map(EncoderSpec::grid_side).min().unwrap_or(0);
+        if !coarsest.is_multiple_of(self.fusion.pool) {
+            return Err("fusion.pool must divide the coarsest grid".to_owned());
+        }
+        let side = self.image_side();
+        let fits = |e: &EncoderSpec| side > 0 && e.grid_side().is_multiple_of(side);
+        if let Some(e) = self.encoders.iter().find(|e| !fits(e)) {
+            let grid = e.grid_side();
+            return Err(format!(
+                "{}: its {grid} × {grid} cells cannot be joined to image tokens of {side} × {side}",
+                e.kind.name()
+            ));
+        }
+        let whose = match self.fusion.grid {
+            GridRule::Pooled => return Ok(()),
+            GridRule::UniAtConch => EncoderKind::Conch,
+            GridRule::ConchAtUni => EncoderKind::Uni,
+        };
+        let own = |e: &EncoderSpec| e.kind == whose && e.image_size == e.trained_size();
+        if !self.encoders.iter().any(own) {
+            return Err(format!("fusion.grid needs {} at the size that it was trained at", whose.name()));
+        }
+        if self.encoders.iter().any(|e| e.grid_side() != side) {
+            return Err("fusion.grid: only 'pooled' averages cells".to_owned());
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 impl EncoderSpec {
     /// A tiny encoder.
@@ -349,6 +432,7 @@ impl EncoderSpec {
             kind: EncoderKind::Vit,
             weights: vec!["vit.safetensors".into()],
             image_size: 32,
+            trained_size: None,
             resize: ResizeFilter::Bicubic,
             mean: [0.5; 3],
             std: [0.5; 3],

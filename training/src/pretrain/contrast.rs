@@ -67,9 +67,12 @@ fn towers(base: &Base<'_>, vars: &VarMap) -> Result<Towers> {
         num_hidden_layers: config.contrast.text_layers,
         num_attention_heads: 4,
         num_key_value_heads: 4,
+        head_dim: width / 4,
         vocab_size: base.tokenizer.tokenizer().get_vocab_size(true),
         rms_norm_eps: 1e-5,
         rope_theta: 10_000.0,
+        rope_scaling: None,
+        rope_factors: None,
         max_position_embeddings: 256,
         tie_word_embeddings: true,
     };

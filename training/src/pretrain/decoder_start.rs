@@ -63,7 +63,7 @@ pub(super) fn seed(vars: &VarMap, config: &LlamaConfig, seed: u64) -> Result<()>
 
 /// Neighbours in every group of the first layer and in the first group of the others; equal words in the rest.
 fn habits(query: &Var, key: &Var, config: &LlamaConfig, layer: usize) -> Result<()> {
-    let head_dim = config.head_dim();
+    let head_dim = config.head_dim;
     let half = head_dim / 2;
     let group_rows = config.num_attention_heads / config.num_key_value_heads * head_dim;
     let q: Vec<Vec<f32>> = query.to_vec2()?;
@@ -111,8 +111,6 @@ fn set(var: &Var, mut value: impl FnMut(usize, usize) -> f32) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use candle_core::{DType, Device};
     use candle_nn::VarBuilder;
     use reinpath_model::llama::Llama;
@@ -128,9 +126,12 @@ mod tests {
             num_hidden_layers: 2,
             num_attention_heads: 6,
             num_key_value_heads: 3,
+            head_dim: 32,
             vocab_size: 100,
             rms_norm_eps: 1e-5,
             rope_theta: 10_000.0,
+            rope_scaling: None,
+            rope_factors: None,
             max_position_embeddings: 128,
             tie_word_embeddings: true,
         };
@@ -141,11 +142,11 @@ mod tests {
         let size = words.sqr().unwrap().mean_keepdim(2).unwrap().sqrt().unwrap();
         let words = words.broadcast_div(&size).unwrap().squeeze(0).unwrap();
         let weights: std::collections::BTreeMap<_, _> = init::sorted_vars(&vars).into_iter().collect();
-        let positions = Arc::new((0..ids.len() as u32).collect::<Vec<_>>());
+        let rotation = config.rotary().at(&(0..ids.len() as u32).collect::<Vec<_>>()).unwrap();
         let heads = |which: &str, n: usize| {
             let weight = &weights[&format!("model.layers.{layer}.self_attn.{which}.weight")];
             let x = words.matmul(&weight.t().unwrap()).unwrap().reshape((1, ids.len(), n, 32)).unwrap();
-            let x = ops::rope(&x, &config.rotary(), &positions).unwrap();
+            let x = ops::rope(&x, &rotation).unwrap();
             x.squeeze(0).unwrap().transpose(0, 1).unwrap().contiguous().unwrap()
         };
         let keys = heads("k_proj", 3).unsqueeze(1).unwrap().repeat((1, 2, 1, 1)).unwrap();

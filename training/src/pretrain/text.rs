@@ -88,9 +88,12 @@ pub(super) fn train(
         num_hidden_layers: shape.num_hidden_layers,
         num_attention_heads: shape.num_attention_heads,
         num_key_value_heads: shape.num_key_value_heads,
+        head_dim: shape.hidden_size / shape.num_attention_heads,
         vocab_size: tokenizer.tokenizer().get_vocab_size(true),
         rms_norm_eps: 1e-5,
         rope_theta: 10_000.0,
+        rope_scaling: None,
+        rope_factors: None,
         max_position_embeddings: shape.max_position_embeddings,
         tie_word_embeddings: true,
     };

@@ -1,0 +1,262 @@
+//! A package put together from the files that a user has, as they are published: a language model in Hugging Face's
+//! layout, in Meta's or in GGUF, CONCH, UNI, LLaVA's projector, PEFT's adapters.
+//!
+//! Nothing is converted: files are linked or copied under the names that they were published with, and the manifest says
+//! how to read them. The package is made beside the place where it will be, looked through, and put there last, so that
+//! there is never half of one.
+
+mod encoders;
+mod language;
+mod origin;
+mod projector;
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use self::language::Language;
+use self::origin::Origin;
+use crate::check::check;
+use crate::package::{
+    self, ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterSpec, Architecture, EncoderKind, FORMAT, Fusion, GridRule,
+    Knows, Manifest, Package, PackageWriter, PatchSpec, ProjectorSpec,
+};
+use crate::weights::{self, Size, Weights};
+use crate::{prompt, reinpath};
+
+/// Microns per pixel of patches; what published encoders saw most (20× objectives).
+const MPP: f64 = 0.5;
+
+/// What a package is made of.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    pub name: String,
+    /// A folder, or a GGUF file.
+    pub language: PathBuf,
+    /// Files, or folders with one.
+    pub conch: Option<PathBuf>,
+    pub uni: Option<PathBuf>,
+    pub projector: Option<PathBuf>,
+    pub adapters: Vec<PathBuf>,
+    pub grid: GridRule,
+    /// Instead of the language model's own.
+    pub tokenizer: Option<PathBuf>,
+    /// Instead of what the parts say.
+    pub licence: Option<String>,
+    /// Copies all files, so that nobody who changes the originals changes the package.
+    pub copy: bool,
+}
+
+/// A package that cannot be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("there is something here already; name another folder: {path}", path = .0.display())]
+    Exists(PathBuf),
+    #[error("{reason}: {path}", path = path.display())]
+    Unfit { reason: String, path: PathBuf },
+    #[error("the package cannot be written: {source}: {path}", path = path.display())]
+    Write { source: std::io::Error, path: PathBuf },
+    #[error("a package needs at least one encoder: name CONCH's files, UNI's, or both")]
+    NoEncoder,
+    #[error(transparent)]
+    Package(#[from] package::Error),
+    #[error(transparent)]
+    Weights(#[from] weights::Error),
+    #[error(transparent)]
+    Prompt(#[from] prompt::Error),
+    #[error(transparent)]
+    Model(#[from] reinpath::Error),
+    /// The parts do not fit together; the sentence names them as the user did.
+    #[error("{0}")]
+    Misfit(String),
+}
+
+/// A file that goes into the package.
+struct Source {
+    /// In the package.
+    name: String,
+    path: PathBuf,
+}
+
+impl Source {
+    /// A file that keeps its own name in the folder `part` of the package.
+    fn new(part: &str, path: &Path) -> Result<Self, Error> {
+        let unfit = || Error::Unfit { reason: "this is no file's name".to_owned(), path: path.to_owned() };
+        let own = path.file_name().and_then(OsStr::to_str).ok_or_else(unfit)?;
+        Ok(Self { name: format!("{part}/{own}"), path: path.to_owned() })
+    }
+}
+
+/// Puts the package together in the new folder `to`. The size is what it will take in memory.
+pub fn add(parts: &Parts, to: &Path) -> Result<(Package, Size), Error> {
+    if to.symlink_metadata().is_ok() {
+        return Err(Error::Exists(to.to_owned()));
+    }
+    let plan = Plan::of(parts)?;
+    let beside = Beside::create(to)?;
+    let size = plan
+        .write(parts.copy, &beside.0)
+        .and_then(|()| Ok(check(&Package::open(&beside.0)?)?))
+        .map_err(|error| plan.in_the_users_words(&error, &beside.0, to))?;
+    std::fs::rename(&beside.0, to).map_err(|source| Error::Write { source, path: to.to_owned() })?;
+    Ok((Package::open(to)?, size))
+}
+
+/// A folder beside another, which goes with all that is in it unless it was renamed.
+struct Beside(PathBuf);
+
+impl Beside {
+    fn create(folder: &Path) -> Result<Self, Error> {
+        let unfit =
+            || Error::Unfit { reason: "this is no folder's name".to_owned(), path: folder.to_owned() };
+        let mut name = OsString::from(".");
+        name.push(folder.file_name().ok_or_else(unfit)?);
+        name.push(format!(".{}.part", std::process::id()));
+        let path = folder.with_file_name(name);
+        std::fs::create_dir_all(&path).map_err(|source| Error::Write { source, path: path.clone() })?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        // After it was renamed there is nothing to remove.
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+/// What will be written.
+struct Plan {
+    files: Vec<Source>,
+    manifest: Manifest,
+    /// Channels between the fused features and the embeddings of a projector that has to be made.
+    new_projector: Option<projector::Shape>,
+}
+
+impl Plan {
+    fn of(parts: &Parts) -> Result<Self, Error> {
+        let mut language = Language::find(&parts.language, parts.tokenizer.as_deref())?;
+        let mut files = std::mem::take(&mut language.files);
+        let mut origins = vec![Origin::of("language", &parts.language)];
+        let mut encoders = Vec::new();
+        for (kind, path) in [(EncoderKind::Conch, &parts.conch), (EncoderKind::Uni, &parts.uni)] {
+            let Some(path) = path else { continue };
+            let (spec, file) = encoders::find(kind, path)?;
+            origins.push(Origin::of(kind.name(), path));
+            files.push(file);
+            encoders.push(spec);
+        }
+        let size_px = encoders.iter().map(|e| e.image_size).max().ok_or(Error::NoEncoder)?;
+        encoders::share_a_grid(&mut encoders, parts.grid);
+        let mut manifest = Manifest {
+            format: FORMAT,
+            name: parts.name.clone(),
+            description: String::new(),
+            licence: String::new(),
+            languages: Vec::new(),
+            created: String::new(),
+            provenance: String::new(),
+            architecture: Architecture::ReinPath,
+            patch: PatchSpec { size_px, mpp: MPP },
+            encoders,
+            fusion: Fusion { grid: parts.grid, pool: if parts.grid == GridRule::Pooled { 2 } else { 1 } },
+            projector: ProjectorSpec {
+                weights: projector::NEW.to_owned(),
+                hidden: language.hidden_size,
+                prefix: String::new(),
+            },
+            language: language.spec,
+            adapters: Vec::new(),
+            generation: language.generation,
+            knows: Knows::default(),
+            files: std::collections::BTreeMap::new(),
+        };
+        let mut new_projector = None;
+        if let Some(path) = &parts.projector {
+            let (spec, file) = projector::find(path)?;
+            manifest.projector = spec;
+            files.push(file);
+            origins.push(Origin::of("projector", path));
+        } else {
+            let (features, hidden) = (manifest.fused_width(), language.hidden_size);
+            new_projector = Some(projector::Shape { features, hidden });
+            projector::DESCRIPTION.clone_into(&mut manifest.description);
+        }
+        for path in &parts.adapters {
+            // Several are told apart when a question is asked; a single one is part of the model.
+            let (spec, adapter) = adapter(path, parts.adapters.len() > 1)?;
+            if manifest.adapters.iter().any(|other| other.name == spec.name) {
+                let reason = format!("another adapter has the name '{}' too: rename its folder", spec.name);
+                return Err(Error::Unfit { reason, path: path.clone() });
+            }
+            origins.push(Origin::of(&format!("adapter {}", spec.name), path));
+            manifest.adapters.push(spec);
+            files.extend(adapter);
+        }
+        manifest.licence = parts.licence.clone().unwrap_or_else(|| origin::licences(&origins));
+        manifest.provenance = origin::provenance(&origins);
+        if new_projector.is_some() {
+            manifest.provenance.push_str(projector::PROVENANCE);
+        }
+        Ok(Self { files, manifest, new_projector })
+    }
+
+    fn write(&self, copy: bool, folder: &Path) -> Result<(), Error> {
+        let mut writer = PackageWriter::create(folder)?;
+        for Source { name, path } in &self.files {
+            let put = if copy { PackageWriter::copy } else { PackageWriter::link };
+            put(&mut writer, path, name)?;
+        }
+        if let Some(shape) = &self.new_projector {
+            projector::write_new(shape, &writer.path(projector::NEW)?)?;
+        }
+        let manifest = Manifest { files: writer.records()?, ..self.manifest.clone() };
+        Ok(writer.manifest(&manifest)?)
+    }
+
+    /// An error about the package that is being made, about the files that it is made of.
+    fn in_the_users_words(&self, error: &Error, made: &Path, to: &Path) -> Error {
+        let mut files: Vec<&Source> = self.files.iter().collect();
+        // A name may be the beginning of another.
+        files.sort_by_key(|file| std::cmp::Reverse(file.name.len()));
+        let mut sentence = error.to_string();
+        for Source { name, path } in files {
+            let inside = made.join(name).display().to_string();
+            sentence = sentence.replace(&inside, &path.display().to_string());
+        }
+        Error::Misfit(sentence.replace(&made.display().to_string(), &to.display().to_string()))
+    }
+}
+
+/// An adapter's folder: its entry in the manifest, and its files.
+fn adapter(folder: &Path, alternative: bool) -> Result<(AdapterSpec, Vec<Source>), Error> {
+    let unfit = |reason: &str| Error::Unfit { reason: reason.to_owned(), path: folder.to_owned() };
+    let whole = folder.canonicalize().map_err(|e| unfit(&format!("the folder cannot be read, {e}")))?;
+    let name = whole.file_name().and_then(OsStr::to_str).ok_or_else(|| unfit("this is no folder"))?;
+    let weights = ADAPTER_WEIGHTS.into_iter().find(|file| folder.join(file).is_file());
+    let weights = weights.ok_or_else(|| unfit("there is no adapter_model.safetensors here"))?;
+    let part = format!("adapters/{name}");
+    let files = [ADAPTER_CONFIG, weights]
+        .map(|file| Source { name: format!("{part}/{file}"), path: folder.join(file) });
+    Ok((AdapterSpec { name: name.to_owned(), folder: part, alternative }, files.into()))
+}
+
+/// The one file that a user names: itself, or the first of these names that is in the folder.
+fn one_file(path: &Path, names: &[&str]) -> Result<PathBuf, Error> {
+    if path.is_file() {
+        return Ok(path.to_owned());
+    }
+    let found = names.iter().map(|name| path.join(name)).find(|file| file.is_file());
+    found.ok_or_else(|| {
+        let reason = if path.is_dir() {
+            format!("there is no {} in this folder", names.join(" and no "))
+        } else {
+            "there is no such file or folder".to_owned()
+        };
+        Error::Unfit { reason, path: path.to_owned() }
+    })
+}
+
+/// The weights of one file.
+fn open(path: &Path) -> Result<Weights, weights::Error> {
+    Weights::open(&[path.to_owned()])
+}

@@ -1,0 +1,142 @@
+//! The files of a package's language model: configuration and tensors in Hugging Face's layout, in Meta's and in GGUF.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use candle_core::{DType, Device};
+use serde_json::Value;
+
+use crate::llama::{Llama, LlamaConfig, Params};
+use crate::package::Package;
+use crate::reinpath::{Error, read_json};
+use crate::weights::gguf::Gguf;
+use crate::weights::{self, Size, Weights};
+
+/// Who wrote the weight files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Layout {
+    HuggingFace,
+    Meta,
+    Gguf,
+}
+
+fn layout(package: &Package) -> Layout {
+    match package.manifest.language.weights.as_slice() {
+        [file] if has_extension(file, "gguf") => Layout::Gguf,
+        // Hugging Face's files of PyTorch end in .bin.
+        [file, ..] if has_extension(file, "pth") => Layout::Meta,
+        _ => Layout::HuggingFace,
+    }
+}
+
+fn has_extension(file: &str, extension: &str) -> bool {
+    Path::new(file).extension().is_some_and(|own| own == extension)
+}
+
+/// The language model's configuration.
+pub(crate) fn config(package: &Package) -> Result<LlamaConfig, Error> {
+    let spec = &package.manifest.language;
+    let path = package.file(&spec.config);
+    if layout(package) == Layout::Gguf && spec.weights.contains(&spec.config) {
+        return Ok(Gguf::open(&path)?.config()?);
+    }
+    let mut config = read_config(&path)?;
+    if layout(package) == Layout::Meta {
+        let first = Weights::open(&[package.file(&spec.weights[0])])?;
+        // `params.json` does not tell whether the head is the embeddings again.
+        config.tie_word_embeddings = first.shape("output.weight").is_none();
+    }
+    Ok(config)
+}
+
+/// Reads `config.json` or `params.json`.
+fn read_config(path: &Path) -> Result<LlamaConfig, Error> {
+    let value: Value = read_json(path)?;
+    let config = if value.get("n_layers").is_some() {
+        serde_json::from_value::<Params>(value).map_err(|e| e.to_string()).and_then(LlamaConfig::try_from)
+    } else {
+        serde_json::from_value(value).map_err(|e| e.to_string())
+    };
+    config.map_err(|reason| Error::Config {
+        reason: format!("the file is not as expected, {reason}"),
+        path: path.to_owned(),
+    })
+}
+
+/// The weights in full precision, under Hugging Face's names; those of a GGUF file are refused.
+pub(crate) fn weights(package: &Package, config: &LlamaConfig) -> Result<Weights, weights::Error> {
+    let files: Vec<_> = package.manifest.language.weights.iter().map(|name| package.file(name)).collect();
+    match layout(package) {
+        Layout::Meta => with_all_layers(Weights::open_meta(&files, config)?, config),
+        Layout::HuggingFace => with_all_layers(Weights::open(&files)?, config),
+        Layout::Gguf => Err(weights::Error::Gguf {
+            reason: "the language model is not in full precision any more".to_owned(),
+            path: files.into_iter().next().unwrap_or_default(),
+        }),
+    }
+}
+
+/// A model with fewer layers than its files hold would answer, and badly.
+fn with_all_layers(weights: Weights, config: &LlamaConfig) -> Result<Weights, weights::Error> {
+    weights.end_before(&format!("model.layers.{}.", config.num_hidden_layers))?;
+    Ok(weights)
+}
+
+/// The language model, and how much of it was loaded. What is stored in full precision is held in `dtype`.
+pub(crate) fn load(
+    package: &Package,
+    config: &LlamaConfig,
+    dtype: DType,
+    device: &Device,
+) -> Result<(Llama, Size), Error> {
+    if layout(package) == Layout::Gguf {
+        let (gguf, stored) = open_gguf(package, config)?;
+        return Ok(gguf.build(device, &stored, |tensors| Llama::load(tensors, &stored))?);
+    }
+    Ok(weights(package, config)?.build_in(dtype, device, |vb| Llama::load(&vb, config))?)
+}
+
+/// A language model without values, of which every tensor is there as it should be, and how much would be loaded.
+pub(crate) fn check(package: &Package, config: &LlamaConfig) -> Result<(Llama, Size), Error> {
+    if layout(package) == Layout::Gguf {
+        let (gguf, stored) = open_gguf(package, config)?;
+        return Ok(gguf.check(|vb| Llama::load(&vb, &stored))?);
+    }
+    Ok(weights(package, config)?.check(|vb| Llama::load(&vb, config))?)
+}
+
+fn open_gguf(package: &Package, config: &LlamaConfig) -> Result<(Arc<Gguf>, LlamaConfig), Error> {
+    let spec = &package.manifest.language;
+    let file = &spec.weights[0];
+    let gguf = Arc::new(Gguf::open(&package.file(file))?);
+    let mut stored = gguf.config()?;
+    let other = || Error::Config {
+        reason: format!("it describes another language model than {file}"),
+        path: package.file(&spec.config),
+    };
+    if shape(&stored) != shape(config) || (stored.rope_theta / config.rope_theta - 1.0).abs() > 1e-6 {
+        return Err(other());
+    }
+    match (stored.rope_divisors(), config.rope_divisors()) {
+        // Older converters leave the factors out.
+        (None, Some(divisors)) => stored.rope_factors = Some(divisors),
+        (None, None) => {}
+        (Some(a), Some(b))
+            if a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| (a / b - 1.0).abs() < 1e-3) => {}
+        _ => return Err(other()),
+    }
+    Ok((gguf, stored))
+}
+
+/// What two configurations of one model agree in.
+fn shape(config: &LlamaConfig) -> [usize; 7] {
+    [
+        config.num_hidden_layers,
+        config.hidden_size,
+        config.intermediate_size,
+        config.num_attention_heads,
+        config.num_key_value_heads,
+        config.head_dim,
+        config.vocab_size,
+    ]
+}

@@ -1,0 +1,176 @@
+//! How likely each option of a question is, beside the one that was written.
+//!
+//! The option is scored as the conclusion after the written observation and analysis, by its mean log-likelihood per
+//! token: a sum would favour short options (length normalisation as in lm-evaluation-harness, `acc_norm`, there by bytes).
+
+use candle_core::Tensor;
+
+use crate::answer::TRUE_FALSE;
+use crate::attribution::first_token_of;
+use crate::event::OptionScore;
+use crate::llama::{KvCache, Positions};
+use crate::reinpath::{Error, ReinPath};
+use crate::stage::AnswerStage;
+
+impl ReinPath {
+    /// Scores of the options after an answer that was written: `prompt` is its prompt's embeddings, (1, tokens, hidden),
+    /// `ids` the answer. Empty where the answer has no conclusion.
+    pub fn score_options(
+        &self,
+        prompt: &Tensor,
+        ids: &[u32],
+        choices: &[String],
+    ) -> Result<Vec<OptionScore>, Error> {
+        let Some(after) = self.conclusion(ids)? else { return Ok(Vec::new()) };
+        let options = self.option_ids(&after.lead, choices)?;
+        let longest = options.iter().map(Vec::len).max().unwrap_or(0);
+        // The last token before the conclusion is read with each option.
+        let read = &ids[..after.token - 1];
+        let x = if read.is_empty() {
+            prompt.clone()
+        } else {
+            let read = Tensor::from_slice(read, (1, read.len()), self.device())?;
+            Tensor::cat(&[prompt, &self.llama.embed(&read)?], 1)?
+        };
+        let len = x.dim(1)?;
+        let room = len + longest;
+        if room > self.llama.config.max_position_embeddings {
+            return Ok(Vec::new());
+        }
+        let mut cache = KvCache::new(&self.llama.config, 1, room, self.llama.dtype(), self.device())?;
+        self.llama.forward(&x, &Positions::after(0, 1, len), Some(&mut cache))?;
+        self.scores(&mut cache, len, ids[after.token - 1], &options)
+    }
+
+    /// The same from the cache of the generation, which holds the prompt of `prompt` tokens and the answer.
+    pub(crate) fn score_written_options(
+        &self,
+        cache: &mut KvCache,
+        prompt: usize,
+        ids: &[u32],
+        choices: &[String],
+    ) -> Result<Vec<OptionScore>, Error> {
+        let Some(after) = self.conclusion(ids)? else { return Ok(Vec::new()) };
+        let options = self.option_ids(&after.lead, choices)?;
+        let longest = options.iter().map(Vec::len).max().unwrap_or(0);
+        let len = prompt + after.token - 1;
+        if cache.len() < len || len + longest > cache.capacity()? {
+            return Ok(Vec::new());
+        }
+        self.scores(cache, len, ids[after.token - 1], &options)
+    }
+
+    /// Tokens that the options of a question take at most, with what leads to them.
+    pub(crate) fn options_room(&self, choices: &[String]) -> Result<usize, Error> {
+        Ok(self.option_ids("\n", choices)?.iter().map(Vec::len).max().unwrap_or(0))
+    }
+
+    /// Where the conclusion of an answer begins.
+    fn conclusion(&self, ids: &[u32]) -> Result<Option<Conclusion>, Error> {
+        let texts = self.token_texts(ids)?;
+        let token = first_token_of(&texts, AnswerStage::Conclusion).filter(|&token| token > 0);
+        Ok(token.map(|token| {
+            let text = &texts[token];
+            Conclusion { token, lead: text[..text.len() - text.trim_start().len()].to_owned() }
+        }))
+    }
+
+    fn option_ids(&self, lead: &str, choices: &[String]) -> Result<Vec<Vec<u32>>, Error> {
+        let ids = |(letter, choice): (char, &String)| {
+            Ok(self.tokenizer.encode(&format!("{lead}{}", written(letter, choice, choices)))?)
+        };
+        ('A'..='Z').zip(choices).map(ids).collect()
+    }
+
+    /// Scores of options that follow the token `last`, which follows the first `len` tokens of the cache.
+    fn scores(
+        &self,
+        cache: &mut KvCache,
+        len: usize,
+        last: u32,
+        options: &[Vec<u32>],
+    ) -> Result<Vec<OptionScore>, Error> {
+        let mut scores = Vec::with_capacity(options.len());
+        for (letter, ids) in ('A'..='Z').zip(options) {
+            let Some(before) = ids.len().checked_sub(1) else { return Ok(Vec::new()) };
+            let read: Vec<u32> = std::iter::once(last).chain(ids[..before].iter().copied()).collect();
+            cache.truncate(len);
+            let x = self.llama.embed(&Tensor::from_slice(&read, (1, read.len()), self.device())?)?;
+            let hidden = self.llama.forward(&x, &Positions::after(len, 1, read.len()), Some(cache))?;
+            let logits = self.llama.logits(&hidden)?.squeeze(0)?.to_vec2::<f32>()?;
+            let logprob: f64 = logits.iter().zip(ids).map(|(row, &id)| log_probability(row, id)).sum();
+            scores.push(OptionScore {
+                letter: letter.to_string(),
+                logprob: (logprob / ids.len() as f64) as f32,
+                tokens: ids.len(),
+            });
+        }
+        Ok(scores)
+    }
+}
+
+struct Conclusion {
+    /// The first token with text of it.
+    token: usize,
+    /// The white space that this token begins with.
+    lead: String,
+}
+
+/// An option as a conclusion names it.
+fn written(letter: char, choice: &str, choices: &[String]) -> String {
+    if choices == TRUE_FALSE.map(str::to_owned) { choice.to_owned() } else { format!("{letter}) {choice}") }
+}
+
+fn log_probability(logits: &[f32], id: u32) -> f64 {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|&x| f64::from(x - max).exp()).sum();
+    logits.get(id as usize).map_or(f64::NEG_INFINITY, |&x| f64::from(x - max) - sum.ln())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+    use crate::answer::Question;
+    use crate::fixture::{STAGED, Speech, write_package};
+    use crate::generate::splice;
+    use crate::package::Package;
+    use crate::patch::Patch;
+    use crate::request::Sampling;
+
+    #[test]
+    fn the_option_that_was_written_is_the_likeliest_and_both_ways_agree() {
+        let folder = tempfile::tempdir().unwrap();
+        write_package(folder.path(), Speech::Script(&STAGED)).unwrap();
+        let package = Package::open(folder.path()).unwrap();
+        let model = ReinPath::load(&package, &candle_core::Device::Cpu, &mut |_, _| true).unwrap();
+        let question = Question {
+            patches: vec![Patch::new(32, 32, Some(0.5), vec![90; 32 * 32 * 3]).unwrap()],
+            question: "What is it?".to_owned(),
+            choices: vec!["nests".to_owned(), "glands".to_owned(), "sheets".to_owned()],
+            context: String::new(),
+        };
+        let prepared = model.prepare(&question).unwrap();
+        let finished = model
+            .answer(&question, &prepared, &Sampling::default(), &AtomicBool::new(false), &mut |_| {})
+            .unwrap();
+        assert_eq!(finished.choice.as_deref(), Some("B"));
+        let letters: Vec<&str> = finished.options.iter().map(|o| o.letter.as_str()).collect();
+        assert_eq!(letters, ["A", "B", "C"]);
+        let best = finished.options.iter().max_by(|a, b| a.logprob.total_cmp(&b.logprob)).unwrap();
+        assert_eq!(best.letter, "B", "{:?}", finished.options);
+
+        let images = model.embeddings(&prepared.features).unwrap();
+        let x = splice(&model.llama, &prepared.prompt, &images).unwrap();
+        let batch = model
+            .answer_batch(std::slice::from_ref(&question), 1, &Sampling::default(), &mut |_| true)
+            .unwrap();
+        let ids: Vec<u32> = batch[0].tokens.iter().map(|t| t.id).collect();
+        let again = model.score_options(&x, &ids, &question.choices).unwrap();
+        for (a, b) in finished.options.iter().zip(&again) {
+            assert!((a.logprob - b.logprob).abs() < 1e-4, "{a:?} and {b:?}");
+        }
+        assert!(model.score_options(&x, &ids[..2], &question.choices).unwrap().is_empty());
+    }
+}

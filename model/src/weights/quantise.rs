@@ -1,0 +1,220 @@
+//! Quantising a Llama: from its full-precision files to one GGUF file.
+//!
+//! Which matrix gets how many bits is llama.cpp's recipe (`llama-quant.cpp`, `llama_tensor_get_type`); norms stay in
+//! full precision. Rows of queries and keys are stored in pairs, as llama.cpp reads them.
+
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::path::Path;
+
+use candle_core::quantized::gguf_file::{self, Value};
+use candle_core::quantized::{GgmlDType, QTensor};
+use candle_core::{Device, Tensor};
+
+use super::gguf::{ROPE_FACTORS, stored_name};
+use super::{Error, Weights};
+use crate::llama::LlamaConfig;
+
+/// How a model is quantised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recipe {
+    /// Eight bits everywhere: hardly to be told from full precision.
+    Q8_0,
+    /// Four bits, six where it matters most.
+    Q4KM,
+}
+
+impl Recipe {
+    /// Every recipe.
+    pub const ALL: &[Self] = &[Self::Q8_0, Self::Q4KM];
+
+    /// The name that llama.cpp gives it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Q8_0 => "q8_0",
+            Self::Q4KM => "q4_k_m",
+        }
+    }
+
+    /// llama.cpp's number of it (`llama_ftype`).
+    fn file_type(self) -> u32 {
+        match self {
+            Self::Q8_0 => 7,
+            Self::Q4KM => 15,
+        }
+    }
+
+    /// What a matrix of `columns` is stored as; `name` is Hugging Face's.
+    pub(super) fn kind(self, name: &str, columns: usize, config: &LlamaConfig) -> GgmlDType {
+        // No block fits: llama.cpp's last resort, too (`tensor_type_fallback`).
+        if !columns.is_multiple_of(32) {
+            return GgmlDType::F16;
+        }
+        if self == Self::Q8_0 {
+            return GgmlDType::Q8_0;
+        }
+        let layer = name.strip_prefix("model.layers.").and_then(|rest| rest.split_once('.')?.0.parse().ok());
+        let is_output =
+            name == "lm_head.weight" || config.tie_word_embeddings && name == "model.embed_tokens.weight";
+        let is_telling = name.ends_with("v_proj.weight") || name.ends_with("down_proj.weight");
+        let more = is_output || is_telling && layer.is_some_and(|i| more_bits(i, config.num_hidden_layers));
+        // Blocks of 256 do not fit every matrix.
+        match (more, columns.is_multiple_of(256)) {
+            (true, true) => GgmlDType::Q6K,
+            (true, false) => GgmlDType::Q8_0,
+            (false, true) => GgmlDType::Q4K,
+            (false, false) => GgmlDType::Q5_0,
+        }
+    }
+}
+
+/// llama.cpp's `use_more_bits`: the first and the last eighth, and every third layer between.
+fn more_bits(layer: usize, layers: usize) -> bool {
+    layer < layers / 8 || layer >= 7 * layers / 8 || (layer - layers / 8) % 3 == 2
+}
+
+/// Writes the Llama of `config` in `weights` to `path`. `progress` gets the share that is done; `false` from it stops,
+/// and nothing is written.
+pub fn quantise(
+    weights: &Weights,
+    config: &LlamaConfig,
+    recipe: Recipe,
+    path: &Path,
+    progress: &mut dyn FnMut(f32) -> bool,
+) -> Result<(), Error> {
+    let wanted = names(config);
+    let mut tensors = Vec::with_capacity(wanted.len() + 1);
+    for (done, (name, shape)) in wanted.iter().enumerate() {
+        if !progress(done as f32 / wanted.len() as f32) {
+            return Err(Error::Cancelled);
+        }
+        tensors.push((stored_name(name), quantised(weights, config, recipe, name, shape)?));
+    }
+    write(tensors, config, recipe, path)?;
+    progress(1.0);
+    Ok(())
+}
+
+/// Writes a file of a Llama's tensors under llama.cpp's names.
+pub(super) fn write(
+    mut tensors: Vec<(String, QTensor)>,
+    config: &LlamaConfig,
+    recipe: Recipe,
+    path: &Path,
+) -> Result<(), Error> {
+    if let Some(factors) = config.rope_divisors() {
+        let shape = factors.len();
+        let factors = Tensor::from_vec(factors, shape, &Device::Cpu).and_then(|f| full(&f));
+        tensors.push((ROPE_FACTORS.to_owned(), factors.map_err(|e| compute(&e))?));
+    }
+    let metadata = metadata(config, recipe);
+    let metadata: Vec<(&str, &Value)> = metadata.iter().map(|(key, value)| (key.as_str(), value)).collect();
+    let tensors: Vec<(&str, &QTensor)> =
+        tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    let failed = |source| Error::Write { source, path: path.to_owned() };
+    // Beside the file that is wanted, so that half a file never has its name.
+    let part = path.with_extension("part");
+    let mut file = BufWriter::new(File::create(&part).map_err(failed)?);
+    gguf_file::write(&mut file, &metadata, &tensors).map_err(|e| failed(std::io::Error::other(e)))?;
+    file.flush().map_err(failed)?;
+    std::fs::rename(&part, path).map_err(failed)
+}
+
+pub(super) fn compute(error: &candle_core::Error) -> Error {
+    Error::Compute(crate::reinpath::sentence(error))
+}
+
+/// Names and shapes of a Llama's tensors, a matrix as (out, in).
+pub(super) fn names(config: &LlamaConfig) -> Vec<(String, Vec<usize>)> {
+    let (hidden, inner) = (config.hidden_size, config.intermediate_size);
+    let queries = config.num_attention_heads * config.head_dim;
+    let keys = config.num_key_value_heads * config.head_dim;
+    let mut names = vec![("model.embed_tokens.weight".to_owned(), vec![config.vocab_size, hidden])];
+    for layer in 0..config.num_hidden_layers {
+        for (part, shape) in [
+            ("input_layernorm", vec![hidden]),
+            ("self_attn.q_proj", vec![queries, hidden]),
+            ("self_attn.k_proj", vec![keys, hidden]),
+            ("self_attn.v_proj", vec![keys, hidden]),
+            ("self_attn.o_proj", vec![hidden, queries]),
+            ("post_attention_layernorm", vec![hidden]),
+            ("mlp.gate_proj", vec![inner, hidden]),
+            ("mlp.up_proj", vec![inner, hidden]),
+            ("mlp.down_proj", vec![hidden, inner]),
+        ] {
+            names.push((format!("model.layers.{layer}.{part}.weight"), shape));
+        }
+    }
+    names.push(("model.norm.weight".to_owned(), vec![hidden]));
+    if !config.tie_word_embeddings {
+        names.push(("lm_head.weight".to_owned(), vec![config.vocab_size, hidden]));
+    }
+    names
+}
+
+fn quantised(
+    weights: &Weights,
+    config: &LlamaConfig,
+    recipe: Recipe,
+    name: &str,
+    shape: &[usize],
+) -> Result<QTensor, Error> {
+    let stored = weights.find(name, shape)?;
+    let values =
+        Tensor::from_vec(weights.values(name, stored)?, shape, &Device::Cpu).map_err(|e| compute(&e))?;
+    let heads = match name {
+        name if name.ends_with("self_attn.q_proj.weight") => Some(config.num_attention_heads),
+        name if name.ends_with("self_attn.k_proj.weight") => Some(config.num_key_value_heads),
+        _ => None,
+    };
+    let made = || match (heads, shape) {
+        (Some(heads), &[rows, columns]) => {
+            // (heads, 2, half, columns) to (heads, half, 2, columns): halves to pairs.
+            let paired = values.reshape((heads, 2, rows / heads / 2, columns))?.transpose(1, 2)?;
+            QTensor::quantize(&paired.reshape((rows, columns))?, recipe.kind(name, columns, config))
+        }
+        (None, &[_, columns]) => QTensor::quantize(&values, recipe.kind(name, columns, config)),
+        _ => full(&values),
+    };
+    made().map_err(|e| compute(&e))
+}
+
+pub(super) fn full(values: &Tensor) -> candle_core::Result<QTensor> {
+    QTensor::quantize(values, GgmlDType::F32)
+}
+
+fn metadata(config: &LlamaConfig, recipe: Recipe) -> Vec<(String, Value)> {
+    let number = |value: usize| Value::U32(value as u32);
+    [
+        ("general.architecture", Value::String("llama".to_owned())),
+        ("general.file_type", Value::U32(recipe.file_type())),
+        ("general.quantization_version", Value::U32(2)),
+        ("llama.block_count", number(config.num_hidden_layers)),
+        ("llama.context_length", number(config.max_position_embeddings)),
+        ("llama.embedding_length", number(config.hidden_size)),
+        ("llama.feed_forward_length", number(config.intermediate_size)),
+        ("llama.attention.head_count", number(config.num_attention_heads)),
+        ("llama.attention.head_count_kv", number(config.num_key_value_heads)),
+        ("llama.attention.key_length", number(config.head_dim)),
+        ("llama.attention.value_length", number(config.head_dim)),
+        ("llama.attention.layer_norm_rms_epsilon", Value::F32(config.rms_norm_eps as f32)),
+        ("llama.rope.dimension_count", number(config.head_dim)),
+        ("llama.rope.freq_base", Value::F32(config.rope_theta as f32)),
+        ("llama.vocab_size", number(config.vocab_size)),
+        // The tokenizer lies beside the file, as tokenizer.json.
+        ("tokenizer.ggml.model", Value::String("no_vocab".to_owned())),
+    ]
+    .map(|(key, value)| (key.to_owned(), value))
+    .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_bits_go_to_the_layers_that_llama_cpp_gives_them() {
+        let more: Vec<usize> = (0..32).filter(|&i| more_bits(i, 32)).collect();
+        assert_eq!(more, [0, 1, 2, 3, 6, 9, 12, 15, 18, 21, 24, 27, 28, 29, 30, 31]);
+    }
+}
