@@ -1,0 +1,207 @@
+//! Where each sentence of an answer looks, for people: a picture of the patch under the map, and all numbers as JSON.
+//!
+//! How maps are made, and what their numbers mean, is in the crate `reinpath-model`, `attribution.rs`.
+
+use std::path::{Path, PathBuf};
+
+use image::imageops::{FilterType, resize};
+use image::{ImageBuffer, ImageFormat, Luma, Rgb, RgbImage};
+use reinpath_model::patch::Patch;
+use reinpath_model::request::SentenceMap;
+use reinpath_model::stage::AnswerStage;
+use serde::Serialize;
+
+use crate::ask::CutPatch;
+
+/// The file with the numbers.
+const NUMBERS: &str = "maps.json";
+/// Colours of the values 0 and 1: neither occurs in tissue stained with haematoxylin and eosin.
+const COLOURS: [[f32; 3]; 2] = [[0.0, 90.0, 255.0], [255.0, 240.0, 0.0]];
+/// How much of the tissue the colour of the value 1 hides; lower values hide less.
+const COVER: f32 = 0.6;
+
+/// Maps that cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the model's process sent a map of patch {patch}, but the question has {count}")]
+    NoPatch { patch: usize, count: usize },
+    #[error("the model's process sent a map that does not fit its patch: {0}")]
+    Misfit(String),
+    #[error("the maps cannot be written: {reason}: {path}", path = path.display())]
+    Write { reason: String, path: PathBuf },
+}
+
+/// One map in `maps.json`.
+#[derive(Serialize)]
+struct Record<'a> {
+    #[serde(flatten)]
+    map: &'a SentenceMap,
+    /// The fall of the log-likelihood beyond that of random masks.
+    difference: f32,
+    /// The picture, in the same folder.
+    file: String,
+    /// From 0 to 1, row by row.
+    values: Vec<&'a [f32]>,
+}
+
+/// Writes `observation1-patch1-tam.png` and so on, and `maps.json`, into a folder, which is made if need be.
+pub fn write_maps(
+    folder: &Path,
+    maps: &[(SentenceMap, Vec<f32>)],
+    patches: &[CutPatch],
+) -> Result<(), Error> {
+    let failed = |reason: String, path: &Path| Error::Write { reason, path: path.to_owned() };
+    std::fs::create_dir_all(folder).map_err(|error| failed(error.to_string(), folder))?;
+    let mut records = Vec::with_capacity(maps.len());
+    let mut sentences = Vec::new();
+    for (map, grid) in maps {
+        let no_patch = || Error::NoPatch { patch: map.patch + 1, count: patches.len() };
+        let patch = &patches.get(map.patch).ok_or_else(no_patch)?.patch;
+        let stage = map.stage.name().to_lowercase();
+        let number = number(&mut sentences, map);
+        let file = format!("{stage}{number}-patch{}-{}.png", map.patch + 1, map.method.name());
+        let path = folder.join(&file);
+        overlay(patch, map, grid)?
+            .save_with_format(&path, ImageFormat::Png)
+            .map_err(|error| failed(error.to_string(), &path))?;
+        let values = grid.chunks(map.cols.max(1)).collect();
+        records.push(Record { map, difference: map.difference(), file, values });
+    }
+    let path = folder.join(NUMBERS);
+    let json = serde_json::to_vec_pretty(&records).map_err(|error| failed(error.to_string(), &path))?;
+    std::fs::write(&path, json).map_err(|error| failed(error.to_string(), &path))
+}
+
+/// Which sentence of its stage a map is of, counted from 1; `sentences` are those met so far.
+fn number(sentences: &mut Vec<(AnswerStage, usize)>, map: &SentenceMap) -> usize {
+    let sentence = (map.stage, map.first_token);
+    if !sentences.contains(&sentence) {
+        sentences.push(sentence);
+    }
+    let before = sentences.iter().take_while(|other| **other != sentence);
+    before.filter(|other| other.0 == map.stage).count() + 1
+}
+
+/// The patch with the map over what the model saw of it.
+fn overlay(patch: &Patch, map: &SentenceMap, grid: &[f32]) -> Result<RgbImage, Error> {
+    let misfit = Error::Misfit;
+    let size = format!("{} × {} cells", map.rows, map.cols);
+    let (Ok(rows), Ok(cols)) = (u32::try_from(map.rows), u32::try_from(map.cols)) else {
+        return Err(misfit(size));
+    };
+    // What is no number came from another process: it is shown as nothing.
+    let values: Vec<f32> = grid.iter().map(|x| if x.is_finite() { x.clamp(0.0, 1.0) } else { 0.0 }).collect();
+    let cells = ImageBuffer::<Luma<f32>, _>::from_raw(cols, rows, values)
+        .filter(|cells| cells.width() > 0 && cells.height() > 0)
+        .ok_or_else(|| misfit(size))?;
+    let [x, y, width, height] = map.crop;
+    let inside = |at: f64, length: f64, end: u32| {
+        at.is_finite()
+            && length.is_finite()
+            && at >= 0.0
+            && length >= 1.0
+            && at + length <= f64::from(end) + 1.0
+    };
+    if !inside(x, width, patch.width) || !inside(y, height, patch.height) {
+        return Err(misfit(format!("{width} × {height} px at {x}, {y}")));
+    }
+    let mut picture = RgbImage::from_raw(patch.width, patch.height, patch.rgb.clone())
+        .ok_or_else(|| misfit("its pixels are incomplete".to_owned()))?;
+    let heat = resize(&cells, width.round() as u32, height.round() as u32, FilterType::Triangle);
+    let (left, top) = (x.round() as u32, y.round() as u32);
+    for (column, row, &Luma([value])) in heat.enumerate_pixels() {
+        if let Some(pixel) = picture.get_pixel_mut_checked(left + column, top + row) {
+            *pixel = warmed(*pixel, value);
+        }
+    }
+    Ok(picture)
+}
+
+/// A pixel under a value from 0 to 1.
+fn warmed(Rgb(tissue): Rgb<u8>, value: f32) -> Rgb<u8> {
+    let cover = COVER * value;
+    Rgb(std::array::from_fn(|c| {
+        let colour = COLOURS[0][c] + (COLOURS[1][c] - COLOURS[0][c]) * value;
+        (f32::from(tissue[c]) * (1.0 - cover) + colour * cover).round() as u8
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use reinpath_model::event::PatchSource;
+    use reinpath_model::request::MapMethod;
+
+    use super::*;
+
+    fn map(stage: AnswerStage, first_token: usize, method: MapMethod) -> SentenceMap {
+        SentenceMap {
+            stage,
+            sentence: "Glands.".to_owned(),
+            first_token,
+            tokens: 2,
+            patch: 0,
+            rows: 2,
+            cols: 2,
+            crop: [8.0, 0.0, 16.0, 16.0],
+            method,
+            drop: 1.5,
+            random_drop: 0.25,
+        }
+    }
+
+    fn patches() -> Vec<CutPatch> {
+        let patch = Patch::new(32, 16, None, vec![100; 32 * 16 * 3]).unwrap();
+        vec![CutPatch { patch, source: PatchSource::default(), is_padded: false }]
+    }
+
+    #[test]
+    fn pictures_have_the_patchs_size_and_their_heat_where_the_model_looked() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("new");
+        let (observation, analysis) = (AnswerStage::Observation, AnswerStage::Analysis);
+        let grid = vec![0.0, 0.0, 0.0, 1.0];
+        let maps = [
+            (map(observation, 1, MapMethod::Tam), grid.clone()),
+            (map(observation, 1, MapMethod::RelativeAttention), grid.clone()),
+            (map(observation, 5, MapMethod::Tam), grid.clone()),
+            (map(analysis, 9, MapMethod::Tam), grid.clone()),
+        ];
+        write_maps(&folder, &maps, &patches()).unwrap();
+        for name in
+            ["observation1-patch1-relative_attention", "observation2-patch1-tam", "analysis1-patch1-tam"]
+        {
+            assert!(folder.join(format!("{name}.png")).is_file(), "{name}");
+        }
+        let picture = image::open(folder.join("observation1-patch1-tam.png")).unwrap().into_rgb8();
+        assert_eq!(picture.dimensions(), (32, 16));
+        // Grey under 60 % of yellow in the lower right of the crop, plain elsewhere in it and outside of it.
+        assert_eq!(picture.get_pixel(23, 15).0, [193, 184, 40]);
+        assert_eq!(picture.get_pixel(8, 0).0, [100; 3]);
+        assert_eq!(picture.get_pixel(30, 15).0, [100; 3]);
+        let text = std::fs::read_to_string(folder.join(NUMBERS)).unwrap();
+        let records: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(records.as_array().unwrap().len(), 4);
+        let first = &records[0];
+        assert_eq!(
+            (first["difference"].as_f64(), first["stage"].as_str()),
+            (Some(1.25), Some("observation"))
+        );
+        assert_eq!(first["values"], serde_json::json!([[0.0, 0.0], [0.0, 1.0]]));
+        assert_eq!(first["file"], "observation1-patch1-tam.png");
+    }
+
+    #[test]
+    fn maps_that_fit_no_patch_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let good = map(AnswerStage::Analysis, 1, MapMethod::Tam);
+        let refused = |map: SentenceMap, grid: Vec<f32>| {
+            write_maps(folder.path(), &[(map, grid)], &patches()).unwrap_err().to_string()
+        };
+        assert!(refused(SentenceMap { patch: 1, ..good.clone() }, vec![0.0; 4]).contains("patch 2"));
+        assert!(refused(good.clone(), vec![0.0; 3]).contains("2 × 2 cells"));
+        assert!(refused(SentenceMap { rows: 0, ..good.clone() }, Vec::new()).contains("0 × 2 cells"));
+        for crop in [[8.0, 0.0, 1e9, 16.0], [f64::NAN, 0.0, 16.0, 16.0], [-1.0, 0.0, 16.0, 16.0]] {
+            assert!(refused(SentenceMap { crop, ..good.clone() }, vec![0.0; 4]).contains("px at"));
+        }
+    }
+}
