@@ -44,6 +44,8 @@ pub struct Question {
     pub sampling: Sampling,
     /// Whether the pixels come back as each encoder receives them.
     pub save_inputs: bool,
+    /// Whether maps of where each sentence looks come back.
+    pub save_maps: bool,
 }
 
 /// A patch cut from a slide.
@@ -107,6 +109,7 @@ pub fn request(question: &Question, patches: &[CutPatch]) -> Result<(Ask, Vec<u8
         context: question.context.clone(),
         sampling: question.sampling.clone(),
         save_inputs: question.save_inputs,
+        save_maps: question.save_maps,
     };
     let pixels = patches.iter().flat_map(|cut| cut.patch.rgb.iter().copied()).collect();
     Ok((ask, pixels))

@@ -17,6 +17,7 @@ use crate::{slide, window};
 
 mod ask;
 mod demo;
+mod model;
 mod self_test;
 mod slide_commands;
 
@@ -37,6 +38,9 @@ enum Command {
     Ask(Box<ask::AskArguments>),
     /// Print where the demo slide is, drawing it first if need be
     DemoSlide,
+    /// Model packages: which there are, what one is, whether it fits together, the same one quantised, a new one from
+    /// published files, and downloads for it
+    Model(model::ModelArguments),
     /// Say what a slide is: format, levels, microns per pixel, objective, properties, associated images
     Slide(slide_commands::SlideArguments),
     /// Measure how fast the window is on this machine
@@ -60,6 +64,8 @@ pub enum Failure {
     Failed(anyhow::Error),
     /// Exit code 130: ended by Ctrl-C.
     Interrupted,
+    /// Another program did the work, failed and said why; its exit code.
+    Told(i32),
 }
 
 impl From<anyhow::Error> for Failure {
@@ -93,6 +99,7 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         None => window::run(arguments.slides).map_err(Failure::from),
         Some(Command::Ask(arguments)) => ask::ask(&arguments),
         Some(Command::DemoSlide) => demo::demo_slide(),
+        Some(Command::Model(arguments)) => model::model(&arguments),
         Some(Command::Slide(arguments)) => slide_commands::slide(&arguments),
         Some(Command::SelfTest(arguments)) => self_test::self_test(&arguments),
         Some(Command::Tile(arguments)) => slide_commands::tile(&arguments),
@@ -111,6 +118,7 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::FAILURE
         }
         Err(Failure::Interrupted) => ExitCode::from(INTERRUPTED),
+        Err(Failure::Told(code)) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crossbeam_channel::Receiver;
 use eframe::egui_wgpu::RenderState;
-use egui::{CentralPanel, Context, Frame, Margin, Panel, Ui, ViewportCommand};
+use egui::{CentralPanel, Context, Frame, Margin, Panel, Popup, Ui, ViewportCommand};
 
 use crate::places::Places;
 use crate::slide::SlideHandle;
@@ -22,6 +22,8 @@ pub mod command;
 pub mod event;
 pub mod frame_times;
 pub mod memory;
+pub mod model_list;
+mod model_picker;
 mod model_worker;
 mod notice;
 pub mod patches;
@@ -42,6 +44,7 @@ use answerer::AnswererMaker;
 use command::{Command, CommandSender};
 use event::Event;
 use frame_times::FrameTimes;
+use model_list::ModelLister;
 use state::AppState;
 use update::Effect;
 use viewer_panel::ViewerPanel;
@@ -56,6 +59,9 @@ pub struct Parts {
     pub slides: Vec<PathBuf>,
     pub opener: Opener,
     pub picker: Picker,
+    /// Asks for a model's folder.
+    pub folder_picker: Picker,
+    pub models: ModelLister,
     pub answerer: AnswererMaker,
     /// `None`: nothing is remembered.
     pub settings_file: Option<PathBuf>,
@@ -65,11 +71,14 @@ impl Parts {
     /// The real ones.
     pub fn usual(slides: Vec<PathBuf>) -> Self {
         let settings_file = Places::find().ok().map(|places| places.configuration.join("window.toml"));
+        let last_model = settings_file.as_deref().and_then(|file| workers::read_settings(file).model);
         Self {
             slides,
             opener: std::sync::Arc::new(|path| SlideHandle::open(path)),
             picker: workers::system_picker(),
-            answerer: Box::new(|events| Box::new(model_worker::ModelWorker::start(&events))),
+            folder_picker: workers::system_folder_picker(),
+            models: model_list::system_lister(),
+            answerer: Box::new(|events| Box::new(model_worker::ModelWorker::start(&events, last_model))),
             settings_file,
         }
     }
@@ -151,7 +160,15 @@ impl App {
         let (sender, events) = EventSender::new(ctx.clone());
         let answerer = (parts.answerer)(sender.clone());
         let settings = parts.settings_file.as_deref().map(workers::read_settings).unwrap_or_default();
-        let workers = Workers::new(sender, parts.opener, parts.picker, answerer, parts.settings_file);
+        let workers = Workers::new(
+            sender,
+            parts.opener,
+            parts.picker,
+            parts.folder_picker,
+            parts.models,
+            answerer,
+            parts.settings_file,
+        );
         for path in parts.slides {
             commands.send(Command::Open(path));
         }
@@ -240,6 +257,7 @@ impl App {
         for effect in effects {
             match effect {
                 Effect::CopyText(text) => ctx.copy_text(text),
+                Effect::ToggleModelPicker => Popup::toggle_id(ctx, model_picker::id()),
                 Effect::Quit => ctx.send_viewport_cmd(ViewportCommand::Close),
                 effect => {
                     if let Effect::CloseSlide { key } = effect {
@@ -262,7 +280,7 @@ impl App {
         let top = Panel::top("top bar").exact_size(theme::TOP_BAR).resizable(false);
         top.frame(bar).show(ui, |ui| top_bar::ui(ui, state, commands));
         let bottom = Panel::bottom("status bar").exact_size(theme::STATUS_BAR).resizable(false);
-        bottom.frame(bar).show(ui, |ui| status_bar::ui(ui, state, &self.frame_times));
+        bottom.frame(bar).show(ui, |ui| status_bar::ui(ui, state, &self.frame_times, commands));
         if !state.left_folded {
             let left = Panel::left("slides").default_size(theme::LEFT_PANEL).size_range(180.0..=360.0);
             left.frame(panel).show(ui, |ui| slides_panel::ui(ui, state, commands));

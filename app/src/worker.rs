@@ -14,7 +14,7 @@ use std::thread::{Builder, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use reinpath_model::event::AskEvent;
-use reinpath_model::request::{Ask, InputImage, Load, Loaded, Progress};
+use reinpath_model::request::{Ask, InputImage, Load, Loaded, Progress, SentenceMap};
 
 use self::owner::Owner;
 use crate::places;
@@ -77,6 +77,11 @@ pub enum WorkerEvent {
     Inputs {
         id: u64,
         images: Vec<(InputImage, Vec<u8>)>,
+    },
+    /// Where each sentence looks, when a question asked for it: grids row by row, from 0 to 1.
+    Maps {
+        id: u64,
+        maps: Vec<(SentenceMap, Vec<f32>)>,
     },
     /// Of a question; the last one is `finished` or `failed`.
     Answer {
@@ -144,7 +149,8 @@ impl Worker {
         Ok(id)
     }
 
-    /// Stops a request; it still gets its last event.
+    /// Stops a request; it still gets its last event. With a load ends the process, and with that the questions that wait
+    /// for the load; the next request starts another.
     pub fn cancel(&self, id: u64) -> Result<(), Error> {
         self.wish(Wish::Cancel { id })
     }

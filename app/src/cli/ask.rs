@@ -16,6 +16,7 @@ use reinpath_model::stage::AnswerStage;
 use super::slide_commands::RegionArgument;
 use super::{Failure, interrupts};
 use crate::ask::{self, CutPatch, Question};
+use crate::maps;
 use crate::places;
 use crate::slide::{SlideHandle, SlideInfo};
 use crate::worker::{Worker, WorkerEvent};
@@ -44,6 +45,9 @@ pub(super) struct AskArguments {
     /// Folder of the model package [default: the demo model]
     #[arg(long, value_name = "PACKAGE")]
     model: Option<PathBuf>,
+    /// Which of the package's adapters answers, where it has several to choose from [default: the first]
+    #[arg(long, value_name = "NAME")]
+    adapter: Option<String>,
     /// Where to compute: cpu, cuda, cuda:N or metal [default: the worker's choice]
     #[arg(long)]
     device: Option<String>,
@@ -56,9 +60,15 @@ pub(super) struct AskArguments {
     /// 0 always takes the likeliest token [default: the package's]
     #[arg(long, value_name = "T")]
     temperature: Option<f64>,
+    /// Draw from this many of the likeliest tokens, 0 from all [default: the package's]
+    #[arg(long, value_name = "K")]
+    top_k: Option<usize>,
     /// Draw from the smallest set of tokens with this probability [default: the package's]
     #[arg(long, value_name = "P")]
     top_p: Option<f64>,
+    /// Make what was written already less likely; 1 changes nothing [default: the package's]
+    #[arg(long, value_name = "R")]
+    repetition_penalty: Option<f64>,
     /// The same seed gives the same answer
     #[arg(long, value_name = "S", default_value_t = 0)]
     seed: u64,
@@ -68,6 +78,10 @@ pub(super) struct AskArguments {
     /// Write the pixels exactly as each encoder receives them, as PNGs into this folder
     #[arg(long, value_name = "DIR")]
     save_inputs: Option<PathBuf>,
+    /// Write where each sentence of the answer looks into this folder: a picture for each sentence and patch, and
+    /// maps.json with how much the sentence depends on it; takes longer than the answer itself
+    #[arg(long, value_name = "DIR")]
+    save_maps: Option<PathBuf>,
     /// One JSON object a line: started, stage, token, finished or failed
     #[arg(long)]
     json: bool,
@@ -110,6 +124,7 @@ fn try_ask(arguments: &AskArguments, printer: &mut Printer) -> Result<(), Failur
         package: folder.to_string_lossy().into_owned(),
         device: arguments.device.clone(),
         precision: None,
+        adapter: arguments.adapter.clone(),
     };
     worker.load(load).map_err(anyhow::Error::from)?;
     let slide = SlideHandle::open(&arguments.slide)?;
@@ -125,12 +140,18 @@ fn try_ask(arguments: &AskArguments, printer: &mut Printer) -> Result<(), Failur
         context: arguments.context.clone(),
         sampling: sampling(arguments, manifest.as_ref()),
         save_inputs: arguments.save_inputs.is_some(),
+        save_maps: arguments.save_maps.is_some(),
     };
     let (request, pixels) = ask::request(&question, &patches).map_err(anyhow::Error::from)?;
     let id = worker.ask(request, pixels).map_err(anyhow::Error::from)?;
     is_asked.store(true, Ordering::Relaxed);
-    let mut follower =
-        Follower { printer, info: slide.info(), patches: &patches, inputs: arguments.save_inputs.as_deref() };
+    let mut follower = Follower {
+        printer,
+        info: slide.info(),
+        patches: &patches,
+        inputs: arguments.save_inputs.as_deref(),
+        maps: arguments.save_maps.as_deref(),
+    };
     let mut stops = 0;
     loop {
         select! {
@@ -176,16 +197,18 @@ fn wanted_mpp(arguments: &AskArguments, manifest: Option<&Manifest>) -> Result<f
 }
 
 fn sampling(arguments: &AskArguments, manifest: Option<&Manifest>) -> Sampling {
-    let mut sampling = Sampling { seed: arguments.seed, ..Sampling::default() };
-    if let Some(defaults) = manifest.map(|manifest| &manifest.generation) {
-        sampling.temperature = defaults.temperature;
-        sampling.top_p = defaults.top_p;
-        sampling.max_tokens = defaults.max_tokens;
+    let defaults = match manifest {
+        Some(manifest) => manifest.generation.sampling(arguments.seed),
+        None => Sampling { seed: arguments.seed, ..Sampling::default() },
+    };
+    Sampling {
+        temperature: arguments.temperature.unwrap_or(defaults.temperature),
+        top_k: arguments.top_k.unwrap_or(defaults.top_k),
+        top_p: arguments.top_p.unwrap_or(defaults.top_p),
+        repetition_penalty: arguments.repetition_penalty.unwrap_or(defaults.repetition_penalty),
+        max_tokens: arguments.max_tokens.unwrap_or(defaults.max_tokens),
+        ..defaults
     }
-    sampling.temperature = arguments.temperature.unwrap_or(sampling.temperature);
-    sampling.top_p = arguments.top_p.unwrap_or(sampling.top_p);
-    sampling.max_tokens = arguments.max_tokens.unwrap_or(sampling.max_tokens);
-    sampling
 }
 
 /// What is done with each event.
@@ -194,6 +217,7 @@ struct Follower<'a> {
     info: &'a SlideInfo,
     patches: &'a [CutPatch],
     inputs: Option<&'a Path>,
+    maps: Option<&'a Path>,
 }
 
 impl Follower<'_> {
@@ -212,6 +236,15 @@ impl Follower<'_> {
             WorkerEvent::Inputs { images, .. } => {
                 if let Some(folder) = self.inputs {
                     ask::write_inputs(folder, images)?;
+                }
+            }
+            WorkerEvent::Maps { maps: found, .. } => {
+                if let Some(folder) = self.maps {
+                    maps::write_maps(folder, &found, self.patches)?;
+                    if found.is_empty() {
+                        self.printer.end_line()?;
+                        warn("the answer has no sentence of its three stages to make a map of")?;
+                    }
                 }
             }
             WorkerEvent::Answer { event: AskEvent::Failed { error }, .. } => {
@@ -293,6 +326,9 @@ impl Printer {
             Stop::Cancelled => warn("the answer was stopped")?,
             Stop::End if !finished.format_ok => warn("the answer does not have its three stages in order")?,
             Stop::End => {}
+        }
+        if let Some(line) = finished.options_line() {
+            writeln!(io::stderr().lock(), "{line}").context("cannot write to stderr")?;
         }
         let stamp = self.stamp.as_deref().map(stamp_line).unwrap_or_default();
         let rate = finished.tokens as f64 / finished.decode_secs.max(1e-9);

@@ -27,6 +27,7 @@ use crate::window::answerer::Answerer;
 use crate::window::command::{AskCommand, Command, PatchCommand, ViewCommand};
 use crate::window::event::Event;
 use crate::window::frame_times::FrameTime;
+use crate::window::model_list::ModelList;
 use crate::window::state::{ModelInfo, SlideStatus};
 use crate::window::update::AskOrder;
 use crate::window::workers::EventSender;
@@ -274,6 +275,8 @@ fn parts(stop: &Arc<AtomicBool>) -> Parts {
         slides: Vec::new(),
         opener: Arc::new(|path| SlideHandle::open(path)),
         picker: Arc::new(|| Ok(Vec::new())),
+        folder_picker: Arc::new(|| Ok(Vec::new())),
+        models: Arc::new(|_in_use| ModelList::default()),
         answerer: Box::new(move |events| Box::new(Script::new(events, stop))),
         settings_file: None,
     }
@@ -297,6 +300,10 @@ impl Script {
 
 impl Answerer for Script {
     fn warm_up(&mut self) {}
+
+    fn use_package(&mut self, _folder: PathBuf) {}
+
+    fn cancel_load(&mut self) {}
 
     fn ask(&mut self, order: AskOrder, _slide: SlideHandle, _model: Arc<ModelInfo>) {
         let (events, stop) = (self.events.clone(), Arc::clone(&self.stop));
@@ -323,6 +330,7 @@ impl Answerer for Script {
                 prefill_secs: 0.0,
                 decode_secs: TOKEN_PACE.as_secs_f64() * TOKENS as f64,
                 stop: Stop::End,
+                options: Vec::new(),
             }));
         };
         drop(Builder::new().name("script-answer".to_owned()).spawn(stream));
@@ -337,11 +345,13 @@ impl Answerer for Script {
 fn patch_of_the_demo() -> ModelInfo {
     ModelInfo {
         name: "none (self-test)".to_owned(),
+        folder: PathBuf::new(),
         patch: PatchSpec { size_px: 224, mpp: 0.5 },
         encoder: EncoderSpec {
             kind: EncoderKind::Vit,
             weights: Vec::new(),
             image_size: 112,
+            trained_size: None,
             resize: ResizeFilter::Bicubic,
             mean: [0.5; 3],
             std: [0.5; 3],
@@ -353,7 +363,7 @@ fn patch_of_the_demo() -> ModelInfo {
             layer_scale: false,
             prefix: String::new(),
         },
-        generation: Generation { temperature: 0.0, top_p: 1.0, max_tokens: TOKENS, stop: Vec::new() },
+        generation: Generation { max_tokens: TOKENS, ..Generation::default() },
     }
 }
 

@@ -24,6 +24,11 @@ pub(super) fn ui(ui: &mut Ui, answer: &AnswerView, commands: &CommandSender) {
     for stage in AnswerStage::ALL {
         card(ui, answer, stage, commands);
     }
+    if let Phase::Finished(finished) = &answer.phase
+        && let Some(line) = finished.options_line()
+    {
+        caption(ui, line);
+    }
     if let Some(ending) = answer.ending() {
         let failed = matches!(answer.phase, Phase::Failed(_));
         let palette = theme::of(ui);

@@ -251,6 +251,7 @@ pub(crate) mod tests {
             prefill_secs: 0.1,
             decode_secs: 0.5,
             stop,
+            options: Vec::new(),
         })
     }
 

@@ -3,6 +3,7 @@
 //! The window sends an [`AskOrder`] and hears events with the order's id; it neither waits nor knows what a worker is. Tests put a
 //! scripted answerer in its place.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::state::ModelInfo;
@@ -14,6 +15,11 @@ use crate::slide::SlideHandle;
 pub trait Answerer: Send {
     /// The model will be needed soon.
     fn warm_up(&mut self);
+    /// Takes another package, tells `Event::Package` and loads its model at once; or tells `Event::PackageRefused` and keeps
+    /// the package in use.
+    fn use_package(&mut self, folder: PathBuf);
+    /// Ends the loading of the model, which the next question loads again; a question that waits for it fails.
+    fn cancel_load(&mut self);
     /// Answers with events of the order's id, ending with `Finished` or `Failed`.
     fn ask(&mut self, order: AskOrder, slide: SlideHandle, model: Arc<ModelInfo>);
     /// Ends an answer early; it still ends with `Finished` or `Failed`.

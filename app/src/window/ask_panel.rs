@@ -2,12 +2,15 @@
 //!
 //! The panel owns what is being typed. Ask and Stop are one place at the bottom, which no text moves.
 
-use egui::{Button, Key, KeyboardShortcut, Modifiers, Panel, RichText, ScrollArea, TextEdit, Ui};
+use egui::{
+    Align, Button, Key, KeyboardShortcut, Layout, Modifiers, Panel, RichText, ScrollArea, TextEdit, Ui,
+};
 use reinpath_training::subtask::{QuestionKind, Subtasks};
 
 use super::answer_cards;
 use super::answer_view::QuestionText;
 use super::command::{AskCommand, Command, CommandSender};
+use super::model_picker;
 use super::slides_panel::thumbnail_ui;
 use super::state::{AppState, PackageState, Tool};
 use super::theme;
@@ -46,10 +49,14 @@ impl AskPanel {
         Panel::bottom("ask actions").frame(egui::Frame::new()).resizable(false).show(ui, |ui| {
             self.actions_ui(ui, state, commands, by_keys);
         });
+        // Above what scrolls, so that the picker has its place also while a long answer is read.
+        ui.horizontal(|ui| {
+            title(ui, "Ask");
+            ui.with_layout(Layout::right_to_left(Align::Center), |ui| model_picker::ui(ui, state, commands));
+        });
         ScrollArea::vertical().id_salt("ask").auto_shrink(false).stick_to_bottom(state.is_asking()).show(
             ui,
             |ui| {
-                title(ui, "Ask");
                 patches_ui(ui, state, commands);
                 self.question_ui(ui);
                 self.choices_ui(ui);
@@ -66,7 +73,7 @@ impl AskPanel {
     fn question_ui(&mut self, ui: &mut Ui) {
         let label = ui.horizontal(|ui| {
             let label = ui.label("Question");
-            ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+            ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                 ui.menu_button("Templates", |ui| self.templates_ui(ui));
             });
             label

@@ -28,6 +28,7 @@ pub enum Command {
     View(ViewCommand),
     Patch(PatchCommand),
     Ask(AskCommand),
+    Model(ModelCommand),
     ToggleTheme,
     ToggleLeftPanel,
     ToggleFrameTimes,
@@ -85,6 +86,20 @@ pub enum AskCommand {
     ToggleCard(AnswerStage),
 }
 
+/// Wishes about the model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ModelCommand {
+    /// Shows the picker, or hides it.
+    Choose,
+    /// Reads anew which packages there are.
+    ReadList,
+    /// Ask for a package's folder with a dialog.
+    PickFolder,
+    /// Answer with the package in this folder from now on.
+    Use(PathBuf),
+    CancelLoad,
+}
+
 /// A command with a name and keys.
 pub struct Named {
     pub name: &'static str,
@@ -132,6 +147,7 @@ pub const NAMED: &[Named] = &[
     ),
     named("Next slide", &[KeyboardShortcut::new(Modifiers::CTRL, Key::Tab)], true, || Command::ShowNext(1)),
     named("Quit", &[ctrl(Key::Q)], true, || Command::Quit),
+    named("Choose model", &[ctrl(Key::M)], true, || Command::Model(ModelCommand::Choose)),
     named("Move tool", &[key(Key::M)], false, || Command::Tool(Tool::Pan)),
     named("Patch tool", &[key(Key::P)], false, || Command::Tool(Tool::Patch)),
     named("Fit slide", &[key(Key::Num0)], false, || Command::View(ViewCommand::Fit)),
@@ -195,6 +211,10 @@ impl CommandSender {
 
     pub fn ask(&self, command: AskCommand) {
         self.send(Command::Ask(command));
+    }
+
+    pub fn model(&self, command: ModelCommand) {
+        self.send(Command::Model(command));
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use reinpath_model::event::AskEvent;
 
+use super::model_list::ModelList;
 use super::patches::{PatchId, PatchPicture};
 use super::picture::Picture;
 use super::state::{ModelInfo, WorkerState};
@@ -48,9 +49,19 @@ pub enum Event {
     },
     /// The file dialog was closed; no paths when it was cancelled.
     Picked(Vec<PathBuf>),
-    /// No file dialog can be shown on this machine, and what to do instead.
+    /// The dialog for a model's folder was closed; no folder when it was cancelled.
+    ModelFolderPicked(Option<PathBuf>),
+    /// No dialog can be shown on this machine, and what to do instead.
     PickerFailed(String),
+    /// The package in use from now on, or why there is none.
     Package(Result<Arc<ModelInfo>, String>),
+    /// A package that was chosen cannot be used, and the one in use stays.
+    PackageRefused {
+        folder: PathBuf,
+        sentence: String,
+    },
+    /// The packages on this machine.
+    Models(ModelList),
     Worker(WorkerState),
     Ask {
         id: u64,

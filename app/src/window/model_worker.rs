@@ -1,9 +1,9 @@
 //! The real answerer: a thread that cuts the patches of a question, sends them to the model's process and passes its events on.
 //!
-//! The package is read at once, because the patch tool needs its size; the model is loaded at the first need. What the process is, and
-//! what happens when it dies, is `crate::worker`'s.
+//! The package is read at once, because the patch tool needs its size; the model is loaded at the first need, or when another package
+//! is chosen. What the process is, and what happens when it dies, is `crate::worker`'s.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::Builder;
 use std::time::Instant;
@@ -11,7 +11,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select};
 use reinpath_model::event::AskEvent;
 use reinpath_model::package::Package;
-use reinpath_model::request::{Load, Sampling};
+use reinpath_model::request::Load;
 
 use super::answerer::Answerer;
 use super::event::Event;
@@ -28,6 +28,8 @@ const MOST_WISHES: usize = 16;
 
 enum Wish {
     WarmUp,
+    Use { folder: PathBuf },
+    CancelLoad,
     Ask { order: AskOrder, slide: SlideHandle, model: Arc<ModelInfo> },
     Stop { id: u64 },
 }
@@ -39,12 +41,12 @@ pub(super) struct ModelWorker {
 }
 
 impl ModelWorker {
-    /// Starts the thread, which reads the package first.
-    pub(super) fn start(events: &EventSender) -> Self {
+    /// Starts the thread, which first reads the package that was used last, or the demo's.
+    pub(super) fn start(events: &EventSender, last: Option<PathBuf>) -> Self {
         let (wishes, receiver) = bounded(MOST_WISHES);
         let thread_events = events.clone();
         let started = Builder::new().name("model-client".to_owned()).spawn(move || {
-            if let Err(sentence) = serve(&receiver, &thread_events) {
+            if let Err(sentence) = serve(&receiver, &thread_events, last) {
                 thread_events.send(Event::Package(Err(sentence)));
             }
         });
@@ -55,23 +57,38 @@ impl ModelWorker {
     }
 
     fn wish(&self, wish: Wish) {
-        let Err(
-            TrySendError::Full(Wish::Ask { order, .. }) | TrySendError::Disconnected(Wish::Ask { order, .. }),
-        ) = self.wishes.try_send(wish)
+        let Err(TrySendError::Full(wish) | TrySendError::Disconnected(wish)) = self.wishes.try_send(wish)
         else {
             return;
         };
-        let error = "The model takes no questions; start the program again.".to_owned();
+        let event = match wish {
+            Wish::Ask { order, .. } => {
+                let error = "The model takes no questions; start the program again.".to_owned();
+                Event::Ask { id: order.id, event: AskEvent::Failed { error } }
+            }
+            Wish::Use { folder } => {
+                let sentence = "No other model can be taken now; start the program again.".to_owned();
+                Event::PackageRefused { folder, sentence }
+            }
+            Wish::WarmUp | Wish::CancelLoad | Wish::Stop { .. } => return,
+        };
         let events = self.events.clone();
         // Not from the window thread: the channel of events may be full.
-        let event = Event::Ask { id: order.id, event: AskEvent::Failed { error } };
-        drop(Builder::new().name("ask-refused".to_owned()).spawn(move || events.send(event)));
+        drop(Builder::new().name("wish-refused".to_owned()).spawn(move || events.send(event)));
     }
 }
 
 impl Answerer for ModelWorker {
     fn warm_up(&mut self) {
         self.wish(Wish::WarmUp);
+    }
+
+    fn use_package(&mut self, folder: PathBuf) {
+        self.wish(Wish::Use { folder });
+    }
+
+    fn cancel_load(&mut self) {
+        self.wish(Wish::CancelLoad);
     }
 
     fn ask(&mut self, order: AskOrder, slide: SlideHandle, model: Arc<ModelInfo>) {
@@ -83,16 +100,15 @@ impl Answerer for ModelWorker {
     }
 }
 
-/// Reads the package and answers until the window is gone; an error is a sentence about the package.
-fn serve(wishes: &Receiver<Wish>, events: &EventSender) -> Result<(), String> {
-    let folder = places::demo_package().map_err(|error| as_sentence(&error.to_string()))?;
-    let package = Package::open(&folder).map_err(|error| as_sentence(&error.to_string()))?;
-    let info = model_info(&package)?;
-    events.send(Event::Package(Ok(Arc::new(info))));
+/// Reads the package and answers until the window is gone; an error says why nothing can be asked.
+fn serve(wishes: &Receiver<Wish>, events: &EventSender, last: Option<PathBuf>) -> Result<(), String> {
+    let opened = open_first(last, events).map_err(|reason| as_sentence(&reason));
+    let folder = opened.as_ref().ok().map(|info| info.folder.clone());
+    // Without a package, one can still be chosen.
+    events.send(Event::Package(opened.map(Arc::new)));
     let worker = Worker::start(None, || {}).map_err(|error| as_sentence(&error.to_string()))?;
     let answers = worker.events().clone();
-    let mut client =
-        Client { worker, events, folder, is_load_asked_for: false, load_since: None, current: None };
+    let mut client = Client::new(worker, events, folder);
     loop {
         let goes_on = select! {
             recv(wishes) -> wish => match wish {
@@ -110,13 +126,32 @@ fn serve(wishes: &Receiver<Wish>, events: &EventSender) -> Result<(), String> {
     }
 }
 
-fn model_info(package: &Package) -> Result<ModelInfo, String> {
+/// The package that was used last; where it cannot be used any more, the demo's, and that is said.
+fn open_first(last: Option<PathBuf>, events: &EventSender) -> Result<ModelInfo, String> {
+    if let Some(folder) = last {
+        match open(&folder) {
+            Ok(info) => return Ok(info),
+            Err(reason) => {
+                let sentence = format!(
+                    "The demo model takes the place of the one used last, which cannot be used: {reason}"
+                );
+                events.send(Event::Problem(sentence));
+            }
+        }
+    }
+    open(&places::demo_package().map_err(|error| error.to_string())?)
+}
+
+/// Reads a package; an error is a reason in lower case.
+fn open(folder: &Path) -> Result<ModelInfo, String> {
+    let package = Package::open(folder).map_err(|error| error.to_string())?;
     let manifest = &package.manifest;
     let encoder = manifest.encoders.first().cloned();
     let encoder =
-        encoder.ok_or_else(|| format!("The model package names no encoder: {}", package.folder.display()))?;
+        encoder.ok_or_else(|| format!("the model package names no encoder: {}", folder.display()))?;
     Ok(ModelInfo {
         name: manifest.name.clone(),
+        folder: folder.to_owned(),
         patch: manifest.patch,
         encoder,
         generation: manifest.generation.clone(),
@@ -133,21 +168,46 @@ struct Current {
     patches: Vec<CutPatch>,
 }
 
+/// A load that goes on.
+struct RunningLoad {
+    /// The worker's number.
+    request: u64,
+    /// When it began: what is left is reckoned from its whole time.
+    since: Instant,
+}
+
 struct Client<'a> {
     worker: Worker,
     events: &'a EventSender,
-    folder: PathBuf,
+    /// Of the package in use; `None` when there is none.
+    folder: Option<PathBuf>,
+    /// Whether the worker has that package's model, or is loading it.
     is_load_asked_for: bool,
-    /// When the load that goes on began: what is left is reckoned from its whole time.
-    load_since: Option<Instant>,
+    /// Whether only a question loads the model: after a load that was cancelled or came to nothing, and after the worker died.
+    waits_for_question: bool,
+    load: Option<RunningLoad>,
     current: Option<Current>,
 }
 
-impl Client<'_> {
+impl<'a> Client<'a> {
+    fn new(worker: Worker, events: &'a EventSender, folder: Option<PathBuf>) -> Self {
+        Self {
+            worker,
+            events,
+            folder,
+            is_load_asked_for: false,
+            waits_for_question: false,
+            load: None,
+            current: None,
+        }
+    }
+
     /// False when the window is gone; the same holds for the other functions.
     fn fulfil(&mut self, wish: Wish) -> bool {
         match wish {
-            Wish::WarmUp => self.load(),
+            Wish::WarmUp => self.waits_for_question || self.load(),
+            Wish::Use { folder } => self.use_package(folder),
+            Wish::CancelLoad => self.cancel_load(),
             Wish::Ask { order, slide, model } => {
                 let id = order.id;
                 match self.ask(order, &slide, &model) {
@@ -167,21 +227,75 @@ impl Client<'_> {
         }
     }
 
-    fn load(&mut self) -> bool {
-        if self.is_load_asked_for {
-            return true;
+    /// Puts another package in the place of the one in use, which stays where the other cannot be read.
+    fn use_package(&mut self, folder: PathBuf) -> bool {
+        let opened = match self.current {
+            Some(_) => Err("an answer is being written".to_owned()),
+            None => open(&folder),
+        };
+        let info = match opened {
+            Ok(info) => info,
+            Err(reason) => {
+                return self.events.send(Event::PackageRefused { folder, sentence: as_sentence(&reason) });
+            }
+        };
+        if let Some(load) = self.load.take()
+            && let Err(error) = self.worker.cancel(load.request)
+        {
+            // It goes on for nothing, and the new one follows.
+            tracing::warn!("{error}");
         }
-        let package = self.folder.to_string_lossy().into_owned();
-        let state = match self.worker.load(Load { package, device: None, precision: None }) {
-            Ok(_id) => {
-                self.is_load_asked_for = true;
+        self.folder = Some(folder);
+        self.is_load_asked_for = false;
+        self.events.send(Event::Package(Ok(Arc::new(info)))) && self.load()
+    }
+
+    fn load(&mut self) -> bool {
+        let Some(folder) = self.folder.as_ref().filter(|_| !self.is_load_asked_for) else { return true };
+        let package = folder.to_string_lossy().into_owned();
+        let state = match self.worker.load(Load { package, ..Load::default() }) {
+            Ok(request) => {
+                (self.is_load_asked_for, self.waits_for_question) = (true, false);
                 let since = Instant::now();
-                self.load_since = Some(since);
+                self.load = Some(RunningLoad { request, since });
                 loading("starting", None, since)
             }
             Err(error) => WorkerState::Ended(as_sentence(&error.to_string())),
         };
         self.events.send(Event::Worker(state))
+    }
+
+    /// Ends the load that goes on, with the question that waits for it.
+    fn cancel_load(&mut self) -> bool {
+        let Some(load) = self.load.take() else { return true };
+        if let Err(error) = self.worker.cancel(load.request) {
+            self.load = Some(load);
+            return self.events.send(Event::Problem(as_sentence(&error.to_string())));
+        }
+        self.forget_load();
+        let told = match self.current.take() {
+            Some(current) => {
+                let error = "Loading the model was cancelled.".to_owned();
+                self.tell(current.order, AskEvent::Failed { error })
+            }
+            None => true,
+        };
+        told && self.events.send(Event::Worker(WorkerState::Idle))
+    }
+
+    /// The worker has no model, and the next question is to load it.
+    fn forget_load(&mut self) {
+        (self.is_load_asked_for, self.waits_for_question, self.load) = (false, true, None);
+    }
+
+    /// When the load began that news with this id is of; `None` where that load is wanted no more. A load that is repeated after
+    /// the worker died is told under its question's id, and begins with its first news.
+    fn begin_of_load(&mut self, id: u64) -> Option<Instant> {
+        let is_repeated = self.current.as_ref().is_some_and(|current| current.request == id);
+        if is_repeated && self.load.is_none() {
+            self.load = Some(RunningLoad { request: id, since: Instant::now() });
+        }
+        self.load.as_ref().filter(|load| load.request == id).map(|load| load.since)
     }
 
     fn ask(&mut self, order: AskOrder, slide: &SlideHandle, model: &ModelInfo) -> Result<(), String> {
@@ -193,18 +307,13 @@ impl Client<'_> {
             .map(|region| ask::cut_patch(slide, *region, model.patch.mpp))
             .collect::<Result<_, _>>()
             .map_err(in_words)?;
-        let generation = &model.generation;
         let question = Question {
             text: order.text.question,
             choices: order.text.choices,
             context: order.text.context,
-            sampling: Sampling {
-                temperature: generation.temperature,
-                top_p: generation.top_p,
-                max_tokens: generation.max_tokens,
-                ..Sampling::default()
-            },
+            sampling: model.generation.sampling(0),
             save_inputs: false,
+            save_maps: false,
         };
         let (request, pixels) = ask::request(&question, &patches).map_err(in_words)?;
         let request = self.worker.ask(request, pixels).map_err(|error| as_sentence(&error.to_string()))?;
@@ -218,32 +327,39 @@ impl Client<'_> {
 
     fn hear(&mut self, event: WorkerEvent) -> bool {
         match event {
-            WorkerEvent::Progress { progress, .. } => {
-                // A load that is repeated after the worker died begins with its first progress.
-                let since = *self.load_since.get_or_insert_with(Instant::now);
+            WorkerEvent::Progress { id, progress } => {
+                let Some(since) = self.begin_of_load(id) else { return true };
                 self.events.send(Event::Worker(loading(&progress.what, Some(progress.fraction), since)))
             }
-            WorkerEvent::Loaded { loaded, .. } => {
-                self.load_since = None;
-                self.events.send(Event::Worker(WorkerState::Ready { device: loaded.device }))
+            WorkerEvent::Loaded { id, loaded } => {
+                if self.begin_of_load(id).is_none() {
+                    return true;
+                }
+                self.load = None;
+                let state = WorkerState::Ready { device: loaded.device, memory: loaded.memory };
+                self.events.send(Event::Worker(state))
             }
-            WorkerEvent::LoadFailed { error, .. } => self.load_failed(as_sentence(&error)),
+            WorkerEvent::LoadFailed { id, error } => {
+                self.begin_of_load(id).is_none() || self.load_failed(as_sentence(&error))
+            }
+            // What a process was loading has failed before it ended: this load is the next one's.
+            WorkerEvent::Ended(_) if self.load.is_some() => true,
             WorkerEvent::Ended(reason) => {
-                self.load_since = None;
+                self.forget_load();
                 self.events.send(Event::Worker(WorkerState::Ended(as_sentence(&reason))))
             }
             WorkerEvent::Warning(sentence) => {
                 tracing::warn!("{sentence}");
                 true
             }
-            WorkerEvent::Inputs { .. } => true,
+            WorkerEvent::Inputs { .. } | WorkerEvent::Maps { .. } => true,
             WorkerEvent::Answer { id, event } => self.answer(id, event),
         }
     }
 
     /// The question that waits is told why; the worker would answer it later that no model is loaded.
     fn load_failed(&mut self, sentence: String) -> bool {
-        (self.is_load_asked_for, self.load_since) = (false, None);
+        self.forget_load();
         let told = match self.current.take() {
             Some(current) => self.tell(current.order, AskEvent::Failed { error: sentence.clone() }),
             None => self.events.send(Event::Problem(sentence.clone())),
@@ -273,78 +389,10 @@ fn loading(what: &str, fraction: Option<f32>, since: Instant) -> WorkerState {
 }
 
 /// Errors are written for the middle of a line on the command line; in the window they begin one.
-fn as_sentence(error: &str) -> String {
+pub(super) fn as_sentence(error: &str) -> String {
     let mut characters = error.chars();
     characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
 }
 
 #[cfg(test)]
-mod tests {
-    use reinpath_model::request::Progress;
-
-    use super::*;
-    use crate::viewer::tile_plan::tests::slide;
-
-    /// A client whose worker is never started, and what it tells the window.
-    fn with_client(test: impl FnOnce(&mut Client<'_>, &Receiver<Event>)) {
-        let (events, told) = EventSender::new(egui::Context::default());
-        let mut client = Client {
-            worker: Worker::start(Some("true"), || {}).unwrap(),
-            events: &events,
-            folder: PathBuf::new(),
-            is_load_asked_for: true,
-            load_since: None,
-            current: None,
-        };
-        test(&mut client, &told);
-    }
-
-    fn load_failed() -> WorkerEvent {
-        WorkerEvent::LoadFailed { id: 1, error: "the tensor a is missing: uni.safetensors".to_owned() }
-    }
-
-    #[test]
-    fn a_question_whose_model_cannot_be_loaded_is_told_why_and_told_once() {
-        with_client(|client, told| {
-            client.current = Some(Current { order: 7, request: 2, slide: slide(), patches: Vec::new() });
-            assert!(client.hear(load_failed()));
-            let no_model = AskEvent::Failed { error: "no model is loaded".to_owned() };
-            assert!(client.hear(WorkerEvent::Answer { id: 2, event: no_model }));
-            assert!(!client.is_load_asked_for, "the next question tries again");
-            let told: Vec<Event> = told.try_iter().collect();
-            let [Event::Ask { id: 7, event: AskEvent::Failed { error } }, Event::Worker(state)] =
-                told.as_slice()
-            else {
-                panic!("{told:?}")
-            };
-            assert_eq!(error, "The tensor a is missing: uni.safetensors");
-            assert!(matches!(state, WorkerState::Ended(sentence) if sentence == error));
-        });
-    }
-
-    #[test]
-    fn without_a_question_the_window_says_that_the_model_cannot_be_loaded() {
-        with_client(|client, told| {
-            client.hear(load_failed());
-            assert!(matches!(told.try_recv(), Ok(Event::Problem(sentence)) if sentence.contains("tensor a")));
-        });
-    }
-
-    #[test]
-    fn the_time_of_a_load_counts_from_its_beginning() {
-        with_client(|client, told| {
-            for fraction in [0.1, 0.2] {
-                let progress = Progress { what: "weights".to_owned(), fraction };
-                client.hear(WorkerEvent::Progress { id: 1, progress });
-            }
-            let begun: Vec<Instant> = told
-                .try_iter()
-                .filter_map(|event| match event {
-                    Event::Worker(WorkerState::Loading { since, .. }) => Some(since),
-                    _ => None,
-                })
-                .collect();
-            assert!(begun.len() == 2 && begun[0] == begun[1]);
-        });
-    }
-}
+mod tests;

@@ -2,7 +2,7 @@
 //!
 //! Only `update.rs` changes it. Handles, channels and threads are elsewhere (`workers.rs`); what is being typed belongs to the panels.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use egui::{Rect, Theme};
 use serde::{Deserialize, Serialize};
 
 use super::answer_view::AnswerView;
+use super::model_list::ModelList;
 use super::patches::Patches;
 use super::picture::Picture;
 use crate::slide::SlideInfo;
@@ -30,7 +31,7 @@ pub struct AppState {
     pub problems: Vec<Problem>,
     pub model: ModelState,
     pub answer: Option<AnswerView>,
-    /// Whether a file dialog is open.
+    /// Whether a dialog for files or a folder is open.
     pub picking: bool,
     /// Memory of this process; `None` where the system does not tell.
     pub memory_mib: Option<f64>,
@@ -42,22 +43,25 @@ pub struct AppState {
 }
 
 /// What the window remembers from one start to the next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Settings {
     pub dark: bool,
     /// Whether the notice that this is for research use only was accepted.
     pub notice_accepted: bool,
+    /// Folder of the model package that was chosen; `None` for the demo.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<PathBuf>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { dark: true, notice_accepted: false }
+        Self { dark: true, notice_accepted: false, model: None }
     }
 }
 
 impl Settings {
-    pub fn theme(self) -> Theme {
+    pub fn theme(&self) -> Theme {
         if self.dark { Theme::Dark } else { Theme::Light }
     }
 }
@@ -131,6 +135,8 @@ pub struct Problem {
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelInfo {
     pub name: String,
+    /// Of the package.
+    pub folder: PathBuf,
     pub patch: PatchSpec,
     /// The encoder whose input is shown as the patch's thumbnail.
     pub encoder: EncoderSpec,
@@ -142,6 +148,11 @@ pub struct ModelInfo {
 pub struct ModelState {
     pub package: PackageState,
     pub worker: WorkerState,
+    /// Folder of the package that was chosen and is being read.
+    pub chosen: Option<PathBuf>,
+    /// What the picker offers; `None` before it was first read.
+    pub list: Option<ModelList>,
+    pub is_list_being_read: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -166,6 +177,8 @@ pub enum WorkerState {
     },
     Ready {
         device: String,
+        /// Bytes that the weights take.
+        memory: u64,
     },
     /// It ended; the next question starts another.
     Ended(String),
@@ -175,6 +188,19 @@ impl ModelState {
     pub fn info(&self) -> Option<&Arc<ModelInfo>> {
         match &self.package {
             PackageState::Known(info) => Some(info),
+            _ => None,
+        }
+    }
+
+    /// Folder of the package in use.
+    pub fn folder(&self) -> Option<&Path> {
+        self.info().map(|info| info.folder.as_path())
+    }
+
+    /// Bytes that the model takes while it is loaded.
+    pub fn memory(&self) -> Option<u64> {
+        match self.worker {
+            WorkerState::Ready { memory, .. } => Some(memory),
             _ => None,
         }
     }
@@ -222,11 +248,13 @@ pub(crate) mod tests_support {
     pub(crate) fn model() -> ModelInfo {
         ModelInfo {
             name: "test".to_owned(),
+            folder: "models/test".into(),
             patch: PatchSpec { size_px: 224, mpp: 0.5 },
             encoder: EncoderSpec {
                 kind: EncoderKind::Conch,
                 weights: Vec::new(),
                 image_size: 112,
+                trained_size: None,
                 resize: ResizeFilter::Bicubic,
                 mean: [0.5; 3],
                 std: [0.5; 3],
@@ -238,7 +266,7 @@ pub(crate) mod tests_support {
                 layer_scale: false,
                 prefix: String::new(),
             },
-            generation: Generation { temperature: 0.0, top_p: 1.0, max_tokens: 256, stop: Vec::new() },
+            generation: Generation::default(),
         }
     }
 }

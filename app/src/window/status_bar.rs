@@ -2,18 +2,20 @@
 
 use egui::{Align, Layout, ProgressBar, Ui};
 
+use super::command::{CommandSender, ModelCommand};
 use super::frame_times::FrameTimes;
 use super::state::{AppState, PackageState, WorkerState};
 use super::theme;
 use super::widgets::caption;
+use crate::models::size_in_words;
 
 /// Draws the line.
-pub(super) fn ui(ui: &mut Ui, state: &AppState, frame_times: &FrameTimes) {
+pub(super) fn ui(ui: &mut Ui, state: &AppState, frame_times: &FrameTimes, commands: &CommandSender) {
     ui.horizontal_centered(|ui| {
         ui.spacing_mut().item_spacing.x = 2.0 * theme::GRID;
         caption(ui, "For research use only");
         caption(ui, package_in_words(&state.model.package));
-        worker_ui(ui, &state.model.worker);
+        worker_ui(ui, &state.model.worker, commands);
         if let Some(rate) = state.answer.as_ref().and_then(super::answer_view::AnswerView::tokens_per_second)
         {
             caption(ui, format!("{rate:.0} tokens/s"));
@@ -37,7 +39,7 @@ fn package_in_words(package: &PackageState) -> String {
     }
 }
 
-fn worker_ui(ui: &mut Ui, worker: &WorkerState) {
+fn worker_ui(ui: &mut Ui, worker: &WorkerState, commands: &CommandSender) {
     match worker {
         WorkerState::Idle => {}
         WorkerState::Loading { what, fraction, since } => {
@@ -58,9 +60,13 @@ fn worker_ui(ui: &mut Ui, worker: &WorkerState) {
                     ui.add(egui::Spinner::new().size(12.0));
                 }
             }
+            let cancel = ui.small_button("Cancel").accessible_name("Cancel loading the model");
+            if cancel.clicked() {
+                commands.model(ModelCommand::CancelLoad);
+            }
         }
-        WorkerState::Ready { device } => {
-            caption(ui, format!("Loaded on {device}"));
+        WorkerState::Ready { device, memory } => {
+            caption(ui, format!("Loaded on {device}, {}", size_in_words(*memory)));
         }
         WorkerState::Ended(sentence) => {
             caption(ui, format!("{sentence}; it starts again with the next question"));

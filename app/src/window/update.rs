@@ -13,6 +13,7 @@ use super::state::{AppState, PackageState, Problem, Settings, SlideStatus, Slide
 use crate::slide::{Region, SlideInfo};
 use crate::viewer::tile_cache::SlideKey;
 
+mod model_update;
 mod patch_update;
 mod view_update;
 
@@ -20,6 +21,7 @@ mod view_update;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     PickSlides,
+    PickModelFolder,
     OpenSlide {
         key: SlideKey,
         path: PathBuf,
@@ -39,6 +41,13 @@ pub enum Effect {
     StopAsking {
         id: u64,
     },
+    /// Read which packages there are.
+    ReadModels {
+        in_use: Option<PathBuf>,
+    },
+    UsePackage(PathBuf),
+    CancelLoad,
+    ToggleModelPicker,
     SaveSettings(Settings),
     CopyText(String),
     Quit,
@@ -82,13 +91,14 @@ pub fn command(state: &mut AppState, command: Command) -> Vec<Effect> {
         }
         Command::Patch(wish) => patch_update::patch(state, wish),
         Command::Ask(wish) => ask(state, wish),
+        Command::Model(wish) => model_update::model(state, wish),
         Command::ToggleTheme => {
             state.settings.dark = !state.settings.dark;
-            vec![Effect::SaveSettings(state.settings)]
+            vec![Effect::SaveSettings(state.settings.clone())]
         }
         Command::AcceptNotice => {
             state.settings.notice_accepted = true;
-            vec![Effect::SaveSettings(state.settings)]
+            vec![Effect::SaveSettings(state.settings.clone())]
         }
         Command::ToggleLeftPanel => {
             state.left_folded = !state.left_folded;
@@ -147,11 +157,11 @@ pub fn event(state: &mut AppState, event: Event) -> Vec<Effect> {
             state.picking = false;
             complain(state, sentence);
         }
-        Event::Package(Ok(info)) => {
-            state.model.package = PackageState::Known(info);
-            return patch_update::read_all(state);
-        }
+        Event::ModelFolderPicked(folder) => return model_update::picked(state, folder),
+        Event::Package(Ok(info)) => return model_update::known(state, info),
         Event::Package(Err(sentence)) => state.model.package = PackageState::Failed(sentence),
+        Event::PackageRefused { folder, sentence } => model_update::refused(state, &folder, sentence),
+        Event::Models(list) => model_update::listed(state, list),
         Event::Worker(worker) => state.model.worker = worker,
         Event::Ask { id, event } => {
             if let Some(answer) = state.answer.as_mut().filter(|answer| answer.id == id) {
@@ -263,8 +273,13 @@ fn ask(state: &mut AppState, wish: AskCommand) -> Vec<Effect> {
 /// Said where patches are marked and none of them is asked about.
 pub(super) const NO_PATCH_TICKED: &str = "No patch is ticked: tick Ask beside a patch.";
 
+const STILL_READING: &str = "The model package is still being read.";
+
 /// Why a question cannot be asked now, as one sentence that says what to do; `None` when it can.
 pub fn obstacle(state: &AppState, text: &QuestionText) -> Option<String> {
+    if state.model.chosen.is_some() {
+        return Some(STILL_READING.to_owned());
+    }
     if let PackageState::Failed(sentence) = &state.model.package {
         return Some(sentence.clone());
     }
@@ -272,7 +287,7 @@ pub fn obstacle(state: &AppState, text: &QuestionText) -> Option<String> {
         return Some("Open a slide first.".to_owned());
     };
     if state.model.info().is_none() {
-        return Some("The model package is still being read.".to_owned());
+        return Some(STILL_READING.to_owned());
     }
     if slide.patches.places().is_empty() {
         return Some("Mark a patch first: choose the patch tool and click on the slide.".to_owned());
@@ -317,6 +332,10 @@ fn ask_again(state: &mut AppState) -> Vec<Effect> {
     if let PackageState::Failed(sentence) = &state.model.package {
         let sentence = sentence.clone();
         complain(state, sentence);
+        return Vec::new();
+    }
+    if state.model.chosen.is_some() {
+        complain(state, STILL_READING.to_owned());
         return Vec::new();
     }
     let slide = state.slides.iter().find(|slide| slide.path == subject.slide && slide.info().is_some());

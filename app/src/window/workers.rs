@@ -16,11 +16,14 @@ use image::imageops::{FilterType, resize, thumbnail};
 use super::answerer::Answerer;
 use super::event::{Event, TileFailure};
 use super::memory;
+use super::model_list::ModelLister;
 use super::patches::{PatchId, PatchLook, PatchPicture};
 use super::picture::Picture;
 use super::state::{ModelInfo, Settings};
 use super::update::{AskOrder, Effect};
 use crate::ask::cut_patch;
+use crate::models;
+use crate::places::Places;
 use crate::slide::{self, Region, Request, SlideHandle, SlideReply, Ticket, TileId};
 use crate::viewer::tile_cache::SlideKey;
 use crate::viewer::tile_pixels::TilePixels;
@@ -40,7 +43,7 @@ const MOST_OVERVIEW_SOURCE: u64 = 6000 * 6000;
 
 /// Opens a slide; tests put another reading process in its place.
 pub type Opener = Arc<dyn Fn(&Path) -> Result<SlideHandle, slide::Error> + Send + Sync>;
-/// Asks the user for files; an error is a sentence that says what to do instead. Runs in a thread of its own.
+/// Asks the user for files, or for one folder; an error is a sentence that says what to do instead. Runs in a thread of its own.
 pub type Picker = Arc<dyn Fn() -> Result<Vec<PathBuf>, String> + Send + Sync>;
 
 /// Where worker threads put events; wakes the window.
@@ -89,6 +92,8 @@ pub struct Workers {
     events: EventSender,
     opener: Opener,
     picker: Picker,
+    folder_picker: Picker,
+    models: ModelLister,
     answerer: Box<dyn Answerer>,
     settings_file: Option<PathBuf>,
     desks: BTreeMap<SlideKey, Desk>,
@@ -101,13 +106,25 @@ impl Workers {
         events: EventSender,
         opener: Opener,
         picker: Picker,
+        folder_picker: Picker,
+        models: ModelLister,
         answerer: Box<dyn Answerer>,
         settings_file: Option<PathBuf>,
     ) -> Self {
         let (alive, until_gone) = bounded(0);
         let watch = events.clone();
-        let workers =
-            Self { events, opener, picker, answerer, settings_file, desks: BTreeMap::new(), _alive: alive };
+        let desks = BTreeMap::new();
+        let workers = Self {
+            events,
+            opener,
+            picker,
+            folder_picker,
+            models,
+            answerer,
+            settings_file,
+            desks,
+            _alive: alive,
+        };
         Self::spawn("memory", move || memory::watch(&watch, &until_gone));
         workers
     }
@@ -118,12 +135,20 @@ impl Workers {
             Effect::OpenSlide { key, path } => self.open(key, path),
             Effect::CloseSlide { key } => drop(self.desks.remove(&key)),
             Effect::ReadPatch { key, patch, region } => self.cut(key, patch, region, model),
-            Effect::PickSlides => self.pick(),
+            Effect::PickSlides => self.pick(&self.picker, Event::Picked),
+            Effect::PickModelFolder => {
+                self.pick(&self.folder_picker, |folders| {
+                    Event::ModelFolderPicked(folders.into_iter().next())
+                });
+            }
+            Effect::ReadModels { in_use } => self.read_models(in_use),
+            Effect::UsePackage(folder) => self.answerer.use_package(folder),
+            Effect::CancelLoad => self.answerer.cancel_load(),
             Effect::WarmUp => self.answerer.warm_up(),
             Effect::Ask(order) => self.ask(*order, model),
             Effect::StopAsking { id } => self.answerer.stop(id),
             Effect::SaveSettings(settings) => self.save(settings),
-            Effect::CopyText(_) | Effect::Quit => {}
+            Effect::CopyText(_) | Effect::ToggleModelPicker | Effect::Quit => {}
         }
     }
 
@@ -190,14 +215,21 @@ impl Workers {
         }
     }
 
-    fn pick(&self) {
-        let (events, picker) = (self.events.clone(), Arc::clone(&self.picker));
+    fn pick(&self, picker: &Picker, picked: fn(Vec<PathBuf>) -> Event) {
+        let (events, picker) = (self.events.clone(), Arc::clone(picker));
         Self::spawn("file-dialog", move || {
             let event = match picker() {
-                Ok(paths) => Event::Picked(paths),
+                Ok(paths) => picked(paths),
                 Err(sentence) => Event::PickerFailed(sentence),
             };
             events.send(event);
+        });
+    }
+
+    fn read_models(&self, in_use: Option<PathBuf>) {
+        let (events, models) = (self.events.clone(), Arc::clone(&self.models));
+        Self::spawn("model-list", move || {
+            events.send(Event::Models(models(in_use.as_deref())));
         });
     }
 
@@ -205,7 +237,7 @@ impl Workers {
         let Some(path) = self.settings_file.clone() else { return };
         let events = self.events.clone();
         Self::spawn("save-settings", move || {
-            if let Err(sentence) = save_settings(&path, settings) {
+            if let Err(sentence) = save_settings(&path, &settings) {
                 events.send(Event::Problem(sentence));
             }
         });
@@ -218,33 +250,53 @@ pub fn read_settings(path: &Path) -> Settings {
     toml::from_str(&text).unwrap_or_default()
 }
 
-fn save_settings(path: &Path, settings: Settings) -> Result<(), String> {
+fn save_settings(path: &Path, settings: &Settings) -> Result<(), String> {
     let in_words = |error: &dyn std::fmt::Display| {
         format!("The settings could not be saved, {error}: {}", path.display())
     };
-    let text = toml::to_string(&settings).map_err(|error| in_words(&error))?;
+    let text = toml::to_string(settings).map_err(|error| in_words(&error))?;
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(|error| in_words(&error))?;
     }
     std::fs::write(path, text).map_err(|error| in_words(&error))
 }
 
-/// The system's file dialog.
+/// The system's dialog for slides.
 pub fn system_picker() -> Picker {
     Arc::new(|| {
-        /// Nobody closes a dialog sooner than this: there was none.
-        const SOONEST: std::time::Duration = std::time::Duration::from_millis(250);
-        let asked = std::time::Instant::now();
-        let picked = rfd::FileDialog::new().set_title("Open slide").pick_files();
-        match picked {
-            None if asked.elapsed() < SOONEST => Err(
-                "This system shows no file dialog (it needs a desktop portal or zenity). Drop a slide on the \
-                 window, or start the program with the slide's path."
-                    .to_owned(),
-            ),
-            picked => Ok(picked.unwrap_or_default()),
-        }
+        let instead = "Drop a slide on the window, or start the program with the slide's path.";
+        with_dialog(instead, || rfd::FileDialog::new().set_title("Open slide").pick_files())
     })
+}
+
+/// The system's dialog for a model's folder.
+pub fn system_folder_picker() -> Picker {
+    Arc::new(|| {
+        let instead = match Places::find() {
+            Ok(places) => {
+                let shelf = models::folder(&places);
+                format!("Put the model's folder, or a link to it, into {}", shelf.display())
+            }
+            Err(_no_home) => {
+                "Set REINPATH_HOME and put the model's folder into data/models below it.".to_owned()
+            }
+        };
+        let pick = || rfd::FileDialog::new().set_title("Open a model folder").pick_folder();
+        with_dialog(&instead, || pick().map(|folder| vec![folder]))
+    })
+}
+
+/// What a dialog gave; `instead` is said where the system shows none.
+fn with_dialog(instead: &str, dialog: impl FnOnce() -> Option<Vec<PathBuf>>) -> Result<Vec<PathBuf>, String> {
+    /// Nobody closes a dialog sooner than this: there was none.
+    const SOONEST: std::time::Duration = std::time::Duration::from_millis(250);
+    let asked = std::time::Instant::now();
+    match dialog() {
+        None if asked.elapsed() < SOONEST => {
+            Err(format!("This system shows no file dialog (it needs a desktop portal or zenity). {instead}"))
+        }
+        picked => Ok(picked.unwrap_or_default()),
+    }
 }
 
 fn prepare_tiles(key: SlideKey, replies: &Receiver<SlideReply>, events: &EventSender) {
@@ -319,12 +371,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config/window.toml");
         assert_eq!(read_settings(&path), Settings::default());
-        let settings = Settings { dark: false, notice_accepted: true };
-        save_settings(&path, settings).unwrap();
+        let settings =
+            Settings { dark: false, notice_accepted: true, model: Some(folder.path().join("models/own")) };
+        save_settings(&path, &settings).unwrap();
         assert_eq!(read_settings(&path), settings);
         std::fs::write(&path, "dark = 3 ][").unwrap();
         assert_eq!(read_settings(&path), Settings::default());
-        let error = save_settings(&path.join("below a file"), settings).unwrap_err();
+        let error = save_settings(&path.join("below a file"), &settings).unwrap_err();
         assert!(error.starts_with("The settings could not be saved") && error.ends_with("below a file"));
     }
 }

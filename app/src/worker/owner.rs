@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, select};
 use reinpath_model::event::{AskEvent, Finished, Stop};
 use reinpath_model::frame::{self, Frame};
-use reinpath_model::request::{Cancel, Hello, InputImage, Load, PROTOCOL};
+use reinpath_model::request::{Cancel, Hello, InputImage, Load, PROTOCOL, SentenceMap};
 use reinpath_model::stage::StagedAnswer;
 use serde::Deserialize;
 
@@ -128,6 +128,9 @@ impl Owner {
         if self.child.is_none() || !self.waiting.contains_key(&id) {
             return Ok(());
         }
+        if self.waiting.get(&id).is_some_and(|waiting| waiting.purpose == Purpose::Load) {
+            return self.end_load();
+        }
         self.send(id, Frame::new(id, "cancel", &Cancel { id }), false)?;
         let is_behind_a_load = self.waits_for_a_load(id);
         let Some(waiting) = self.waiting.get_mut(&id) else { return Ok(()) };
@@ -140,6 +143,15 @@ impl Owner {
         }
         waiting.overdue.get_or_insert_with(|| Instant::now() + PATIENCE_WITH_CANCEL);
         Ok(())
+    }
+
+    /// Ends a load with its child: between two looks at its cancel a load may read for minutes, and what it has read is of no
+    /// use. Nobody is told that the child ended, as that was wished; the next request starts another.
+    fn end_load(&mut self) -> Result<(), Gone> {
+        if let Some(Running { mut process, .. }) = self.child.take() {
+            process.end();
+        }
+        self.fail_all("loading the model was cancelled")
     }
 
     /// Whether a question's turn comes only after a load: the worker does one request after another.
@@ -248,6 +260,7 @@ impl Owner {
                 return Ok(self.fail(id, &failure.error));
             }
             ("inputs", _) => WorkerEvent::Inputs { id, images: inputs(frame)? },
+            ("maps", _) => WorkerEvent::Maps { id, maps: maps(frame)? },
             (other, _) => {
                 let event = AskEvent::from_frame(frame)
                     .ok_or_else(|| format!("it sent the unknown event '{other}'"))?
@@ -279,13 +292,19 @@ impl Owner {
                 format!("the model's process was ended: {fault}")
             }
         };
+        self.fail_all(&reason)?;
+        self.tell(WorkerEvent::Ended(reason))
+    }
+
+    /// Fails all that the child had to do.
+    fn fail_all(&mut self, reason: &str) -> Result<(), Gone> {
         // Loads first, as when a package is refused: a question that waited for one fails because of it.
         let mut ids: Vec<u64> = self.waiting.keys().copied().collect();
         ids.sort_by_key(|id| self.waiting.get(id).is_some_and(|waiting| waiting.purpose == Purpose::Ask));
         for id in ids {
-            self.fail(id, &reason)?;
+            self.fail(id, reason)?;
         }
-        self.tell(WorkerEvent::Ended(reason))
+        Ok(())
     }
 }
 
@@ -299,6 +318,7 @@ fn stopped_before_it_began() -> Finished {
         prefill_secs: 0.0,
         decode_secs: 0.0,
         stop: Stop::Cancelled,
+        options: Vec::new(),
     }
 }
 
@@ -314,4 +334,56 @@ fn inputs(frame: &Frame) -> Result<Vec<(InputImage, Vec<u8>)>, String> {
         images.push((head, rgb.to_vec()));
     }
     Ok(images)
+}
+
+/// The grids of a `maps` event.
+fn maps(frame: &Frame) -> Result<Vec<(SentenceMap, Vec<f32>)>, String> {
+    let heads: Vec<SentenceMap> = frame.parse().map_err(|error| error.to_string())?;
+    let mut rest = frame.bytes.as_slice();
+    let mut maps = Vec::with_capacity(heads.len());
+    for head in heads {
+        let bytes = head.rows.checked_mul(head.cols).and_then(|cells| cells.checked_mul(4));
+        let (grid, after) =
+            bytes.and_then(|bytes| rest.split_at_checked(bytes)).ok_or("it sent too few cells of a map")?;
+        rest = after;
+        let cells = grid.chunks_exact(4).map(|cell| f32::from_le_bytes([cell[0], cell[1], cell[2], cell[3]]));
+        maps.push((head, cells.collect()));
+    }
+    Ok(maps)
+}
+
+#[cfg(test)]
+mod tests {
+    use reinpath_model::request::MapMethod;
+    use reinpath_model::stage::AnswerStage;
+
+    use super::*;
+
+    fn head(rows: usize, cols: usize) -> SentenceMap {
+        SentenceMap {
+            stage: AnswerStage::Analysis,
+            sentence: "Glands.".to_owned(),
+            first_token: 1,
+            tokens: 2,
+            patch: 0,
+            rows,
+            cols,
+            crop: [0.0, 0.0, 8.0, 8.0],
+            method: MapMethod::Tam,
+            drop: 1.5,
+            random_drop: 0.5,
+        }
+    }
+
+    #[test]
+    fn grids_are_read_one_after_the_other_and_false_sizes_are_refused() {
+        let values = [0.0f32, 0.25, 1.0];
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let frame = |heads: &[SentenceMap]| Frame::new(1, "maps", &heads).unwrap().with_bytes(bytes.clone());
+        let read = maps(&frame(&[head(1, 2), head(1, 1)])).unwrap();
+        assert_eq!(read, [(head(1, 2), vec![0.0, 0.25]), (head(1, 1), vec![1.0])]);
+        for wrong in [head(2, 2), head(usize::MAX, usize::MAX), head(usize::MAX / 4, 2)] {
+            assert!(maps(&frame(&[wrong])).is_err());
+        }
+    }
 }

@@ -1,6 +1,8 @@
-//! The window as a user meets it, run without a display: open, look, mark, ask, read, stop; and what goes wrong.
+//! The window as a user meets it, run without a display: open, look, mark, ask, read, stop, choose a model; and what goes
+//! wrong.
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands, also in its support")]
 
+mod model_picker;
 mod support;
 #[cfg(unix)]
 mod worker;

@@ -10,6 +10,7 @@ use image::{Rgb, RgbImage, RgbaImage};
 use reinpath::slide::SlideHandle;
 use reinpath::window::answerer::Answerer;
 use reinpath::window::event::Event;
+use reinpath::window::model_list::ModelList;
 use reinpath::window::state::ModelInfo;
 use reinpath::window::update::AskOrder;
 use reinpath::window::workers::EventSender;
@@ -44,6 +45,9 @@ struct Inner {
     events: Option<EventSender>,
     orders: Vec<AskOrder>,
     stopped: Vec<u64>,
+    used: Vec<PathBuf>,
+    cancelled_loads: usize,
+    models: ModelList,
 }
 
 impl Script {
@@ -57,11 +61,30 @@ impl Script {
         self.inner.lock().unwrap().stopped.clone()
     }
 
+    /// The packages that were chosen.
+    pub(crate) fn used(&self) -> Vec<PathBuf> {
+        self.inner.lock().unwrap().used.clone()
+    }
+
+    /// How often a load was cancelled.
+    pub(crate) fn cancelled_loads(&self) -> usize {
+        self.inner.lock().unwrap().cancelled_loads
+    }
+
+    /// What the picker is to find.
+    pub(crate) fn lay_out(&self, models: ModelList) {
+        self.inner.lock().unwrap().models = models;
+    }
+
+    /// Sends an event of the model.
+    pub(crate) fn tell(&self, event: Event) {
+        assert!(self.inner.lock().unwrap().events.as_ref().unwrap().send(event));
+    }
+
     /// Sends an event of the last question.
     pub(crate) fn say(&self, event: AskEvent) {
-        let inner = self.inner.lock().unwrap();
-        let id = inner.orders.last().unwrap().id;
-        assert!(inner.events.as_ref().unwrap().send(Event::Ask { id, event }));
+        let id = self.orders().last().unwrap().id;
+        self.tell(Event::Ask { id, event });
     }
 
     /// A heading and a text.
@@ -81,12 +104,21 @@ impl Script {
             prefill_secs: 0.1,
             decode_secs: 0.5,
             stop,
+            options: Vec::new(),
         }));
     }
 }
 
 impl Answerer for Script {
     fn warm_up(&mut self) {}
+
+    fn use_package(&mut self, folder: PathBuf) {
+        self.inner.lock().unwrap().used.push(folder);
+    }
+
+    fn cancel_load(&mut self) {
+        self.inner.lock().unwrap().cancelled_loads += 1;
+    }
 
     fn ask(&mut self, order: AskOrder, _slide: SlideHandle, _model: Arc<ModelInfo>) {
         self.inner.lock().unwrap().orders.push(order);
@@ -101,11 +133,13 @@ impl Answerer for Script {
 pub(crate) fn model() -> ModelInfo {
     ModelInfo {
         name: "scripted".to_owned(),
+        folder: "models/scripted".into(),
         patch: PatchSpec { size_px: 224, mpp: 0.5 },
         encoder: EncoderSpec {
             kind: EncoderKind::Conch,
             weights: Vec::new(),
             image_size: 112,
+            trained_size: None,
             resize: ResizeFilter::Bicubic,
             mean: [0.5; 3],
             std: [0.5; 3],
@@ -117,13 +151,13 @@ pub(crate) fn model() -> ModelInfo {
             layer_scale: false,
             prefix: String::new(),
         },
-        generation: Generation { temperature: 0.0, top_p: 1.0, max_tokens: 64, stop: Vec::new() },
+        generation: Generation { max_tokens: 64, ..Generation::default() },
     }
 }
 
 /// The window, with the notice accepted unless `settings_file` says otherwise.
 pub(crate) fn window(slides: Vec<PathBuf>, picked: Vec<PathBuf>, script: &Script) -> Harness<'static, App> {
-    let script = script.clone();
+    let (script, shelf) = (script.clone(), script.clone());
     let parts = Parts {
         slides,
         opener: Arc::new(|path| {
@@ -131,6 +165,8 @@ pub(crate) fn window(slides: Vec<PathBuf>, picked: Vec<PathBuf>, script: &Script
             SlideHandle::open_with_command(program, &["slide-server".into()], path, Duration::from_secs(20))
         }),
         picker: Arc::new(move || Ok(picked.clone())),
+        folder_picker: Arc::new(|| Ok(vec!["models/elsewhere".into()])),
+        models: Arc::new(move |_in_use| shelf.inner.lock().unwrap().models.clone()),
         answerer: Box::new(move |events| {
             script.inner.lock().unwrap().events = Some(events.clone());
             assert!(events.send(Event::Package(Ok(Arc::new(model())))));

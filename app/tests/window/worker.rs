@@ -1,8 +1,8 @@
-//! The hold on the model's process, with shell scripts in its place: Stop while a model loads, and a load that fails when it
-//! is repeated. What the real worker does is tested in the crate `tests`.
+//! The hold on the model's process, with shell scripts in its place: Stop while a model loads, a load that is
+//! cancelled, and one that fails when it is repeated. What the real worker does is tested in the crate `tests`.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reinpath::worker::{Worker, WorkerEvent};
 use reinpath_model::event::{AskEvent, Stop};
@@ -24,7 +24,7 @@ fn start(folder: &Path, script: &str) -> Worker {
 }
 
 fn load(worker: &Worker) -> u64 {
-    worker.load(Load { package: "there".to_owned(), device: None, precision: None }).unwrap()
+    worker.load(Load { package: "there".to_owned(), ..Load::default() }).unwrap()
 }
 
 fn ask(worker: &Worker) -> u64 {
@@ -50,6 +50,32 @@ fn stop_while_the_model_loads_ends_the_question_and_not_the_load() {
     }
     std::fs::write(folder.path().join("go"), "").unwrap();
     assert!(matches!(next(&worker), WorkerEvent::Loaded { id, .. } if id == loading));
+}
+
+#[test]
+fn a_cancelled_load_ends_at_once_with_its_question_and_the_next_one_is_loaded() {
+    let folder = tempfile::tempdir().unwrap();
+    // The first process hears no cancel, as one that reads a large file.
+    let script = "if [ ! -e seen ]; then touch seen; sleep 300; exit; fi; loaded; cat > /dev/null";
+    let worker = start(folder.path(), script);
+    let (loading, asked) = (load(&worker), ask(&worker));
+    while !folder.path().join("seen").exists() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let begun = Instant::now();
+    worker.cancel(loading).unwrap();
+    let next_load = load(&worker);
+    match next(&worker) {
+        WorkerEvent::LoadFailed { id, error } => {
+            assert_eq!((id, error.as_str()), (loading, "loading the model was cancelled"));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(
+        matches!(next(&worker), WorkerEvent::Answer { id, event: AskEvent::Failed { .. } } if id == asked)
+    );
+    assert!(matches!(next(&worker), WorkerEvent::Loaded { id, .. } if id == next_load));
+    assert!(begun.elapsed() < Duration::from_secs(20));
 }
 
 #[test]

@@ -278,7 +278,7 @@ fn the_view_moves_only_when_asked() {
 fn settings_are_saved_when_they_change() {
     let mut state = AppState::default();
     let effects = command(&mut state, Command::AcceptNotice);
-    assert_eq!(effects, [Effect::SaveSettings(Settings { dark: true, notice_accepted: true })]);
+    assert_eq!(effects, [Effect::SaveSettings(Settings { notice_accepted: true, ..Settings::default() })]);
     command(&mut state, Command::ToggleTheme);
     assert!(!state.settings.dark && state.settings.notice_accepted);
 }

@@ -1,0 +1,284 @@
+//! `reinpath model`: which packages there are, what one is, whether it fits together, the same one quantised, a new one
+//! from published files, and what those are downloaded with.
+//!
+//! The manifest is read here. What reads weights is done by `reinpath-worker`, which has the arithmetic.
+
+use std::ffi::OsStr;
+use std::io::{self, Write};
+use std::path::{Component, Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, anyhow};
+use clap::{Args, Subcommand};
+use reinpath_model::package::{GridRule, MemoryNeed, Package, QUESTION_PATCHES};
+use serde_json::json;
+
+use super::Failure;
+use crate::models::bytes;
+use crate::{models, places};
+
+mod get;
+mod list;
+
+/// Arguments of `reinpath model`.
+#[derive(Debug, Args)]
+pub(super) struct ModelArguments {
+    #[command(subcommand)]
+    command: ModelCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ModelCommand {
+    /// List the model packages on this machine, the broken ones too
+    List(list::ListArguments),
+    /// Download a repository of the Hugging Face Hub: the only command that uses the network
+    Get(get::GetArguments),
+    /// Say what a model package is: its parts, precision, size, licence and what it was made from
+    Show {
+        package: PathBuf,
+        /// One JSON object, {"type": "model", "data": {…}}
+        #[arg(long)]
+        json: bool,
+    },
+    /// Look a model package through, every tensor by name and shape, and say what memory it takes
+    Check {
+        package: PathBuf,
+        /// Load it, too, and say what it takes in main memory
+        #[arg(long)]
+        load: bool,
+    },
+    /// Write the same package with its language model quantised
+    Convert {
+        package: PathBuf,
+        /// q8_0: hardly to be told from full precision; q4_k_m: half of that size
+        #[arg(long, value_name = "PRECISION", value_parser = ["q8_0", "q4_k_m"])]
+        to: String,
+        /// The new package's folder; by default beside the package, with the precision at the end of its name
+        #[arg(short, long, value_name = "FOLDER")]
+        output: Option<PathBuf>,
+    },
+    /// Put a model package together from the files that you have, as they were published; nothing is converted
+    Add(Box<AddArguments>),
+}
+
+#[derive(Debug, Args)]
+struct AddArguments {
+    /// The new package's name
+    name: String,
+    /// The language model: a folder in Hugging Face's layout or in Meta's, or a GGUF file
+    #[arg(long, value_name = "FOLDER|FILE")]
+    language: PathBuf,
+    /// CONCH's pytorch_model.bin, or the folder with it
+    #[arg(long, value_name = "FILE|FOLDER")]
+    conch: Option<PathBuf>,
+    /// UNI's pytorch_model.bin, or the folder with it
+    #[arg(long, value_name = "FILE|FOLDER")]
+    uni: Option<PathBuf>,
+    /// The projector, such as LLaVA's mm_projector.bin [default: a new one, to be trained]
+    #[arg(long, value_name = "FILE")]
+    projector: Option<PathBuf>,
+    /// A PEFT adapter of the language model; of several, one answers at a time
+    #[arg(long = "adapter", value_name = "FOLDER")]
+    adapters: Vec<PathBuf>,
+    /// How the two encoders share a grid: UNI fed at CONCH's size, CONCH at UNI's, or UNI at CONCH's and averaged 2 × 2
+    #[arg(long, value_name = "RULE", value_parser = ["uni-at-conch", "conch-at-uni", "pooled"], default_value = "uni-at-conch")]
+    grid: String,
+    /// The tokenizer (tokenizer.json or tokenizer.model) [default: the language model's own]
+    #[arg(long, value_name = "FILE")]
+    tokenizer: Option<PathBuf>,
+    /// The package's licence [default: what the model cards beside the files say]
+    #[arg(long, value_name = "TEXT")]
+    licence: Option<String>,
+    /// Copy the files even where a link would do
+    #[arg(long)]
+    copy: bool,
+    /// The new package's folder [default: among this user's packages, with the package's name]
+    #[arg(short, long, value_name = "FOLDER")]
+    output: Option<PathBuf>,
+}
+
+pub(super) fn model(arguments: &ModelArguments) -> Result<(), Failure> {
+    match &arguments.command {
+        ModelCommand::List(arguments) => list::list(arguments),
+        ModelCommand::Get(arguments) => get::get(arguments),
+        ModelCommand::Show { package, json } => show(package, *json),
+        ModelCommand::Check { package, load } => {
+            let mut words: Vec<&OsStr> = vec![OsStr::new("check")];
+            if *load {
+                words.push(OsStr::new("--load"));
+            }
+            words.extend([OsStr::new("--"), package.as_os_str()]);
+            worker(&words)
+        }
+        ModelCommand::Convert { package, to, output } => {
+            let whole = package.canonicalize().unwrap_or_else(|_not_there| package.clone());
+            let output = output.clone().unwrap_or_else(|| beside(&whole, to));
+            let (to, output) = (OsStr::new(to), output.as_os_str());
+            worker(&[
+                "convert".as_ref(),
+                "--to".as_ref(),
+                to,
+                "--output".as_ref(),
+                output,
+                "--".as_ref(),
+                package.as_os_str(),
+            ])
+        }
+        ModelCommand::Add(arguments) => add(arguments),
+    }
+}
+
+fn add(arguments: &AddArguments) -> Result<(), Failure> {
+    let output = match &arguments.output {
+        Some(output) => output.clone(),
+        None => among_packages(&arguments.name)?,
+    };
+    let word = OsStr::new::<str>;
+    let mut words: Vec<&OsStr> = vec![word("add"), word("--language"), arguments.language.as_os_str()];
+    let files = [
+        ("--conch", &arguments.conch),
+        ("--uni", &arguments.uni),
+        ("--projector", &arguments.projector),
+        ("--tokenizer", &arguments.tokenizer),
+    ];
+    for (option, file) in files {
+        if let Some(file) = file {
+            words.extend([word(option), file.as_os_str()]);
+        }
+    }
+    for folder in &arguments.adapters {
+        words.extend([word("--adapter"), folder.as_os_str()]);
+    }
+    words.extend([word("--grid"), word(&arguments.grid), word("--output"), output.as_os_str()]);
+    if let Some(licence) = &arguments.licence {
+        words.extend([word("--licence"), word(licence)]);
+    }
+    if arguments.copy {
+        words.push(word("--copy"));
+    }
+    // A name may begin with a dash.
+    words.extend([word("--"), word(&arguments.name)]);
+    worker(&words)
+}
+
+/// The folder of a package among the user's.
+fn among_packages(name: &str) -> Result<PathBuf, Failure> {
+    let mut parts = Path::new(name).components();
+    if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {
+        return Err(Failure::Usage(format!("'{name}' cannot be a folder's name: choose one with --output")));
+    }
+    Ok(models::folder(&places::Places::find().map_err(anyhow::Error::from)?).join(name))
+}
+
+/// `models/demo-q8_0` for `models/demo`.
+fn beside(package: &Path, precision: &str) -> PathBuf {
+    let mut name = package.file_name().unwrap_or(OsStr::new("model")).to_owned();
+    name.push("-");
+    name.push(precision);
+    package.with_file_name(name)
+}
+
+/// Lets the worker do it: what it says goes where this program's words go, and its exit code is this one's.
+fn worker(arguments: &[&OsStr]) -> Result<(), Failure> {
+    let program = places::program("reinpath-worker").map_err(anyhow::Error::from)?;
+    let status = Command::new(&program)
+        .args(arguments)
+        .status()
+        .with_context(|| format!("cannot start {}", program.display()))?;
+    match status.code() {
+        Some(0) => Ok(()),
+        Some(code) => Err(Failure::Told(code)),
+        None => Err(anyhow!("the system ended reinpath-worker, perhaps for want of memory").into()),
+    }
+}
+
+fn show(folder: &Path, as_json: bool) -> Result<(), Failure> {
+    let package = Package::open(folder).map_err(anyhow::Error::from)?;
+    let memory = package.memory().map_err(anyhow::Error::from)?;
+    let text = if as_json {
+        let data = json!({
+            "folder": package.folder,
+            "hash": package.hash,
+            "bytes": bytes(&package),
+            "memory": memory,
+            "manifest": package.manifest,
+        });
+        format!("{}\n", json!({ "type": "model", "data": data }))
+    } else {
+        let lines = lines(&package, memory).into_iter();
+        lines.map(|(name, value)| format!("{name:<14} {value}\n")).collect::<Vec<String>>().concat()
+    };
+    io::stdout().lock().write_all(text.as_bytes()).context("cannot write to stdout")?;
+    Ok(())
+}
+
+/// What the model takes in memory, on the CPU.
+fn in_memory(need: MemoryNeed) -> String {
+    let weights = format!("{:.1} MB for the weights", need.weights as f64 / 1e6);
+    let Some(cache) = need.cache else { return weights };
+    let cache = cache as f64 / 1e6;
+    format!("{weights}, {cache:.1} MB for a long question about {QUESTION_PATCHES} patches and its answer")
+}
+
+fn lines(package: &Package, memory: MemoryNeed) -> Vec<(&'static str, String)> {
+    let m = &package.manifest;
+    let mut lines = vec![
+        ("name", m.name.clone()),
+        ("description", m.description.clone()),
+        ("licence", m.licence.clone()),
+        ("made from", m.provenance.clone()),
+        ("created", m.created.clone()),
+        ("patch", format!("{} × {0} px at {} µm per pixel", m.patch.size_px, m.patch.mpp)),
+    ];
+    for e in &m.encoders {
+        let size = match e.trained_size() {
+            trained if trained == e.image_size => format!("{} px", e.image_size),
+            trained => format!("{} px, trained at {trained} px", e.image_size),
+        };
+        let shape = format!("{} layers of {} channels, cells of {} px", e.layers, e.width, e.patch_size);
+        lines.push(("encoder", format!("{}, {shape}, {size}", e.kind.name())));
+    }
+    let grid = match m.fusion.grid {
+        GridRule::UniAtConch => "UNI at CONCH's size".to_owned(),
+        GridRule::ConchAtUni => "CONCH at UNI's size".to_owned(),
+        GridRule::Pooled => format!("averaged to {0} × {0}", m.image_side()),
+    };
+    lines.push(("image tokens", format!("{} of {} channels, {grid}", m.image_tokens(), m.fused_width())));
+    lines.push(("language", format!("{:?}, {}", m.language.kind, m.language.precision)));
+    lines.extend(m.adapters.iter().map(|adapter| ("adapter", adapter.name.clone())));
+    lines.push(("knows", m.knows.tissues.join(", ")));
+    lines.push(("size", format!("{:.1} MB", bytes(package) as f64 / 1e6)));
+    lines.push(("memory", in_memory(memory)));
+    lines.push(("hash", package.hash.clone()));
+    lines.retain(|(_, value)| !value.is_empty());
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_package_is_kept_under_its_name_unless_that_is_a_path() {
+        assert!(among_packages("mine").unwrap().ends_with("models/mine"));
+        for name in ["", "..", "a/b", "/a", "."] {
+            assert!(matches!(among_packages(name), Err(Failure::Usage(_))), "{name}");
+        }
+    }
+
+    #[test]
+    fn memory_is_told_for_the_weights_and_for_a_question() {
+        let told = in_memory(MemoryNeed { weights: 4_900_000_000, cache: Some(1_000_000_000) });
+        assert_eq!(
+            told,
+            "4900.0 MB for the weights, 1000.0 MB for a long question about 4 patches and its answer"
+        );
+        assert_eq!(in_memory(MemoryNeed { weights: 1, cache: None }), "0.0 MB for the weights");
+    }
+
+    #[test]
+    fn a_quantised_package_lies_beside_its_parent() {
+        assert_eq!(beside(Path::new("models/demo"), "q8_0"), Path::new("models/demo-q8_0"));
+        assert_eq!(beside(Path::new("demo/"), "q4_k_m"), Path::new("demo-q4_k_m"));
+    }
+}

@@ -1,0 +1,144 @@
+//! The model picker: a button with the name of the model in use, and under it every package of this machine with what is to be
+//! known before it is chosen.
+//!
+//! Whether it is open is egui's to remember, as with every menu; what it shows is read anew each time.
+
+use egui::text::{LayoutJob, TextFormat};
+use egui::{
+    Button, FontId, Frame, Id, Margin, Popup, PopupCloseBehavior, RectAlign, RichText, ScrollArea, Ui,
+    WidgetText, vec2,
+};
+
+use super::command::{CommandSender, ModelCommand, keys_of};
+use super::model_list::{Fit, ListedModel, ModelFacts, ModelList};
+use super::state::{AppState, ModelState, PackageState};
+use super::theme;
+use super::widgets::{caption, hairline, warning};
+
+/// Points.
+const WIDTH: f32 = 384.0;
+const MOST_HEIGHT: f32 = 420.0;
+
+/// Said where there is nothing to choose but the demo.
+const HOW_TO_ADD: &str = "No model of your own is here yet: `reinpath model add` makes a package from files you have, and \
+                          `reinpath model get` downloads such files.";
+
+/// The picker in egui's memory of what is open.
+pub(super) fn id() -> Id {
+    Id::unique("model picker")
+}
+
+/// Draws the button, and the picker while it is open.
+pub(super) fn ui(ui: &mut Ui, state: &AppState, commands: &CommandSender) {
+    let name = match &state.model.package {
+        PackageState::Reading => "Reading the model",
+        PackageState::Known(info) => info.name.as_str(),
+        PackageState::Failed(_) => "No model",
+    };
+    let tip = format!("Choose the model ({})", keys_of(ui.ctx(), "Choose model"));
+    let button = ui.add(Button::new(name).truncate());
+    let button = button.accessible_name(format!("Model: {name}")).on_hover_text(tip);
+    if button.clicked() && !Popup::is_id_open(ui.ctx(), id()) {
+        commands.model(ModelCommand::ReadList);
+    }
+    Popup::menu(&button)
+        .id(id())
+        .align(RectAlign::BOTTOM_END)
+        .close_behavior(PopupCloseBehavior::CloseOnClickOutside)
+        .accessible_name("Models")
+        .show(|ui| picker_ui(ui, state, commands));
+}
+
+fn picker_ui(ui: &mut Ui, state: &AppState, commands: &CommandSender) {
+    ui.set_width(WIDTH);
+    ui.spacing_mut().button_padding = vec2(theme::GRID, 4.0);
+    match &state.model.list {
+        Some(list) => list_ui(ui, &state.model, list, commands),
+        None => {
+            caption(ui, "Reading the models folder");
+        }
+    }
+    ui.add_space(4.0);
+    hairline(ui);
+    ui.horizontal(|ui| {
+        let open = Button::new("Open a model folder…");
+        if ui.add_enabled(!state.picking, open).clicked() {
+            commands.model(ModelCommand::PickFolder);
+            ui.close();
+        }
+        if ui.add_enabled(!state.model.is_list_being_read, Button::new("Refresh")).clicked() {
+            commands.model(ModelCommand::ReadList);
+        }
+    });
+}
+
+fn list_ui(ui: &mut Ui, state: &ModelState, list: &ModelList, commands: &CommandSender) {
+    let scroll = ScrollArea::vertical().id_salt("models").max_height(MOST_HEIGHT).auto_shrink([false, true]);
+    scroll.show(ui, |ui| {
+        for model in &list.models {
+            match &model.facts {
+                Ok(facts) => model_ui(ui, state, list, model, facts, commands),
+                Err(reason) => broken_ui(ui, &model.name, reason),
+            }
+        }
+    });
+    if let Some(fault) = &list.fault {
+        warning(ui, fault);
+    } else if list.models.iter().all(|model| model.is_demo) {
+        caption(ui, HOW_TO_ADD);
+    }
+}
+
+/// What the last line of a row says, and whether it is a warning.
+fn memory_in_words(
+    state: &ModelState,
+    list: &ModelList,
+    model: &ListedModel,
+    facts: &ModelFacts,
+) -> (String, bool) {
+    let in_use = state.folder() == Some(model.folder.as_path());
+    match state.memory() {
+        Some(taken) if in_use => (format!("in use, takes {}", crate::models::size_in_words(taken)), false),
+        taken => {
+            let Fit { words, fits } = Fit::of(facts.need, list.machine, taken.unwrap_or(0));
+            (if in_use { format!("in use, {words}") } else { words }, !fits)
+        }
+    }
+}
+
+fn model_ui(
+    ui: &mut Ui,
+    state: &ModelState,
+    list: &ModelList,
+    model: &ListedModel,
+    facts: &ModelFacts,
+    commands: &CommandSender,
+) {
+    let in_use = state.folder() == Some(model.folder.as_path());
+    let (memory, warns) = memory_in_words(state, list, model, facts);
+    let facts = facts.in_words();
+    let palette = theme::of(ui);
+    let (plain, alert) =
+        if in_use { (palette.on_accent, palette.on_accent) } else { (palette.text, palette.warning) };
+    let small = |colour| TextFormat::simple(FontId::proportional(theme::CAPTION), colour);
+    let mut words = LayoutJob::default();
+    words.append(&model.name, 0.0, TextFormat::simple(theme::semibold(theme::BODY), plain));
+    words.append(&format!("\n{facts}"), 0.0, small(plain));
+    words.append(&format!("\n{memory}"), 0.0, small(if warns { alert } else { plain }));
+    let row = ui.add(Button::selectable(in_use, WidgetText::from(words)).wrap());
+    let row = row.accessible_name(format!("{}, {facts}, {memory}", model.name));
+    if row.on_hover_text(model.folder.display().to_string()).clicked() {
+        commands.model(ModelCommand::Use(model.folder.clone()));
+        ui.close();
+    }
+}
+
+/// A package that cannot be used is no button.
+fn broken_ui(ui: &mut Ui, name: &str, reason: &str) {
+    let palette = theme::of(ui);
+    Frame::new().inner_margin(Margin::symmetric(8, 4)).show(ui, |ui| {
+        ui.spacing_mut().item_spacing.y = 1.0;
+        ui.label(RichText::new(name).font(theme::semibold(theme::BODY)).color(palette.weak));
+        ui.label(RichText::new(format!("Cannot be used. {reason}")).small().color(palette.error));
+    });
+}

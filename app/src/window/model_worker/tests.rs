@@ -1,0 +1,142 @@
+//! News of the worker and wishes of the window, to a client whose worker is none.
+
+use reinpath_model::request::Progress;
+
+use super::*;
+use crate::viewer::tile_plan::tests::slide;
+
+/// A request that no worker gave: theirs count from 1.
+const LOAD: u64 = 100;
+
+/// A client that loads `models/test` as request [`LOAD`] of a worker that is never started, and what it tells the window.
+fn with_client(test: impl FnOnce(&mut Client<'_>, &Receiver<Event>)) {
+    let (events, told) = EventSender::new(egui::Context::default());
+    let worker = Worker::start(Some("true"), || {}).unwrap();
+    let mut client = Client::new(worker, &events, Some("models/test".into()));
+    client.is_load_asked_for = true;
+    client.load = Some(RunningLoad { request: LOAD, since: Instant::now() });
+    test(&mut client, &told);
+}
+
+fn load_failed() -> WorkerEvent {
+    WorkerEvent::LoadFailed { id: LOAD, error: "the tensor a is missing: uni.safetensors".to_owned() }
+}
+
+#[test]
+fn a_question_whose_model_cannot_be_loaded_is_told_why_and_told_once() {
+    with_client(|client, told| {
+        client.current = Some(Current { order: 7, request: 2, slide: slide(), patches: Vec::new() });
+        assert!(client.hear(load_failed()));
+        let no_model = AskEvent::Failed { error: "no model is loaded".to_owned() };
+        assert!(client.hear(WorkerEvent::Answer { id: 2, event: no_model }));
+        assert!(!client.is_load_asked_for, "the next question tries again");
+        let told: Vec<Event> = told.try_iter().collect();
+        let [Event::Ask { id: 7, event: AskEvent::Failed { error } }, Event::Worker(state)] = told.as_slice()
+        else {
+            panic!("{told:?}")
+        };
+        assert_eq!(error, "The tensor a is missing: uni.safetensors");
+        assert!(matches!(state, WorkerState::Ended(sentence) if sentence == error));
+    });
+}
+
+#[test]
+fn without_a_question_the_window_says_that_the_model_cannot_be_loaded() {
+    with_client(|client, told| {
+        client.hear(load_failed());
+        assert!(matches!(told.try_recv(), Ok(Event::Problem(sentence)) if sentence.contains("tensor a")));
+    });
+}
+
+#[test]
+fn the_time_of_a_load_counts_from_its_beginning() {
+    with_client(|client, told| {
+        for fraction in [0.1, 0.2] {
+            let progress = Progress { what: "weights".to_owned(), fraction };
+            client.hear(WorkerEvent::Progress { id: LOAD, progress });
+        }
+        let begun: Vec<Instant> = told
+            .try_iter()
+            .filter_map(|event| match event {
+                Event::Worker(WorkerState::Loading { since, .. }) => Some(since),
+                _ => None,
+            })
+            .collect();
+        assert!(begun.len() == 2 && begun[0] == begun[1]);
+    });
+}
+
+fn progress(id: u64) -> WorkerEvent {
+    WorkerEvent::Progress { id, progress: Progress { what: "weights".to_owned(), fraction: 0.5 } }
+}
+
+#[test]
+fn a_cancelled_load_leaves_the_worker_idle_and_its_question_told_and_late_news_of_it_is_ignored() {
+    with_client(|client, told| {
+        client.current = Some(Current { order: 7, request: 2, slide: slide(), patches: Vec::new() });
+        assert!(client.fulfil(Wish::CancelLoad));
+        for late in [progress(LOAD), load_failed()] {
+            assert!(client.hear(late));
+        }
+        let news: Vec<Event> = told.try_iter().collect();
+        let [Event::Ask { id: 7, event: AskEvent::Failed { error } }, Event::Worker(WorkerState::Idle)] =
+            news.as_slice()
+        else {
+            panic!("{news:?}")
+        };
+        assert_eq!(error, "Loading the model was cancelled.");
+        assert!(client.fulfil(Wish::CancelLoad) && client.fulfil(Wish::WarmUp));
+        assert!(told.try_recv().is_err(), "there is nothing to cancel, and only a question loads again");
+        assert!(client.load());
+        assert!(matches!(told.try_recv(), Ok(Event::Worker(WorkerState::Loading { .. }))));
+    });
+}
+
+#[test]
+fn a_package_that_cannot_be_read_leaves_the_load_of_the_old_one_alone() {
+    with_client(|client, told| {
+        let folder = tempfile::tempdir().unwrap();
+        let wish = Wish::Use { folder: folder.path().to_owned() };
+        assert!(client.fulfil(wish) && client.hear(progress(LOAD)));
+        let news: Vec<Event> = told.try_iter().collect();
+        let [Event::PackageRefused { sentence, .. }, Event::Worker(WorkerState::Loading { .. })] =
+            news.as_slice()
+        else {
+            panic!("{news:?}")
+        };
+        assert!(sentence.starts_with("There is no model package here"), "{sentence}");
+        assert_eq!(client.folder.as_deref(), Some(Path::new("models/test")));
+    });
+}
+
+#[test]
+fn another_package_is_loaded_at_once_and_news_of_the_old_load_is_ignored() {
+    with_client(|client, told| {
+        // Only its manifest and the sizes of its files are read.
+        let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/models/demo");
+        assert!(client.fulfil(Wish::Use { folder: demo.clone() }));
+        assert!(client.hear(progress(LOAD)) && client.hear(load_failed()));
+        let news: Vec<Event> = told.try_iter().collect();
+        let [Event::Package(Ok(info)), Event::Worker(WorkerState::Loading { .. })] = news.as_slice() else {
+            panic!("{news:?}")
+        };
+        assert_eq!((&info.folder, client.folder.as_ref()), (&demo, Some(&demo)));
+        assert!(client.is_load_asked_for && client.load.as_ref().is_some_and(|load| load.request == 1));
+    });
+}
+
+#[test]
+fn a_package_that_was_used_last_and_is_gone_gives_place_to_the_demo_with_a_sentence() {
+    let (events, told) = EventSender::new(egui::Context::default());
+    let folder = tempfile::tempdir().unwrap();
+    let first = open_first(Some(folder.path().join("gone")), &events);
+    if let Ok(info) = first {
+        assert!(info.folder.ends_with("models/demo"), "{}", info.folder.display());
+    }
+    match told.try_recv() {
+        Ok(Event::Problem(sentence)) => {
+            assert!(sentence.contains("there is no model package here") && sentence.ends_with("gone"));
+        }
+        other => panic!("{other:?}"),
+    }
+}
