@@ -38,6 +38,8 @@ struct PeftConfig {
     target_modules: Option<Value>,
     exclude_modules: Option<Value>,
     layers_to_transform: Option<Value>,
+    /// Where it names a method, that may have changed the base model, too (PiSSA, OLoRA, CorDA, LoftQ).
+    init_lora_weights: Option<Value>,
 }
 
 impl PeftConfig {
@@ -45,6 +47,17 @@ impl PeftConfig {
         let is_lora = self.peft_type.as_deref().is_none_or(|kind| kind == "LORA");
         let has = |pattern: &Option<BTreeMap<String, Value>>| pattern.as_ref().is_some_and(|p| !p.is_empty());
         let is_plain = !self.use_rslora && !self.use_dora && !self.fan_in_fan_out;
+        let keeps_base = match &self.init_lora_weights {
+            Some(Value::String(how)) => ["gaussian", "eva", "orthogonal"].contains(&how.as_str()),
+            _ => true,
+        };
+        if !keeps_base {
+            return Err(
+                "it was made by a way of starting that changes the base model, too, which is not supported: \
+                        convert it to a plain LoRA when saving it"
+                    .to_owned(),
+            );
+        }
         match (self.r, self.lora_alpha) {
             (Some(rank @ 1..), Some(alpha))
                 if is_lora

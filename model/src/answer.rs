@@ -48,6 +48,8 @@ pub struct Prepared {
 /// One answer of many.
 #[derive(Clone, Debug)]
 pub struct BatchAnswer {
+    /// Embeddings of its prompt, (1, tokens, hidden).
+    pub prompt: Tensor,
     pub text: String,
     pub tokens: Vec<Drawn>,
     pub stop: Stop,
@@ -138,7 +140,7 @@ impl ReinPath {
                 writer.push(drawn)
             })
         });
-        let (stop, cache) = match written {
+        let (mut stop, cache) = match written {
             Err(Error::Cancelled) => (Stop::Cancelled, None),
             written => written.map(|(stop, cache)| (stop, Some(cache)))?,
         };
@@ -147,7 +149,13 @@ impl ReinPath {
         let choice = chosen(&writer.answer.conclusion, &question.choices);
         let options = match cache {
             Some(mut cache) if stop != Stop::Cancelled && !question.choices.is_empty() => {
-                self.score_written_options(&mut cache, x.dim(1)?, &ids, &question.choices)?
+                match self.score_written_options(&mut cache, x.dim(1)?, &ids, &question.choices, cancel) {
+                    Err(Error::Cancelled) => {
+                        stop = Stop::Cancelled;
+                        Vec::new()
+                    }
+                    scores => scores?,
+                }
             }
             _ => Vec::new(),
         };
@@ -206,15 +214,17 @@ impl ReinPath {
             at += question.patches.len();
         }
         let generated = generate_batch(&self.llama, &prompts, samples, sampling, &self.stop, progress)?;
-        let decode = |g: crate::generate::Generated| {
+        // Each prompt has its samples side by side.
+        let prompts = prompts.into_iter().flat_map(|prompt| std::iter::repeat_n(prompt, samples));
+        let decode = |(g, prompt): (crate::generate::Generated, Tensor)| {
             let text = self
                 .tokenizer
                 .tokenizer()
                 .decode(&g.ids(), true)
                 .map_err(|e| crate::prompt::Error::Encode(e.to_string()))?;
-            Ok(BatchAnswer { text, tokens: g.tokens, stop: g.stop })
+            Ok(BatchAnswer { prompt, text, tokens: g.tokens, stop: g.stop })
         };
-        generated.into_iter().map(decode).collect()
+        generated.into_iter().zip(prompts).map(decode).collect()
     }
 }
 

@@ -32,11 +32,11 @@ pub fn check(package: &Package) -> Result<Size, Error> {
     size += weights
         .check(|vb| Projector::load(&at_prefix(&vb, &spec.prefix), features, spec.hidden, embedding))?
         .1;
-    let (mut llama, language) = language::check(package, &config)?;
-    size += language;
+    let (mut llama, loaded) = language::check(package, &config)?;
+    size += loaded;
     for spec in &manifest.adapters {
         let adapter = AdapterFiles::open(package, spec, &llama)?.check(&mut llama)?;
-        if spec.alternative {
+        if spec.alternative || language::keeps_adapters(package) {
             size += adapter;
         }
     }

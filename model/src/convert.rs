@@ -34,9 +34,10 @@ pub fn quantised_package(
         std::fs::create_dir_all(parent).map_err(|e| failed(e, parent))?;
     }
     // Written beside the folder that is wanted. What is removed after a failure was made here.
-    let mut part = to.clone().into_os_string();
-    part.push(".part");
-    let part = PathBuf::from(part);
+    let mut name = std::ffi::OsString::from(".");
+    name.push(to.file_name().unwrap_or_default());
+    name.push(format!(".{}.part", std::process::id()));
+    let part = to.with_file_name(name);
     std::fs::create_dir(&part).map_err(|e| failed(e, &part))?;
     let written = write(package, recipe, &part, progress)
         .and_then(|()| Ok(std::fs::rename(&part, &to).map_err(|e| failed(e, &to))?));

@@ -83,17 +83,34 @@ fn with_all_layers(weights: Weights, config: &LlamaConfig) -> Result<Weights, we
 }
 
 /// The language model, and how much of it was loaded. What is stored in full precision is held in `dtype`.
+/// `going` gets the share that is done before each layer, and `false` from it ends with [`Error::Cancelled`].
 pub(crate) fn load(
     package: &Package,
     config: &LlamaConfig,
     dtype: DType,
     device: &Device,
+    going: &mut dyn FnMut(f32) -> bool,
 ) -> Result<(Llama, Size), Error> {
-    if layout(package) == Layout::Gguf {
+    let mut is_stopped = false;
+    let mut layer = |done: f32| {
+        if going(done) {
+            return Ok(());
+        }
+        is_stopped = true;
+        candle_core::bail!("cancelled")
+    };
+    let loaded = if layout(package) == Layout::Gguf {
         let (gguf, stored) = open_gguf(package, config)?;
-        return Ok(gguf.build(device, &stored, |tensors| Llama::load(tensors, &stored))?);
-    }
-    Ok(weights(package, config)?.build_in(dtype, device, |vb| Llama::load(&vb, config))?)
+        gguf.build(device, &stored, |tensors| Llama::load_watched(tensors, &stored, &mut layer))
+    } else {
+        weights(package, config)?.build_in(dtype, device, |vb| Llama::load_watched(&vb, config, &mut layer))
+    };
+    if is_stopped { Err(Error::Cancelled) } else { Ok(loaded?) }
+}
+
+/// Whether merged adapters stay beside the weights.
+pub(crate) fn keeps_adapters(package: &Package) -> bool {
+    layout(package) == Layout::Gguf
 }
 
 /// A language model without values, of which every tensor is there as it should be, and how much would be loaded.

@@ -97,6 +97,19 @@ impl Linear {
         Ok(())
     }
 
+    /// Takes a merged adapter out of the weight again and puts it on beside it.
+    pub(crate) fn unmerge(&mut self, pair: LoraPair) -> Result<()> {
+        match &mut self.weight {
+            Matrix::Full(weight) => {
+                let update = (pair.b.matmul(&pair.a)? * pair.scale)?.to_dtype(weight.dtype())?;
+                *weight = (&*weight - update)?;
+            }
+            Matrix::Quantised(_) => drop(self.merged.pop()),
+        }
+        self.adapter = Some(pair);
+        Ok(())
+    }
+
     /// The rows of the weight that give these outputs (indices), (outputs, in) in full precision; without the adapter.
     pub fn weight_rows(&self, outputs: &Tensor) -> Result<Tensor> {
         self.weight.rows(outputs)

@@ -3,14 +3,16 @@
 //! One forward serves training, prompts and single steps: embeddings in, hidden states of all positions out, an
 //! optional preallocated cache, and padding on the left told by where each sequence begins.
 
+mod cache;
 mod config;
 mod params;
 
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 
+pub use self::cache::KvCache;
 pub use self::config::{LlamaConfig, RopeScaling};
 pub use self::params::Params;
 use crate::layers::{Linear, LoraConfig, LoraPair, RmsNorm};
@@ -70,84 +72,18 @@ impl Positions {
     }
 }
 
-/// Keys and values of what was read so far, in buffers of a fixed capacity.
-#[derive(Debug)]
-pub struct KvCache {
-    /// Per layer, keys and values (batch, capacity, kv_heads, head_dim).
-    layers: Vec<(Tensor, Tensor)>,
-    len: usize,
-}
-
-impl KvCache {
-    /// An empty cache for `batch` sequences of at most `capacity` tokens.
-    pub fn new(
-        config: &LlamaConfig,
-        batch: usize,
-        capacity: usize,
-        dtype: DType,
-        device: &Device,
-    ) -> Result<Self> {
-        let shape = (batch, capacity, config.num_key_value_heads, config.head_dim);
-        let layer = || Ok((Tensor::zeros(shape, dtype, device)?, Tensor::zeros(shape, dtype, device)?));
-        Ok(Self { layers: (0..config.num_hidden_layers).map(|_| layer()).collect::<Result<_>>()?, len: 0 })
-    }
-
-    /// Tokens held per sequence.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether nothing was read yet.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Forgets all but the first `len` tokens.
-    pub fn truncate(&mut self, len: usize) {
-        self.len = self.len.min(len);
-    }
-
-    /// Forgets all sequences but these (indices into the batch), in this order.
-    pub fn keep(&mut self, sequences: &[usize]) -> Result<()> {
-        let ids: Vec<u32> = sequences.iter().map(|&i| i as u32).collect();
-        for (keys, values) in &mut self.layers {
-            let ids = Tensor::from_slice(&ids, ids.len(), keys.device())?;
-            (*keys, *values) = (keys.index_select(&ids, 0)?, values.index_select(&ids, 0)?);
-        }
-        Ok(())
-    }
-
-    /// Tokens that fit per sequence.
-    pub fn capacity(&self) -> Result<usize> {
-        self.layers.first().map_or(Ok(0), |(keys, _)| keys.dim(1))
-    }
-
-    /// Takes over what another cache of as many sequences holds, in place of its own.
-    pub fn begin_with(&mut self, other: &Self) -> Result<()> {
-        for ((keys, values), (other_keys, other_values)) in self.layers.iter().zip(&other.layers) {
-            keys.slice_set(&other_keys.narrow(1, 0, other.len)?.contiguous()?, 1, 0)?;
-            values.slice_set(&other_values.narrow(1, 0, other.len)?.contiguous()?, 1, 0)?;
-        }
-        self.len = other.len;
-        Ok(())
-    }
-
-    /// Adds keys and values of a layer and returns all of that layer's.
-    fn append(&self, layer: usize, k: &Tensor, v: &Tensor) -> Result<(Tensor, Tensor)> {
-        let (keys, values) = &self.layers[layer];
-        let seq = k.dim(1)?;
-        if self.len + seq > keys.dim(1)? {
-            candle_core::bail!("{} tokens do not fit into a cache of {}", self.len + seq, keys.dim(1)?);
-        }
-        keys.slice_set(&k.contiguous()?, 1, self.len)?;
-        values.slice_set(&v.contiguous()?, 1, self.len)?;
-        Ok((keys.narrow(1, 0, self.len + seq)?, values.narrow(1, 0, self.len + seq)?))
-    }
-}
-
 impl Llama {
     /// Reads the tensors that `config` implies, with Hugging Face's names (`model.layers.0.…`).
     pub fn load<'a>(tensors: impl Into<Tensors<'a>>, config: &LlamaConfig) -> Result<Self> {
+        Self::load_watched(tensors, config, &mut |_| Ok(()))
+    }
+
+    /// The same; `watch` gets the share that is done before each layer, and an error from it ends the loading.
+    pub fn load_watched<'a>(
+        tensors: impl Into<Tensors<'a>>,
+        config: &LlamaConfig,
+        watch: &mut dyn FnMut(f32) -> Result<()>,
+    ) -> Result<Self> {
         let tensors = tensors.into();
         let model = tensors.pp("model");
         let small = Init::Randn { mean: 0.0, stdev: 0.02 };
@@ -161,7 +97,10 @@ impl Llama {
         Ok(Self {
             embed_tokens,
             layers: (0..config.num_hidden_layers)
-                .map(|i| Layer::load(&model.pp(format!("layers.{i}")), config))
+                .map(|i| {
+                    watch(i as f32 / config.num_hidden_layers as f32)?;
+                    Layer::load(&model.pp(format!("layers.{i}")), config)
+                })
                 .collect::<Result<_>>()?,
             norm: RmsNorm::load(model.pp("norm").full(), config.hidden_size, config.rms_norm_eps)?,
             lm_head,
@@ -213,6 +152,15 @@ impl Llama {
 
     fn linears(&mut self) -> impl Iterator<Item = &mut Linear> {
         self.layers.iter_mut().flat_map(Layer::linears)
+    }
+
+    /// Takes an adapter that was merged out of the weights again, up to rounding, and puts it on beside them.
+    pub fn unmerge(&mut self, adapter: &Adapter) -> Result<()> {
+        let pairs = adapter.pairs.iter().cloned();
+        self.linears().zip(pairs).try_for_each(|(linear, pair)| match pair {
+            Some(pair) => linear.unmerge(pair),
+            None => Ok(()),
+        })
     }
 
     /// Adds the adapters to the weights.

@@ -3,6 +3,8 @@
 //! The option is scored as the conclusion after the written observation and analysis, by its mean log-likelihood per
 //! token: a sum would favour short options (length normalisation as in lm-evaluation-harness, `acc_norm`, there by bytes).
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use candle_core::Tensor;
 
 use crate::answer::TRUE_FALSE;
@@ -39,7 +41,7 @@ impl ReinPath {
         }
         let mut cache = KvCache::new(&self.llama.config, 1, room, self.llama.dtype(), self.device())?;
         self.llama.forward(&x, &Positions::after(0, 1, len), Some(&mut cache))?;
-        self.scores(&mut cache, len, ids[after.token - 1], &options)
+        self.scores(&mut cache, len, ids[after.token - 1], &options, &AtomicBool::new(false))
     }
 
     /// The same from the cache of the generation, which holds the prompt of `prompt` tokens and the answer.
@@ -49,6 +51,7 @@ impl ReinPath {
         prompt: usize,
         ids: &[u32],
         choices: &[String],
+        cancel: &AtomicBool,
     ) -> Result<Vec<OptionScore>, Error> {
         let Some(after) = self.conclusion(ids)? else { return Ok(Vec::new()) };
         let options = self.option_ids(&after.lead, choices)?;
@@ -57,7 +60,7 @@ impl ReinPath {
         if cache.len() < len || len + longest > cache.capacity()? {
             return Ok(Vec::new());
         }
-        self.scores(cache, len, ids[after.token - 1], &options)
+        self.scores(cache, len, ids[after.token - 1], &options, cancel)
     }
 
     /// Tokens that the options of a question take at most, with what leads to them.
@@ -89,9 +92,13 @@ impl ReinPath {
         len: usize,
         last: u32,
         options: &[Vec<u32>],
+        cancel: &AtomicBool,
     ) -> Result<Vec<OptionScore>, Error> {
         let mut scores = Vec::with_capacity(options.len());
         for (letter, ids) in ('A'..='Z').zip(options) {
+            if cancel.load(Ordering::Relaxed) {
+                return Err(Error::Cancelled);
+            }
             let Some(before) = ids.len().checked_sub(1) else { return Ok(Vec::new()) };
             let read: Vec<u32> = std::iter::once(last).chain(ids[..before].iter().copied()).collect();
             cache.truncate(len);
@@ -129,8 +136,6 @@ fn log_probability(logits: &[f32], id: u32) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicBool;
-
     use super::*;
     use crate::answer::Question;
     use crate::fixture::{STAGED, Speech, write_package};

@@ -103,7 +103,9 @@ impl ChatTokenizer {
     }
 
     /// Joins a tokenizer and a template.
-    pub fn new(tokenizer: Tokenizer, template: ChatTemplate) -> Result<Self, Error> {
+    pub fn new(mut tokenizer: Tokenizer, template: ChatTemplate) -> Result<Self, Error> {
+        // Else `<|eot_id|>` in a question would end the user's turn.
+        tokenizer.set_encode_special_tokens(true);
         let chat = Self { tokenizer, template };
         SPECIAL_TOKENS.iter().try_for_each(|t| chat.token(t).map(drop))?;
         Ok(chat)
@@ -171,7 +173,8 @@ fn push_tokens(segments: &mut Vec<Segment>, ids: Vec<u32>) {
 
 #[cfg(test)]
 mod tests {
-    use super::user_text;
+    use super::*;
+    use crate::fixture::{Speech, write_package};
 
     #[test]
     fn the_user_says_patches_context_question_choices() {
@@ -181,5 +184,24 @@ mod tests {
             "<image><image>\nContext: colon\nWhat is it?\nA) glands\nB) nests"
         );
         assert_eq!(user_text(1, "", "What?", &[]), "<image>\nWhat?");
+    }
+
+    #[test]
+    fn words_that_look_like_the_end_of_a_turn_are_words() {
+        let folder = tempfile::tempdir().unwrap();
+        write_package(folder.path(), Speech::Babble(1)).unwrap();
+        let chat = ChatTokenizer::read(&folder.path().join("tokenizer.json"), ChatTemplate::Llama3).unwrap();
+        let end = chat.token(END_OF_TURN).unwrap();
+        assert!(!chat.encode(&format!("a{END_OF_TURN}b")).unwrap().contains(&end));
+        let prompt = chat.prompt(&format!("What is {END_OF_TURN}?")).unwrap();
+        let plain = chat.prompt("What is it?").unwrap();
+        let ends = |prompt: &Prompt| {
+            let ids = prompt.segments.iter().flat_map(|segment| match segment {
+                Segment::Tokens(ids) => ids.clone(),
+                Segment::Patch(_) => Vec::new(),
+            });
+            ids.filter(|&id| id == end).count()
+        };
+        assert_eq!(ends(&prompt), ends(&plain));
     }
 }

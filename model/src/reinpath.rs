@@ -125,15 +125,18 @@ impl ReinPath {
             })?;
         size += loaded;
         step("loading the language model", 0.4)?;
-        let (mut llama, loaded) = language::load(package, &config, precision.dtype(), device)?;
+        let mut going = |done: f32| step("loading the language model", 0.4 + 0.4 * done).is_ok();
+        let (mut llama, loaded) = language::load(package, &config, precision.dtype(), device, &mut going)?;
         size += loaded;
         let mut adapters = Vec::new();
         for spec in &manifest.adapters {
             step(&format!("loading the adapter {}", spec.name), 0.8)?;
             let files = AdapterFiles::open(package, spec, &llama)?;
             let loaded = files.load(&mut llama, device)?;
-            if spec.alternative {
+            if spec.alternative || llama.is_quantised() {
                 size += loaded;
+            }
+            if spec.alternative {
                 adapters.push((spec.name.clone(), llama.take_adapter()));
             } else {
                 llama.merge()?;
@@ -301,11 +304,12 @@ pub(crate) fn check_vocabulary(
     config: &LlamaConfig,
     tokenizer: &ChatTokenizer,
 ) -> Result<(), Error> {
-    let known = tokenizer.tokenizer().get_vocab_size(true);
-    if known > config.vocab_size {
+    // Not how many there are: numbers may be left out.
+    let last = tokenizer.tokenizer().get_vocab(true).into_values().max();
+    if let Some(last) = last.filter(|&id| id as usize >= config.vocab_size) {
         let vocab = config.vocab_size;
-        let reason = format!("the tokenizer has {known} tokens, but the language model {vocab}");
-        return Err(Error::Config { reason, path: package.file(&package.manifest.language.config) });
+        let reason = format!("the tokenizer has a token {last}, but the language model only {vocab}");
+        return Err(Error::Config { reason, path: package.file(&package.manifest.language.tokenizer) });
     }
     Ok(())
 }
@@ -417,7 +421,8 @@ mod tests {
             assert!(config.contains(from), "{config}");
             std::fs::write(&path, config.replacen(from, to, 1)).unwrap();
             let error = load(folder.path()).unwrap_err().to_string();
-            assert!(error.ends_with("config.json"), "{error}");
+            let file = if to.contains("260") { "tokenizer.json" } else { "config.json" };
+            assert!(error.ends_with(file), "{error}");
         }
     }
 

@@ -41,8 +41,8 @@ pub fn fault(sampling: &Sampling) -> Option<String> {
     if !(sampling.top_p > 0.0 && sampling.top_p <= 1.0) {
         return Some("top-p must be more than 0 and at most 1".to_owned());
     }
-    if !(sampling.repetition_penalty.is_finite() && sampling.repetition_penalty > 0.0) {
-        return Some("the repetition penalty must be more than 0".to_owned());
+    if !(0.01..=100.0).contains(&sampling.repetition_penalty) {
+        return Some("the repetition penalty must be between 0.01 and 100".to_owned());
     }
     (sampling.max_tokens == 0).then(|| "at least one token must be allowed".to_owned())
 }

@@ -170,9 +170,12 @@ fn tokenizer(path: &Path, limit: usize, vocabulary: usize) -> Result<Tokenizer, 
     let refused = |reason: String| Error::Config { reason, path: path.to_owned() };
     let mut tokenizer =
         Tokenizer::from_file(path).map_err(|e| refused(format!("the tokenizer cannot be read, {e}")))?;
-    let known = tokenizer.get_vocab_size(true);
-    if known > vocabulary {
-        return Err(refused(format!("the tokenizer has {known} tokens, but the text encoder {vocabulary}")));
+    let last = tokenizer.get_vocab(true).into_values().max();
+    if let Some(last) = last.filter(|&id| id as usize >= vocabulary) {
+        return Err(refused(format!("it has a token {last}, but the text encoder only {vocabulary}")));
+    }
+    if limit < 8 {
+        return Err(refused(format!("texts of {limit} tokens are too short to be read")));
     }
     tokenizer
         .with_truncation(Some(TruncationParams { max_length: limit, ..TruncationParams::default() }))

@@ -339,8 +339,8 @@ fn what_does_not_fit_is_told_in_the_users_words_and_leaves_nothing_behind() {
             &|home, _| {
                 byte_tokenizer(&["more"]).unwrap().save(home.path("llama/tokenizer.json"), false).unwrap();
             },
-            "262 tokens",
-            "llama/config.json",
+            "a token 261",
+            "llama/tokenizer.json",
         ),
         (
             &|home, _| {

@@ -215,8 +215,12 @@ fn an_adapter_agrees_with_peft_apart_and_merged() {
     let apart = logits(&llama, &ids, &at);
     agree("apart", &apart, &values["logits"], 1e-4);
     gradients_agree(&apart, &values, &adapter, 2);
+    let pairs = llama.take_adapter();
+    llama.put_adapter(Some(&pairs));
     llama.merge().unwrap();
     agree("merged", &logits(&llama, &ids, &at), &values["logits_merged"], 1e-4);
+    llama.unmerge(&pairs).unwrap();
+    agree("unmerged", &logits(&llama, &ids, &at), &values["logits"], 1e-4);
 }
 
 #[test]

@@ -45,6 +45,10 @@ pub struct PhantomFigures {
     pub assessable: Tally,
     pub cannot_be_assessed: Tally,
     pub by_kind: std::collections::BTreeMap<String, Tally>,
+    /// Choice questions on fields that can be read: right by the likeliest option after the written analysis, whatever
+    /// was concluded (length-normalised log-likelihood).
+    #[serde(default)]
+    pub choice_by_likelihood: Tally,
     pub by_subtask: std::collections::BTreeMap<String, Tally>,
     pub by_class: std::collections::BTreeMap<String, Tally>,
     /// Statements of Observations that are true, by attribute.
@@ -70,6 +74,7 @@ impl std::fmt::Display for PhantomFigures {
         for (kind, t) in &self.by_kind {
             writeln!(f, "  {kind:<25}{}", tally(t))?;
         }
+        writeln!(f, "  {:<25}{}", "choice, by likelihood", tally(&self.choice_by_likelihood))?;
         for (subtask, t) in &self.by_subtask {
             writeln!(f, "  {subtask:<25}{}", tally(t))?;
         }
@@ -162,6 +167,7 @@ pub fn phantom(
         assessable: readable,
         cannot_be_assessed: report.cannot_be_assessed,
         by_kind: report.by_kind,
+        choice_by_likelihood: choice_by_likelihood(&model, &items, &answers)?,
         by_subtask: report.by_subtask,
         by_class: report.by_class,
         attributes: report.attributes,
@@ -199,6 +205,22 @@ fn answer(model: &ReinPath, items: &[(Truth, QuestionItem)], patches: &[Patch]) 
         answers.extend(model.answer_batch(&questions, 1, &sampling, &mut |_| true)?);
     }
     Ok(answers)
+}
+
+fn choice_by_likelihood(
+    model: &ReinPath,
+    items: &[(Truth, QuestionItem)],
+    answers: &[BatchAnswer],
+) -> Result<Tally> {
+    let mut tally = Tally::default();
+    for ((_, item), answer) in items.iter().zip(answers) {
+        let Some(label) = item.label.as_ref().filter(|_| !item.choices.is_empty()) else { continue };
+        let ids: Vec<u32> = answer.tokens.iter().map(|token| token.id).collect();
+        let options = model.score_options(&answer.prompt, &ids, &item.choices)?;
+        let best = options.iter().max_by(|a, b| a.logprob.total_cmp(&b.logprob));
+        tally.add(best.is_some_and(|option| option.letter == *label));
+    }
+    Ok(tally)
 }
 
 fn colour_only(

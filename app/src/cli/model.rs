@@ -7,13 +7,15 @@ use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::path::{Component, Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand};
 use reinpath_model::package::{GridRule, MemoryNeed, Package, QUESTION_PATCHES};
 use serde_json::json;
 
-use super::Failure;
+use super::{Failure, interrupts};
 use crate::models::bytes;
 use crate::{models, places};
 
@@ -181,6 +183,8 @@ fn beside(package: &Path, precision: &str) -> PathBuf {
 /// Lets the worker do it: what it says goes where this program's words go, and its exit code is this one's.
 fn worker(arguments: &[&OsStr]) -> Result<(), Failure> {
     let program = places::program("reinpath-worker").map_err(anyhow::Error::from)?;
+    // Ctrl-C reaches the worker, too, which tidies up; this program waits for it.
+    let _interrupted = interrupts(Arc::new(AtomicBool::new(true)))?;
     let status = Command::new(&program)
         .args(arguments)
         .status()
@@ -197,7 +201,7 @@ fn show(folder: &Path, as_json: bool) -> Result<(), Failure> {
     let memory = package.memory().map_err(anyhow::Error::from)?;
     let text = if as_json {
         let data = json!({
-            "folder": package.folder,
+            "folder": package.folder.to_string_lossy(),
             "hash": package.hash,
             "bytes": bytes(&package),
             "memory": memory,

@@ -110,16 +110,28 @@ fn remove(path: &Path) -> io::Result<()> {
 }
 
 #[cfg(unix)]
-fn link(target: &Path, _content: &Path, name: &Path) -> io::Result<()> {
-    if std::fs::read_link(name).is_ok_and(|found| found == target) {
+fn link(target: &Path, content: &Path, name: &Path) -> io::Result<()> {
+    let leads_there = || std::fs::read_link(name).is_ok_and(|found| found == target);
+    if leads_there() {
         return Ok(());
     }
     remove(name)?;
-    std::os::unix::fs::symlink(target, name)
+    match std::os::unix::fs::symlink(target, name) {
+        // Another download was faster.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && leads_there() => Ok(()),
+        // Some drives know no links.
+        Err(_no_links) => second_name(content, name),
+        Ok(()) => Ok(()),
+    }
 }
 
 #[cfg(not(unix))]
 fn link(_target: &Path, content: &Path, name: &Path) -> io::Result<()> {
+    second_name(content, name)
+}
+
+/// The content under another name, as a hard link or a copy.
+fn second_name(content: &Path, name: &Path) -> io::Result<()> {
     remove(name)?;
     std::fs::hard_link(content, name).or_else(|_no_links| {
         let mut partial = name.as_os_str().to_owned();

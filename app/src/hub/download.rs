@@ -146,10 +146,12 @@ fn complete(
     meter: &mut Meter<'_>,
 ) -> Result<(), Error> {
     let mut failures = 0;
+    // A server that begins again each time, and breaks off each time, brings nothing.
+    let mut most = partial.bytes();
     while partial.bytes() < remote.bytes {
-        let before = meter.fetched;
         let Err(error) = go_on(client, remote, partial, meter) else { continue };
-        if meter.fetched > before {
+        if partial.bytes() > most {
+            most = partial.bytes();
             failures = 0;
         }
         match PAUSES.get(failures) {

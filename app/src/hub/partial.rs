@@ -1,7 +1,7 @@
 //! A file that is being downloaded: bytes are appended as they come, and one process at a time does so.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::Write as _;
+use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::Error;
@@ -18,15 +18,15 @@ impl Partial {
     /// Opens what an earlier download left, or begins.
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
         // Windows locks only what can be read.
-        let file = OpenOptions::new().read(true).append(true).create(true).open(path);
-        let file = file.map_err(|reason| Error::write(reason, path))?;
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+        let mut file = file.map_err(|reason| Error::write(reason, path))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(Error::Busy(path.to_owned())),
             // Some network drives know no locks; the checksum still tells when two processes wrote.
             Err(TryLockError::Error(error)) => tracing::warn!("cannot lock ({error}): {}", path.display()),
         }
-        let bytes = file.metadata().map_err(|reason| Error::read(reason, path))?.len();
+        let bytes = file.seek(SeekFrom::End(0)).map_err(|reason| Error::read(reason, path))?;
         Ok(Self { file, path: path.to_owned(), bytes })
     }
 
@@ -38,7 +38,8 @@ impl Partial {
     /// Throws away what there is.
     pub(super) fn restart(&mut self) -> Result<(), Error> {
         if self.bytes > 0 {
-            self.file.set_len(0).map_err(|reason| Error::write(reason, &self.path))?;
+            let emptied = self.file.set_len(0).and_then(|()| self.file.rewind());
+            emptied.map_err(|reason| Error::write(reason, &self.path))?;
             self.bytes = 0;
         }
         Ok(())

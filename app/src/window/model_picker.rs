@@ -11,7 +11,7 @@ use egui::{
 
 use super::command::{CommandSender, ModelCommand, keys_of};
 use super::model_list::{Fit, ListedModel, ModelFacts, ModelList};
-use super::state::{AppState, ModelState, PackageState};
+use super::state::{AppState, ModelState, PackageState, WorkerState};
 use super::theme;
 use super::widgets::{caption, hairline, warning};
 
@@ -40,6 +40,9 @@ pub(super) fn ui(ui: &mut Ui, state: &AppState, commands: &CommandSender) {
     let button = button.accessible_name(format!("Model: {name}")).on_hover_text(tip);
     if button.clicked() && !Popup::is_id_open(ui.ctx(), id()) {
         commands.model(ModelCommand::ReadList);
+    }
+    if !Popup::is_id_open(ui.ctx(), id()) {
+        ui.data_mut(|data| data.remove::<bool>(id()));
     }
     Popup::menu(&button)
         .id(id())
@@ -100,10 +103,20 @@ fn memory_in_words(
     match state.memory() {
         Some(taken) if in_use => (format!("in use, takes {}", crate::models::size_in_words(taken)), false),
         taken => {
-            let Fit { words, fits } = Fit::of(facts.need, list.machine, taken.unwrap_or(0));
+            let Fit { words, fits } =
+                Fit::of(facts.need, list.machine, taken.filter(|_| comes_back(state, list)).unwrap_or(0));
             (if in_use { format!("in use, {words}") } else { words }, !fits)
         }
     }
+}
+
+/// Whether the memory of the model in use is main memory that another may have instead. The pages of a quantised model
+/// are its file's, which the system counts as free already; a GPU's memory is another one.
+fn comes_back(state: &ModelState, list: &ModelList) -> bool {
+    let on_cpu = matches!(&state.worker, WorkerState::Ready { device, .. } if device == "cpu");
+    let used = list.models.iter().find(|model| state.folder() == Some(model.folder.as_path()));
+    let precision = used.and_then(|model| model.facts.as_ref().ok()).map(|facts| facts.precision.as_str());
+    on_cpu && precision.is_some_and(|precision| ["f32", "bf16", "f16"].contains(&precision))
 }
 
 fn model_ui(
@@ -127,10 +140,20 @@ fn model_ui(
     words.append(&format!("\n{memory}"), 0.0, small(if warns { alert } else { plain }));
     let row = ui.add(Button::selectable(in_use, WidgetText::from(words)).wrap());
     let row = row.accessible_name(format!("{}, {facts}, {memory}", model.name));
+    if in_use && !takes_keys(ui) {
+        // By keyboard the picker is there to be used at once.
+        row.request_focus();
+        ui.data_mut(|data| data.insert_temp(id(), true));
+    }
     if row.on_hover_text(model.folder.display().to_string()).clicked() {
         commands.model(ModelCommand::Use(model.folder.clone()));
         ui.close();
     }
+}
+
+/// Whether the keys were led into the picker since it was opened.
+fn takes_keys(ui: &Ui) -> bool {
+    ui.data(|data| data.get_temp(id()).unwrap_or(false))
 }
 
 /// A package that cannot be used is no button.

@@ -1,9 +1,11 @@
 //! The program `reinpath-worker`: holds a model and serves one program over stdin and stdout (see `worker.rs`); or
 //! checks, converts or puts together a package, for `reinpath model`.
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
@@ -14,6 +16,9 @@ use reinpath_model::weights::Size;
 use reinpath_model::weights::quantise::Recipe;
 use reinpath_model::{check, convert, device, frame, worker};
 use tracing_subscriber::EnvFilter;
+
+/// Exit code after Ctrl-C.
+const INTERRUPTED: i32 = 130;
 
 /// Holds a model for the program that starts it: frames over stdin and stdout, logs on stderr.
 #[derive(Debug, Parser)]
@@ -163,7 +168,26 @@ fn added(arguments: &AddArguments) -> anyhow::Result<()> {
 
 fn converted(folder: &Path, to: &str, output: &Path) -> anyhow::Result<()> {
     let recipe = Recipe::ALL.iter().find(|recipe| recipe.name() == to).context("an unknown precision")?;
-    convert::quantised_package(&Package::open(folder)?, *recipe, output, &mut |_| true)?;
+    // Ctrl-C leaves nothing half behind.
+    let stopped = Arc::new(AtomicBool::new(false));
+    let stop = Arc::clone(&stopped);
+    ctrlc::set_handler(move || stop.store(true, Ordering::Relaxed)).context("Ctrl-C cannot be caught")?;
+    let is_seen = io::stderr().is_terminal();
+    let mut progress = |done: f32| {
+        if is_seen {
+            // With stderr closed there is nobody to see it.
+            drop(write!(io::stderr().lock(), "\rquantising {:3.0} %", 100.0 * done));
+        }
+        !stopped.load(Ordering::Relaxed)
+    };
+    let written = convert::quantised_package(&Package::open(folder)?, *recipe, output, &mut progress);
+    if is_seen {
+        drop(writeln!(io::stderr().lock()));
+    }
+    if stopped.load(Ordering::Relaxed) && written.is_err() {
+        std::process::exit(INTERRUPTED);
+    }
+    written?;
     writeln!(io::stdout().lock(), "{}", output.display())?;
     Ok(())
 }

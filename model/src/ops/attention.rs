@@ -72,15 +72,19 @@ pub fn attention_probabilities(q: &Tensor, k: &Tensor, mask: &Attention) -> Resu
     // The softmax in f32 whatever the precision, as in the reference implementations.
     let scores = q.matmul(&of_each_head(k, heads)?.t()?)?.to_dtype(DType::F32)?;
     let scores = (scores * (head_dim as f64).powf(-0.5))?;
-    let hidden: Vec<f32> = (0..batch)
-        .flat_map(|b| (0..queries).map(move |i| (b, i)))
-        .flat_map(|(b, i)| {
-            let visible = visible(mask, b, i, queries, keys);
-            (0..keys).map(move |j| if visible.contains(&j) { 0.0 } else { -1e9 })
-        })
-        .collect();
-    let hidden = Tensor::from_vec(hidden, (batch, 1, queries, keys), q.device())?;
-    let scores = scores.broadcast_add(&hidden)?;
+    let scores = if mask.key_starts.is_some() || (mask.causal && queries > 1) {
+        let hidden: Vec<f32> = (0..batch)
+            .flat_map(|b| (0..queries).map(move |i| (b, i)))
+            .flat_map(|(b, i)| {
+                let visible = visible(mask, b, i, queries, keys);
+                (0..keys).map(move |j| if visible.contains(&j) { 0.0 } else { -1e9 })
+            })
+            .collect();
+        scores.broadcast_add(&Tensor::from_vec(hidden, (batch, 1, queries, keys), q.device())?)?
+    } else {
+        // A single step sees everything: there is nothing to bring to the device.
+        scores
+    };
     let scores = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?)?.exp()?;
     scores.broadcast_div(&scores.sum_keepdim(D::Minus1)?)
 }

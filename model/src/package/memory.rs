@@ -8,8 +8,9 @@
 //! - PyTorch's files: their size, likewise doubled for a language model in 16 bits.
 //!
 //! KV cache, for the longest question that is reckoned with ([`QUESTION_PATCHES`], [`QUESTION_TOKENS`]):
-//! `2 (keys and values) × layers × kv_heads × head_dim × 4 bytes × context`, where `context` is
-//! `QUESTION_PATCHES × image_tokens + QUESTION_TOKENS + max_tokens`, and at most what the language model reads.
+//! `2 (keys and values) × layers × kv_heads × head_dim × 4 bytes × tokens`, where `context` is
+//! `QUESTION_PATCHES × image_tokens + QUESTION_TOKENS + max_tokens`, and at most what the language model reads; the
+//! image tokens twice, as they are kept for the next question.
 //!
 //! Not counted are the values between layers, which come and go, and what a question with more patches takes.
 
@@ -184,8 +185,11 @@ impl Package {
             .saturating_add(QUESTION_TOKENS)
             .saturating_add(m.generation.max_tokens);
         let context = sizes.max_position_embeddings.unwrap_or(u64::MAX).min(wanted as u64);
+        // What goes before the question is kept for the next one, beside the answer's own cache (`recent.rs`).
+        let kept = (QUESTION_PATCHES.saturating_mul(m.image_tokens()) as u64).min(context);
+        let tokens = context.saturating_add(kept);
         let factors =
-            [sizes.num_hidden_layers, sizes.num_key_value_heads.unwrap_or(heads), head_dim, VALUE, context];
+            [sizes.num_hidden_layers, sizes.num_key_value_heads.unwrap_or(heads), head_dim, VALUE, tokens];
         Ok(Some(factors.into_iter().fold(2, u64::saturating_mul)))
     }
 }
@@ -290,14 +294,14 @@ mod tests {
         let context = 4 * 16 + 512 + 100;
         let a_token = 2 * 3 * 2 * 16 * 4;
         let need = package.memory().unwrap();
-        assert_eq!(need.cache, Some(a_token * context));
-        assert_eq!(need.total(), need.weights + a_token * context);
+        assert_eq!(need.cache, Some(a_token * (context + 64)));
+        assert_eq!(need.total(), need.weights + a_token * (context + 64));
         std::fs::write(folder.path().join("config.json"), CONFIG.replace("4096", "128")).unwrap();
-        assert_eq!(package.memory().unwrap().cache, Some(a_token * 128));
+        assert_eq!(package.memory().unwrap().cache, Some(a_token * (128 + 64)));
         // Meta's names; how much it reads is not stated.
         let params = r#"{"dim": 64, "n_layers": 3, "n_heads": 4, "n_kv_heads": 2, "norm_eps": 1e-5}"#;
         std::fs::write(folder.path().join("config.json"), params).unwrap();
-        assert_eq!(package.memory().unwrap().cache, Some(a_token * context));
+        assert_eq!(package.memory().unwrap().cache, Some(a_token * (context + 64)));
     }
 
     #[test]

@@ -9,6 +9,9 @@ use std::collections::BTreeMap;
 /// Longer than any state dict's: names and shapes of 10,000 tensors are 1 MB.
 const LONGEST: usize = 8 << 20;
 
+/// More axes than any tensor of a model has.
+const MOST_DIMENSIONS: usize = 8;
+
 /// A value's place in the list of all.
 pub(super) type Place = usize;
 
@@ -89,7 +92,8 @@ impl Pickle {
     }
 
     pub(super) fn sizes(&self, place: Place) -> Option<Vec<usize>> {
-        self.sequence(place)?.iter().map(|&place| self.size(place)).collect()
+        let places = self.sequence(place).filter(|places| places.len() <= MOST_DIMENSIONS)?;
+        places.iter().map(|&place| self.size(place)).collect()
     }
 
     /// The entries of a dictionary; an `OrderedDict` is one.
@@ -118,12 +122,15 @@ struct Machine<'a> {
     memo: BTreeMap<u32, Place>,
     /// Places that sequences and dictionaries hold.
     items: usize,
+    /// Bytes of names that were put together, which are not in the pickle as such.
+    names: usize,
 }
 
 impl Machine<'_> {
     /// Bytes of memory, about; the texts lie in the pickle, too.
     fn taken(&self) -> usize {
         self.values.len() * size_of::<Value>()
+            + self.names
             + (self.stack.len() + self.marks.len() + self.items) * size_of::<Place>()
             + self.memo.len() * 2 * size_of::<(u32, Place)>()
     }
@@ -342,10 +349,11 @@ impl Machine<'_> {
     fn stacked_global(&mut self) -> Result<(), String> {
         let (name, module) = (self.pop()?, self.pop()?);
         let global = match (&self.values[module], &self.values[name]) {
-            (Value::Text(module), Value::Text(name)) => Value::Global(format!("{module} {name}")),
+            (Value::Text(module), Value::Text(name)) => format!("{module} {name}"),
             _ => return Err("its pickle names something by what is no name".to_owned()),
         };
-        self.push(global);
+        self.names += global.len();
+        self.push(Value::Global(global));
         Ok(())
     }
 }
@@ -384,6 +392,10 @@ mod tests {
         nested.push(b'.');
         assert!(Pickle::read(&nested, ENOUGH).unwrap_err().contains("more values"));
         assert!(Pickle::read(&b"N".repeat(1 << 20), ENOUGH).unwrap_err().contains("more values"));
+        // Names put together of a long text, again and again.
+        let mut names = [&b"X"[..], &100_000u32.to_le_bytes(), &b"a".repeat(100_000), b"q\x00"].concat();
+        names.extend(b"h\x00h\x00\x93".repeat(100_000));
+        assert!(Pickle::read(&names, ENOUGH).unwrap_err().contains("more values"));
     }
 
     #[test]

@@ -60,7 +60,8 @@ fn use_package(state: &mut AppState, folder: PathBuf) -> Vec<Effect> {
         return Vec::new();
     }
     if state.model.chosen.is_none() && state.model.folder() == Some(folder.as_path()) {
-        return Vec::new();
+        // Chosen all the same: another one may be remembered, which was not there at the start.
+        return remember(state, folder);
     }
     state.model.chosen = Some(folder.clone());
     vec![Effect::UsePackage(folder)]
@@ -73,13 +74,21 @@ pub(super) fn known(state: &mut AppState, info: Arc<ModelInfo>) -> Vec<Effect> {
     state.model.package = PackageState::Known(info);
     let mut effects = patch_update::read_all(state);
     if is_chosen {
-        // The demo lies where the program does, which may be elsewhere the next time.
-        let listed = state.model.list.iter().flat_map(|list| &list.models);
-        let is_demo = listed.filter(|model| model.folder == folder).any(|model| model.is_demo);
-        state.settings.model = (!is_demo).then_some(folder);
-        effects.push(Effect::SaveSettings(state.settings.clone()));
+        effects.extend(remember(state, folder));
     }
     effects
+}
+
+fn remember(state: &mut AppState, folder: PathBuf) -> Vec<Effect> {
+    // The demo lies where the program does, which may be elsewhere the next time.
+    let listed = state.model.list.iter().flat_map(|list| &list.models);
+    let is_demo = listed.filter(|model| model.folder == folder).any(|model| model.is_demo);
+    let model = (!is_demo).then_some(folder);
+    if state.settings.model == model {
+        return Vec::new();
+    }
+    state.settings.model = model;
+    vec![Effect::SaveSettings(state.settings.clone())]
 }
 
 /// The package that was chosen cannot be used; the one in use stays.
@@ -136,6 +145,13 @@ mod tests {
         assert_eq!(effects, [Effect::SaveSettings(settings)]);
         assert_eq!(state.model.folder(), Some(Path::new("models/new")));
         assert!(choose(&mut state, "models/new").is_empty(), "it is in use already");
+        state.settings.model = Some("models/gone".into());
+        let settings = Settings { model: Some("models/new".into()), ..Settings::default() };
+        assert_eq!(
+            choose(&mut state, "models/new"),
+            [Effect::SaveSettings(settings)],
+            "what is gone is forgotten"
+        );
     }
 
     #[test]
