@@ -62,6 +62,8 @@ fn write(
     quantise(&language::weights(package, &config)?, &config, recipe, &writer.path(LANGUAGE)?, progress)?;
     manifest.language.weights = vec![LANGUAGE.to_owned()];
     recipe.name().clone_into(&mut manifest.language.precision);
+    // Beside its parent in a list it must be told from it.
+    manifest.name = format!("{} {}", manifest.name, recipe.name());
     manifest.provenance = format!("{}; quantised to {}", manifest.provenance, recipe.name());
     manifest.files = writer.records()?;
     Ok(writer.manifest(&manifest)?)

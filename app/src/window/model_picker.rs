@@ -5,8 +5,8 @@
 
 use egui::text::{LayoutJob, TextFormat};
 use egui::{
-    Button, FontId, Frame, Id, Margin, Popup, PopupCloseBehavior, RectAlign, RichText, ScrollArea, Ui,
-    WidgetText, vec2,
+    Align, Button, FontId, Frame, Id, Layout, Margin, Popup, PopupCloseBehavior, RectAlign, RichText,
+    ScrollArea, Ui, WidgetText, vec2,
 };
 
 use super::command::{CommandSender, ModelCommand, keys_of};
@@ -76,7 +76,12 @@ fn picker_ui(ui: &mut Ui, state: &AppState, commands: &CommandSender) {
 }
 
 fn list_ui(ui: &mut Ui, state: &ModelState, list: &ModelList, commands: &CommandSender) {
-    let scroll = ScrollArea::vertical().id_salt("models").max_height(MOST_HEIGHT).auto_shrink([false, true]);
+    // The popup opens as small as what it showed at first: the list does not keep to that.
+    let scroll = ScrollArea::vertical()
+        .id_salt("models")
+        .max_height(MOST_HEIGHT)
+        .min_scrolled_height(MOST_HEIGHT)
+        .auto_shrink([false, true]);
     scroll.show(ui, |ui| {
         for model in &list.models {
             match &model.facts {
@@ -160,8 +165,11 @@ fn takes_keys(ui: &Ui) -> bool {
 fn broken_ui(ui: &mut Ui, name: &str, reason: &str) {
     let palette = theme::of(ui);
     Frame::new().inner_margin(Margin::symmetric(8, 4)).show(ui, |ui| {
-        ui.spacing_mut().item_spacing.y = 1.0;
-        ui.label(RichText::new(name).font(theme::semibold(theme::BODY)).color(palette.weak));
-        ui.label(RichText::new(format!("Cannot be used. {reason}")).small().color(palette.error));
+        // A menu's own layout would stretch the words over the line.
+        ui.with_layout(Layout::top_down(Align::LEFT), |ui| {
+            ui.spacing_mut().item_spacing.y = 1.0;
+            ui.label(RichText::new(name).font(theme::semibold(theme::BODY)).color(palette.weak));
+            ui.label(RichText::new(format!("Cannot be used. {reason}")).small().color(palette.error));
+        });
     });
 }
