@@ -220,7 +220,8 @@ impl CommandSender {
 
 /// Sends the commands whose keys were pressed.
 pub fn send_for_keys(ctx: &egui::Context, commands: &CommandSender) {
-    let typing = ctx.text_edit_focused();
+    // In an open menu arrows go from row to row, not over the slide.
+    let typing = ctx.text_edit_focused() || egui::Popup::is_any_open(ctx);
     // Escape is for the nearest first: an open menu, or what the pointer is drawing or dragging.
     let escape_is_taken = egui::Popup::is_any_open(ctx) || ctx.input(|input| input.pointer.any_down());
     for named in NAMED {
