@@ -307,26 +307,12 @@ impl<'a> Writer<'a> {
 mod tests {
     use std::sync::atomic::AtomicBool;
 
-    use candle_core::Device;
-
     use super::*;
-    use crate::fixture::{STAGED, Speech, write_package};
-    use crate::package::Package;
-
-    fn model(speech: Speech<'_>) -> ReinPath {
-        let folder = tempfile::tempdir().unwrap();
-        write_package(folder.path(), speech).unwrap();
-        let package = Package::open(folder.path()).unwrap();
-        ReinPath::load(&package, &Device::Cpu, &mut |_, _| true).unwrap()
-    }
+    use crate::fixture::{STAGED, Speech, model, patch};
 
     fn question(text: &str, patches: usize) -> Question {
-        let patch = |i: usize| {
-            let rgb = (0..32 * 32 * 3).map(|j| ((i * 31 + j * 7) % 251) as u8).collect();
-            Patch::new(32, 32, Some(0.5), rgb).unwrap()
-        };
         Question {
-            patches: (0..patches).map(patch).collect(),
+            patches: (0..patches).map(|i| patch(i, 32)).collect(),
             question: text.to_owned(),
             choices: vec!["nests".to_owned(), "glands".to_owned()],
             context: "colon".to_owned(),

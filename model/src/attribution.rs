@@ -116,7 +116,7 @@ impl ReinPath {
         let whole = reader.read()?;
         let attention = relative::relative_attention(self, &mut reader, &images, &places)?;
         let falls = falls(&mut reader, &sentences, &whole, &places, &grids, &attention, seed)?;
-        let side = self.grid_side();
+        let side = self.manifest().image_side();
         let crops = self.crops(question)?;
         let mut maps = Vec::new();
         for (i, sentence) in sentences.iter().enumerate() {
@@ -157,15 +157,10 @@ impl ReinPath {
         Ok(texts)
     }
 
-    /// Cells of a patch's grid in each direction.
-    fn grid_side(&self) -> usize {
-        self.manifest().image_side()
-    }
-
     /// What the grid of each patch covers, in pixels of the patch: the encoders see the same centre square.
     fn crops(&self, question: &Question) -> Result<Vec<[f64; 4]>, Error> {
         let spec = self.manifest().encoders.first().expect("a package has an encoder, which is checked");
-        question.patches.iter().map(|patch| Ok(patch.for_encoder(spec)?.crop)).collect()
+        question.patches.iter().map(|patch| Ok(patch.square_for(spec)?.crop)).collect()
     }
 
     /// Per sentence, the mean of the maps of its words with content, over the image tokens of all patches, from 0 to 1.
@@ -177,7 +172,7 @@ impl ReinPath {
         cancel: &AtomicBool,
     ) -> Result<Vec<Vec<f32>>, Error> {
         let activations = self.activations(trace, places)?;
-        let side = self.grid_side();
+        let side = self.manifest().image_side();
         let mut grids = Vec::with_capacity(sentences.len());
         for sentence in sentences {
             if cancel.load(Ordering::Relaxed) {
@@ -266,24 +261,11 @@ mod tests {
     use candle_core::Device;
 
     use super::*;
-    use crate::fixture::{STAGED, Speech, write_package};
-    use crate::package::Package;
-    use crate::patch::Patch;
+    use crate::fixture::{STAGED, Speech, model, patch};
     use crate::request::Sampling;
     use crate::stage::AnswerStage;
 
-    fn model(speech: Speech<'_>) -> ReinPath {
-        let folder = tempfile::tempdir().unwrap();
-        write_package(folder.path(), speech).unwrap();
-        let package = Package::open(folder.path()).unwrap();
-        ReinPath::load(&package, &Device::Cpu, &mut |_, _| true).unwrap()
-    }
-
     fn question() -> Question {
-        let patch = |i: usize, width: u32| {
-            let rgb = (0..width as usize * 32 * 3).map(|j| ((i * 31 + j * 7) % 251) as u8).collect();
-            Patch::new(width, 32, Some(0.5), rgb).unwrap()
-        };
         Question {
             patches: vec![patch(0, 32), patch(1, 48)],
             question: "What?".to_owned(),

@@ -23,6 +23,9 @@ use crate::projector::Projector;
 use crate::prompt::{END_OF_TURN, SPECIAL_TOKENS};
 use crate::vit::Vit;
 
+#[cfg(test)]
+pub(crate) use self::for_tests::{model, patch};
+
 /// Why a fixture could not be made.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
@@ -241,4 +244,26 @@ fn recite(name: &str, values: &mut [f32], tokenizer: &Tokenizer, script: &[&str]
         _ => {}
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod for_tests {
+    use super::{Speech, write_package};
+    use crate::package::Package;
+    use crate::patch::Patch;
+    use crate::reinpath::ReinPath;
+
+    /// The model of a tiny package, loaded.
+    pub(crate) fn model(speech: Speech<'_>) -> ReinPath {
+        let folder = tempfile::tempdir().unwrap();
+        write_package(folder.path(), speech).unwrap();
+        let package = Package::open(folder.path()).unwrap();
+        ReinPath::load(&package, &candle_core::Device::Cpu, &mut |_, _| true).unwrap()
+    }
+
+    /// The patch of a number: 32 rows of pixels that differ.
+    pub(crate) fn patch(number: usize, width: u32) -> Patch {
+        let rgb = (0..width as usize * 32 * 3).map(|j| ((number * 31 + j * 7) % 251) as u8).collect();
+        Patch::new(width, 32, Some(0.5), rgb).unwrap()
+    }
 }

@@ -9,6 +9,7 @@ pub mod frame;
 pub mod package;
 pub mod patch;
 pub mod request;
+mod resample;
 pub mod stage;
 
 #[cfg(feature = "inference")]

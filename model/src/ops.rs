@@ -54,7 +54,6 @@ fn with_values<R>(x: &Tensor, f: impl FnOnce(&[f32]) -> R) -> Result<R> {
 
 /// `e^x` to about 2e-7, in arithmetic that compilers turn into vector instructions (`f32::exp` is a call per value).
 // Always: it is compiled with the vectors of the function that calls it.
-#[allow(clippy::inline_always, reason = "it is compiled with the vectors of the function that calls it")]
 #[inline(always)]
 fn exp(x: f32) -> f32 {
     const LOG2_E: f32 = std::f32::consts::LOG2_E;

@@ -138,20 +138,15 @@ fn log_probability(logits: &[f32], id: u32) -> f64 {
 mod tests {
     use super::*;
     use crate::answer::Question;
-    use crate::fixture::{STAGED, Speech, write_package};
+    use crate::fixture::{STAGED, Speech, model, patch};
     use crate::generate::splice;
-    use crate::package::Package;
-    use crate::patch::Patch;
     use crate::request::Sampling;
 
     #[test]
     fn the_option_that_was_written_is_the_likeliest_and_both_ways_agree() {
-        let folder = tempfile::tempdir().unwrap();
-        write_package(folder.path(), Speech::Script(&STAGED)).unwrap();
-        let package = Package::open(folder.path()).unwrap();
-        let model = ReinPath::load(&package, &candle_core::Device::Cpu, &mut |_, _| true).unwrap();
+        let model = model(Speech::Script(&STAGED));
         let question = Question {
-            patches: vec![Patch::new(32, 32, Some(0.5), vec![90; 32 * 32 * 3]).unwrap()],
+            patches: vec![patch(0, 32)],
             question: "What is it?".to_owned(),
             choices: vec!["nests".to_owned(), "glands".to_owned(), "sheets".to_owned()],
             context: String::new(),

@@ -39,9 +39,20 @@ pub struct EncoderInput {
     pub side: u32,
     /// 8-bit RGB rows, `side * side * 3` bytes.
     pub rgb: Vec<u8>,
+}
+
+/// Where these pixels come from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Square {
+    /// Width and height.
+    pub side: u32,
+    /// Width and height of the whole patch after resizing, and the square's corner in it.
+    resized: (u32, u32),
+    left: u32,
+    top: u32,
     /// x, y, width, height of what the centre crop keeps, in pixels of the patch.
     pub crop: [f64; 4],
-    /// Microns per pixel of these pixels; `None` when unknown.
+    /// Microns per pixel of the pixels; `None` when unknown.
     pub mpp: Option<f64>,
 }
 
@@ -62,6 +73,22 @@ impl Patch {
 
     /// What `encoder` receives of this patch.
     pub fn for_encoder(&self, encoder: &EncoderSpec) -> Result<EncoderInput, Error> {
+        let Square { side, resized: (width, height), left, top, .. } = self.square_for(encoder)?;
+        let own = (self.width as usize, self.height as usize);
+        let resized = resized(&self.rgb, own, (width as usize, height as usize), encoder.resize);
+        let row_bytes = side as usize * 3;
+        let rgb = (0..side)
+            .flat_map(|row| {
+                let at = ((top + row) as usize * width as usize + left as usize) * 3;
+                &resized[at..at + row_bytes]
+            })
+            .copied()
+            .collect();
+        Ok(EncoderInput { side, rgb })
+    }
+
+    /// Where the square lies that `encoder` receives; no pixel is touched.
+    pub fn square_for(&self, encoder: &EncoderSpec) -> Result<Square, Error> {
         let side = encoder.image_size;
         let (w, h) = (f64::from(self.width), f64::from(self.height));
         if w.max(h) > MOST_NARROW * w.min(h) {
@@ -71,25 +98,13 @@ impl Patch {
         // torchvision: the longer edge is cut to an integer, the crop's offset is rounded.
         let (new_w, new_h) = ((w * scale) as u32, (h * scale) as u32);
         let (new_w, new_h) = if w <= h { (side, new_h.max(side)) } else { (new_w.max(side), side) };
-        let resized = resized(
-            &self.rgb,
-            (self.width as usize, self.height as usize),
-            (new_w as usize, new_h as usize),
-            encoder.resize,
-        );
         let (left, top) = (half_rounded(new_w - side), half_rounded(new_h - side));
-        let row_bytes = side as usize * 3;
-        let rgb = (0..side)
-            .flat_map(|row| {
-                let at = ((top + row) as usize * new_w as usize + left as usize) * 3;
-                &resized[at..at + row_bytes]
-            })
-            .copied()
-            .collect();
         let (to_x, to_y) = (w / f64::from(new_w), h / f64::from(new_h));
-        Ok(EncoderInput {
+        Ok(Square {
             side,
-            rgb,
+            resized: (new_w, new_h),
+            left,
+            top,
             crop: [
                 f64::from(left) * to_x,
                 f64::from(top) * to_y,
@@ -134,7 +149,8 @@ mod tests {
         let patch = Patch::new(8, 4, Some(0.5), rgb).unwrap();
         let input = patch.for_encoder(&encoder(4)).unwrap();
         assert_eq!(&input.rgb[..12], &[2, 2, 2, 3, 3, 3, 4, 4, 4, 5, 5, 5]);
-        assert_eq!((input.crop, input.mpp), ([2.0, 0.0, 4.0, 4.0], Some(0.5)));
+        let square = patch.square_for(&encoder(4)).unwrap();
+        assert_eq!((square.crop, square.mpp), ([2.0, 0.0, 4.0, 4.0], Some(0.5)));
     }
 
     #[test]
@@ -143,7 +159,7 @@ mod tests {
         let patch = Patch::new(8, 8, Some(0.25), rgb).unwrap();
         let encoder = encoder(4);
         let input = patch.for_encoder(&encoder).unwrap();
-        assert_eq!(input.mpp, Some(0.5));
+        assert_eq!(patch.square_for(&encoder).unwrap().mpp, Some(0.5));
         let values = input.normalised(&encoder);
         assert_eq!((values[0], values[16], values[47]), (1.0, -1.0, -0.6));
     }

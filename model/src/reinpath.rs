@@ -113,6 +113,7 @@ impl ReinPath {
             let (mut vit, loaded) = open_encoder(package, spec)?
                 .build(device, |vb| Vit::load(&at_prefix(&vb, &spec.prefix), spec))?;
             vit.fold_scales()?;
+            vit.fit_positions(spec.image_size)?;
             size += loaded;
             encoders.push((spec.clone(), vit));
         }

@@ -71,6 +71,14 @@ impl Vit {
         Ok(())
     }
 
+    /// Resizes the positions once and for all to the size that the encoder is given.
+    pub fn fit_positions(&mut self, image_size: u32) -> Result<()> {
+        let side = image_size as usize / self.patch_size;
+        self.pos_embed = positions::resized(&self.pos_embed, (self.trained, self.trained), (side, side))?;
+        self.trained = side;
+        Ok(())
+    }
+
     /// `pixels` (batch, 3, height, width), normalised, to (batch, 1 + cells, width): the class token, then the grid row
     /// by row, after the final norm.
     pub fn forward(&self, pixels: &Tensor) -> Result<Tensor> {

@@ -338,12 +338,12 @@ fn stamp(
     for patch in patches {
         let mut encoders = Vec::new();
         for spec in &model.manifest().encoders {
-            let input = patch.for_encoder(spec).map_err(reinpath::Error::from)?;
+            let square = patch.square_for(spec).map_err(reinpath::Error::from)?;
             encoders.push(EncoderStamp {
                 name: spec.kind.name().to_owned(),
-                tensor: [input.side as usize; 2],
-                effective_mpp: input.mpp,
-                crop: input.crop,
+                tensor: [square.side as usize; 2],
+                effective_mpp: square.mpp,
+                crop: square.crop,
             });
         }
         stamps.push(PatchStamp {

@@ -121,9 +121,7 @@ pub fn pixels(
     for (example, symmetry) in examples {
         let input = &example.inputs[at];
         let rgb = symmetry.apply(&input.rgb, side, 3);
-        values.extend(
-            EncoderInput { rgb, side: input.side, crop: input.crop, mpp: input.mpp }.normalised(encoder),
-        );
+        values.extend(EncoderInput { rgb, side: input.side }.normalised(encoder));
     }
     Tensor::from_vec(values, (examples.len(), 3, side, side), &Device::Cpu)
 }

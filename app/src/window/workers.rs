@@ -329,8 +329,9 @@ fn send_overview(key: SlideKey, slide: &SlideHandle, events: &EventSender) {
 fn cut(slide: &SlideHandle, job: &Cut, ctx: &Context) -> Result<PatchPicture, String> {
     let cut = cut_patch(slide, job.region, job.model.patch.mpp).map_err(|error| error.to_string())?;
     let (patch, level) = (cut.patch, cut.source.level);
-    let input = patch.for_encoder(&job.model.encoder).map_err(|error| error.to_string())?;
-    let [x, y, w, h] = input.crop;
+    let encoder = &job.model.encoder;
+    let input = patch.for_encoder(encoder).map_err(|error| error.to_string())?;
+    let [x, y, w, h] = patch.square_for(encoder).map_err(|error| error.to_string())?.crop;
     let (width, height) = (f64::from(patch.width), f64::from(patch.height));
     let takes_away = w < width - 0.5 || h < height - 0.5;
     let crop = [(x / width) as f32, (y / height) as f32, (w / width) as f32, (h / height) as f32];

@@ -130,6 +130,18 @@ fn a_server_that_ignores_the_range_is_read_from_the_start() {
 }
 
 #[test]
+fn a_server_that_always_begins_again_and_always_breaks_off_is_given_up() {
+    let home = Home::new();
+    let server = Server::start(&files(), |request, answer| {
+        let end = End::BreaksOff(STOP);
+        if request.is_storage { Answer { end, ..Answer::whole(&large().content) } } else { answer }
+    });
+    failure(&home.get(&server, &[]));
+    // What came the first time, and three tries that brought nothing more.
+    assert_eq!(ranges(&server), [None, Some(STOP), Some(STOP), Some(STOP)]);
+}
+
+#[test]
 fn a_part_that_begins_elsewhere_is_refused() {
     let home = Home::new();
     let server = Server::start(&files(), |_, mut answer| {

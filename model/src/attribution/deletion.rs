@@ -184,12 +184,9 @@ mod tests {
 
     use super::*;
     use crate::event::Stop;
-    use crate::fixture::{Speech, write_package};
+    use crate::fixture::{Speech, model, patch};
     use crate::generate::{Generator, splice};
-    use crate::package::Package;
-    use crate::patch::Patch;
     use crate::prompt::Segment;
-    use crate::reinpath::ReinPath;
     use crate::request::Sampling;
     use crate::sampler::Drawn;
     use crate::stage::AnswerStage;
@@ -237,16 +234,9 @@ mod tests {
 
     #[test]
     fn an_answer_is_read_as_it_was_written_and_masks_change_it() {
-        let folder = tempfile::tempdir().unwrap();
-        write_package(folder.path(), Speech::Babble(7)).unwrap();
-        let package = Package::open(folder.path()).unwrap();
-        let model = ReinPath::load(&package, &Device::Cpu, &mut |_, _| true).unwrap();
-        let patch = |i: usize| {
-            let rgb = (0..32 * 32 * 3).map(|j| ((i * 31 + j * 7) % 251) as u8).collect();
-            Patch::new(32, 32, Some(0.5), rgb).unwrap()
-        };
+        let model = model(Speech::Babble(7));
         let prompt = model.tokenizer.prompt("<image><image>\nWhat is seen in these two patches?").unwrap();
-        let images = model.embeddings(&model.features(&[patch(0), patch(1)]).unwrap()).unwrap();
+        let images = model.embeddings(&model.features(&[patch(0, 32), patch(1, 32)]).unwrap()).unwrap();
         let x = splice(&model.llama, &prompt, &images).unwrap();
         let (cancel, mut drawn) = (AtomicBool::new(false), Vec::new());
         let sampling = Sampling { max_tokens: 20, ..Sampling::default() };

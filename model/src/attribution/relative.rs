@@ -52,12 +52,8 @@ fn ratio(own: &[f32], general: &[f32]) -> Vec<f32> {
 mod tests {
     use std::sync::atomic::AtomicBool;
 
-    use candle_core::Device;
-
     use super::*;
-    use crate::fixture::{Speech, write_package};
-    use crate::package::Package;
-    use crate::patch::Patch;
+    use crate::fixture::{Speech, model, patch};
 
     #[test]
     fn the_layer_is_that_of_the_authors_at_their_depth() {
@@ -71,13 +67,8 @@ mod tests {
 
     #[test]
     fn the_attention_of_a_step_is_that_of_the_whole_prompt() {
-        let folder = tempfile::tempdir().unwrap();
-        write_package(folder.path(), Speech::Babble(7)).unwrap();
-        let package = Package::open(folder.path()).unwrap();
-        let model = ReinPath::load(&package, &Device::Cpu, &mut |_, _| true).unwrap();
-        let rgb = (0..32 * 32 * 3).map(|i| (i * 7 % 251) as u8).collect();
-        let patch = Patch::new(32, 32, Some(0.5), rgb).unwrap();
-        let images = model.embeddings(&model.features(&[patch]).unwrap()).unwrap();
+        let model = model(Speech::Babble(7));
+        let images = model.embeddings(&model.features(&[patch(0, 32)]).unwrap()).unwrap();
         let map = |question: &str| {
             let prompt = model.tokenizer.prompt(&user_text(1, "", question, &[])).unwrap();
             let places = Places::of(&prompt, 4, &model.tokenizer).unwrap();

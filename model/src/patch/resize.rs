@@ -4,6 +4,7 @@
 //! Antialiased, columns first, then rows, with 8 bits between the passes.
 
 use crate::package::ResizeFilter;
+use crate::resample::{self, Kernel};
 
 /// Bits behind the point of a weight (`PRECISION_BITS`).
 const BITS: u32 = 32 - 8 - 2;
@@ -62,41 +63,19 @@ fn rounded(sum: i32) -> u8 {
     (sum >> BITS).clamp(0, 255) as u8
 }
 
-/// Pillow's `precompute_coeffs` and `normalize_coeffs_8bpc`.
+/// The weights as Pillow rounds them (`normalize_coeffs_8bpc`).
 fn taps(from: usize, to: usize, filter: ResizeFilter) -> Vec<Taps> {
-    let (value, support): (fn(f64) -> f64, f64) = match filter {
-        ResizeFilter::Bicubic => (cubic, 2.0),
-        ResizeFilter::Bilinear => (triangle, 1.0),
+    let kernel = match filter {
+        ResizeFilter::Bicubic => Kernel::Cubic,
+        ResizeFilter::Bilinear => Kernel::Triangle,
     };
-    let scale = from as f64 / to as f64;
-    let stretch = scale.max(1.0);
-    let reach = support * stretch;
-    let of = |i: usize| {
-        let center = (i as f64 + 0.5) * scale;
-        let first = (center - reach + 0.5).max(0.0) as usize;
-        let end = ((center + reach + 0.5) as usize).min(from);
-        let weights: Vec<f64> =
-            (first..end).map(|j| value((j as f64 - center + 0.5) * stretch.recip())).collect();
-        let sum: f64 = weights.iter().sum();
-        // `round` takes halves away from zero, as the cast of ±0.5 + x in C does.
-        let fixed = |w: &f64| (w / sum * f64::from(1 << BITS)).round() as i32;
-        Taps { first, weights: weights.iter().map(fixed).collect() }
+    // `round` takes halves away from zero, as the cast of ±0.5 + x in C does.
+    let fixed = |weight: f64| (weight * f64::from(1 << BITS)).round() as i32;
+    let of = |(first, weights): (usize, Vec<f64>)| Taps {
+        first,
+        weights: weights.into_iter().map(fixed).collect(),
     };
-    (0..to).map(of).collect()
-}
-
-fn triangle(x: f64) -> f64 {
-    (1.0 - x.abs()).max(0.0)
-}
-
-/// Keys' cubic with a = -0.5.
-fn cubic(x: f64) -> f64 {
-    const A: f64 = -0.5;
-    match x.abs() {
-        x if x < 1.0 => ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0,
-        x if x < 2.0 => (((x - 5.0) * x + 8.0) * x - 4.0) * A,
-        _ => 0.0,
-    }
+    resample::taps(from, to, kernel).map(of).collect()
 }
 
 #[cfg(test)]

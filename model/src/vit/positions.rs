@@ -4,6 +4,7 @@
 use candle_core::{DType, Result, Tensor};
 
 use crate::ops;
+use crate::resample::{Kernel, taps};
 
 /// Resizes `positions` (1, 1 + rows · columns, width), of a class token and a grid row by row, from the grid `from`
 /// (rows, columns) to the grid `to`.
@@ -25,33 +26,15 @@ pub(super) fn resized(positions: &Tensor, from: (usize, usize), to: (usize, usiz
     Tensor::cat(&[class, grid.to_dtype(positions.dtype())?], 1)
 }
 
-/// Weights of an antialiased bicubic resize of one axis, (to, from), as PyTorch computes them
-/// (`UpSampleKernel.cpp`, `_compute_indices_min_size_weights_aa`; Keys' cubic with a = -0.5).
+/// Weights of a bicubic resize of one axis as a matrix, (to, from).
 fn weights(from: usize, to: usize) -> Vec<f32> {
-    let scale = from as f64 / to as f64;
-    let stretch = scale.max(1.0);
-    let support = 2.0 * stretch;
     let mut all = vec![0.0; from * to];
-    for (i, row) in all.chunks_exact_mut(from).enumerate() {
-        let center = scale * (i as f64 + 0.5);
-        let first = (center - support + 0.5).max(0.0) as usize;
-        let end = ((center + support + 0.5) as usize).min(from);
-        let taps: Vec<f64> = (first..end).map(|j| cubic((j as f64 - center + 0.5) / stretch)).collect();
-        let sum: f64 = taps.iter().sum();
-        for (weight, tap) in row[first..end].iter_mut().zip(taps) {
-            *weight = (tap / sum) as f32;
+    for (row, (first, weights)) in all.chunks_exact_mut(from).zip(taps(from, to, Kernel::Cubic)) {
+        for (place, weight) in row[first..].iter_mut().zip(weights) {
+            *place = weight as f32;
         }
     }
     all
-}
-
-fn cubic(x: f64) -> f64 {
-    const A: f64 = -0.5;
-    match x.abs() {
-        x if x < 1.0 => ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0,
-        x if x < 2.0 => (((x - 5.0) * x + 8.0) * x - 4.0) * A,
-        _ => 0.0,
-    }
 }
 
 #[cfg(test)]
@@ -78,13 +61,5 @@ mod tests {
             }
         }
         Ok(())
-    }
-
-    #[test]
-    fn shrinking_averages_what_it_covers() {
-        let halved = weights(8, 4);
-        assert!(halved.chunks_exact(8).all(|row| (row.iter().sum::<f32>() - 1.0).abs() < 1e-6));
-        // Two output cells to either side are four input cells; the first row's left half lies outside.
-        assert_eq!(halved[..8].iter().filter(|w| **w != 0.0).count(), 5);
     }
 }
