@@ -1,11 +1,18 @@
 //! The configurations of training, as TOML files: each setting once, with its meaning.
 
+mod run;
+
 use std::path::{Path, PathBuf};
 
 use reinpath_model::package::{EncoderSpec, PatchSpec};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub use self::run::{
+    Aggregation, AlignmentConfig, CheckpointRule, ColdStartConfig, Compute, DataSource, EvaluationConfig,
+    GamingChecks, GrpoConfig, KlEstimator, OnTrouble, Overlong, RatioLevel, RewardConfig, RunConfig, Scaling,
+    TroubleRule,
+};
 use crate::error::{Error, Result};
 
 /// Reads a configuration; unknown keys are errors, so that a misspelt setting is not silently ignored.
@@ -70,22 +77,58 @@ pub struct LanguageConfig {
     pub max_position_embeddings: usize,
 }
 
-/// How long and how fast something is trained: AdamW, linear warm-up, cosine to a tenth.
+/// How long and how fast something is trained: AdamW, linear warm-up, cosine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Optimisation {
+    /// Updates; 0: as many as `epochs` take.
+    #[serde(default)]
     pub steps: usize,
+    /// Passes over the data, where `steps` does not say it.
+    #[serde(default = "one")]
+    pub epochs: f64,
+    /// Examples of an update.
+    #[serde(default = "default_batch")]
     pub batch: usize,
+    /// Examples that go through the model at once, their gradients added up; 0: the whole batch.
+    #[serde(default)]
+    pub micro_batch: usize,
     /// Highest learning rate.
+    #[serde(default = "default_rate")]
     pub learning_rate: f64,
     /// Share of the steps over which the learning rate rises.
     #[serde(default = "default_warm_up")]
     pub warm_up: f64,
+    /// The learning rate at the end, as a share of the highest.
+    #[serde(default)]
+    pub floor: f64,
     #[serde(default)]
     pub weight_decay: f64,
+    /// How long AdamW remembers gradients.
+    #[serde(default = "default_beta1")]
+    pub beta1: f64,
+    /// How long it remembers their squares.
+    #[serde(default = "default_beta2")]
+    pub beta2: f64,
     /// Largest norm of the whole gradient.
     #[serde(default = "default_clip")]
     pub clip: f64,
+}
+
+fn default_batch() -> usize {
+    32
+}
+
+fn default_rate() -> f64 {
+    2e-4
+}
+
+fn default_beta1() -> f64 {
+    0.9
+}
+
+fn default_beta2() -> f64 {
+    0.999
 }
 
 fn default_warm_up() -> f64 {
@@ -145,38 +188,69 @@ fn equal() -> f32 {
 #[serde(deny_unknown_fields)]
 pub struct LoraSettings {
     pub rank: usize,
+    /// What the adapters add is multiplied by `alpha / rank`.
     pub alpha: f64,
 }
 
+impl Default for LoraSettings {
+    /// The paper's rank; LLaVA's alpha, since the paper gives none.
+    fn default() -> Self {
+        Self { rank: 128, alpha: 256.0 }
+    }
+}
+
 impl Optimisation {
-    /// Learning rate at a step, counted from 0.
+    /// Learning rate at a step, counted from 0 (transformers' schedule `cosine_warmup_with_min_lr`).
     pub fn rate(&self, step: usize) -> f64 {
-        let warm_up = (self.steps as f64 * self.warm_up).max(1.0);
-        let step = step as f64;
-        if step < warm_up {
-            return self.learning_rate * (step + 1.0) / warm_up;
+        let warm_up = (self.steps as f64 * self.warm_up).ceil();
+        let step = step as f64 + 1.0;
+        if step <= warm_up {
+            return self.learning_rate * step / warm_up.max(1.0);
         }
         let done = ((step - warm_up) / (self.steps as f64 - warm_up).max(1.0)).min(1.0);
-        self.learning_rate * (0.1 + 0.45 * (1.0 + (std::f64::consts::PI * done).cos()))
+        let cosine = 0.5 * (1.0 + (std::f64::consts::PI * done).cos());
+        self.learning_rate * (cosine * (1.0 - self.floor) + self.floor)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Optimisation;
+    use super::{Optimisation, RunConfig};
 
     #[test]
-    fn the_rate_rises_then_falls_to_a_tenth() {
-        let o = Optimisation {
-            steps: 100,
-            batch: 1,
-            learning_rate: 1.0,
-            warm_up: 0.1,
-            weight_decay: 0.0,
-            clip: 1.0,
-        };
+    fn the_rate_rises_then_falls_to_its_floor() {
+        let text = "steps = 100\nlearning_rate = 1.0\nwarm_up = 0.1\nfloor = 0.1";
+        let o: Optimisation = toml::from_str(text).unwrap();
         assert!((o.rate(0) - 0.1).abs() < 1e-9 && (o.rate(9) - 1.0).abs() < 1e-9);
         assert!(o.rate(50) < 1.0 && o.rate(50) > 0.1);
-        assert!((o.rate(100) - 0.1).abs() < 1e-9);
+        assert!((o.rate(99) - 0.1).abs() < 1e-9 && (o.rate(100) - 0.1).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_run_that_says_nothing_more_has_the_papers_values() {
+        let text = r#"
+            name = "paper"
+            seed = 1
+            base = "package"
+            [alignment]
+            data = [{ folder = "captions" }]
+            optimisation = {}
+            [cold_start]
+            data = [{ folder = "answers" }]
+            optimisation = {}
+            [grpo]
+            data = [{ folder = "questions" }]
+            optimisation = {}
+        "#;
+        let run: RunConfig = toml::from_str(text).unwrap();
+        assert_eq!(run.lora.rank, 128);
+        let alignment = run.alignment.unwrap();
+        assert!(!alignment.adapters && alignment.optimisation.batch == 32);
+        assert_eq!(alignment.optimisation.learning_rate, 2e-4);
+        let grpo = run.grpo.unwrap();
+        assert_eq!((grpo.samples, grpo.updates), (4, 1));
+        assert_eq!((grpo.reward.format, grpo.reward.accuracy, grpo.reward.semantic), (0.5, 2.0, 1.0));
+        let misspelt = text.replace("seed", "sead");
+        assert!(toml::from_str::<RunConfig>(&misspelt).unwrap_err().to_string().contains("sead"));
     }
 }

@@ -9,6 +9,7 @@ pub mod error;
 pub mod event;
 pub mod phantom;
 pub mod phantom_set;
+pub mod rollout_record;
 pub mod rows;
 pub mod subtask;
 

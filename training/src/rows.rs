@@ -91,6 +91,9 @@ pub struct Row {
     pub source: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub licence: Option<String>,
+    /// Parts of the answer's text that could be wrong, such as a finding: they may weigh more in supervised training.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub emphasis: Vec<String>,
     /// Keys that this program does not know.
     #[serde(flatten)]
     pub more: serde_json::Map<String, serde_json::Value>,
@@ -127,6 +130,7 @@ impl Row {
             split: None,
             source: None,
             licence: None,
+            emphasis: Vec::new(),
             more: serde_json::Map::new(),
         }
     }

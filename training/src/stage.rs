@@ -78,6 +78,7 @@ pub fn train<B: Sync>(
             learning_rate,
             gradient_norm,
             secs: begin.elapsed().as_secs_f64(),
+            measures: std::collections::BTreeMap::new(),
         }))?;
     }
     Ok(())
