@@ -42,6 +42,33 @@ pub fn as_a_worker<R: Send>(f: impl FnOnce() -> R + Send) -> R {
     rayon::scope(|_| f())
 }
 
+/// Takes a batch (batch, …) through `f` in as many shares as there are threads, each on one thread from beginning to end:
+/// no product waits for another thread's. `f` must treat each of the batch alone. A batch that has fewer than the
+/// threads, is not on the CPU or needs gradients goes through whole.
+pub fn in_shares(x: &Tensor, f: impl Fn(&Tensor) -> Result<Tensor> + Sync) -> Result<Tensor> {
+    let (batch, threads) = (x.dim(0)?, rayon::current_num_threads());
+    if !is_plain(x) || x.track_op() || threads < 2 || batch < threads {
+        return f(x);
+    }
+    let share = &|i: usize| {
+        let (begin, end) = (batch * i / threads, batch * (i + 1) / threads);
+        alone(|| f(&x.narrow(0, begin, end - begin)?.contiguous()?))
+    };
+    let shares = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|i| scope.spawn(move || share(i))).collect();
+        let panicked = |_| Err(candle_core::Error::Msg("a computing thread panicked".to_owned()));
+        threads.into_iter().map(|t| t.join().unwrap_or_else(panicked)).collect::<Result<Vec<_>>>()
+    })?;
+    Tensor::cat(&shares, 0)
+}
+
+/// Runs `f` where products of matrices use this thread only.
+pub fn alone<R: Send>(f: impl FnOnce() -> Result<R> + Send) -> Result<R> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build();
+    let pool = pool.map_err(|e| candle_core::Error::Msg(format!("no thread can be started: {e}")))?;
+    pool.install(f)
+}
+
 /// Runs `f` on the values of a tensor, which is made contiguous first.
 fn with_values<R>(x: &Tensor, f: impl FnOnce(&[f32]) -> R) -> Result<R> {
     let x = x.contiguous()?;

@@ -82,6 +82,11 @@ impl Vit {
     /// `pixels` (batch, 3, height, width), normalised, to (batch, 1 + cells, width): the class token, then the grid row
     /// by row, after the final norm.
     pub fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
+        // Images have nothing to do with each other: each thread takes its own through the whole model.
+        ops::in_shares(pixels, |pixels| self.forward_share(pixels))
+    }
+
+    fn forward_share(&self, pixels: &Tensor) -> Result<Tensor> {
         let (batch, _, height, width) = pixels.dims4()?;
         let patch = self.patch_size;
         let (rows, columns) = (height / patch, width / patch);

@@ -24,6 +24,10 @@ use reinpath_model::weights::gguf::Gguf;
 use reinpath_model::weights::quantise::Recipe;
 use reinpath_model::weights::seeded::write_seeded;
 
+/// As in the programs that compute.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Images that go through the encoder at once.
 const IMAGES: usize = 8;
 /// Tokens of the prompt, and steps after none.

@@ -17,6 +17,10 @@ use reinpath_model::weights::quantise::Recipe;
 use reinpath_model::{check, convert, device, frame, worker};
 use tracing_subscriber::EnvFilter;
 
+/// A model allocates and frees large tensors all the time; the system's allocator returns them to the kernel each time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Exit code after Ctrl-C.
 const INTERRUPTED: i32 = 130;
 
