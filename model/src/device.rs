@@ -1,6 +1,11 @@
 //! Devices by the names that people give them: `cpu`, `cuda`, `cuda:N`, `metal`.
 
-use candle_core::{DType, Device};
+#[cfg(feature = "cuda")]
+mod cuda;
+#[cfg(feature = "metal")]
+mod metal;
+
+use candle_core::{DType, Device, DeviceLocation};
 
 use crate::request::DeviceInfo;
 
@@ -11,6 +16,13 @@ pub enum Error {
     Unknown(String),
     #[error("the device {name} cannot be used: {reason}")]
     Unavailable { name: String, reason: String },
+}
+
+/// Bytes of a device's memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Memory {
+    total: u64,
+    free: u64,
 }
 
 /// Precision of a language model's arithmetic.
@@ -75,14 +87,42 @@ pub fn open(name: &str) -> Result<Device, Error> {
 
 /// The devices that this build can compute on.
 pub fn list() -> Vec<DeviceInfo> {
-    let (memory_total, memory_free) = main_memory().unwrap_or((0, 0));
-    vec![DeviceInfo { name: "cpu".to_owned(), kind: "cpu".to_owned(), memory_total, memory_free }]
+    vec![info("cpu".to_owned(), "cpu", main_memory())]
 }
 
-/// Total and available bytes of main memory; `None` where the system does not say.
-fn main_memory() -> Option<(u64, u64)> {
+fn info(name: String, kind: &str, memory: Option<Memory>) -> DeviceInfo {
+    let Memory { total, free } = memory.unwrap_or_default();
+    DeviceInfo { name, kind: kind.to_owned(), memory_total: total, memory_free: free }
+}
+
+/// Bytes that a device has free, what the system can take back at once with them; `None` where the system does not say.
+pub fn free(device: &Device) -> Option<u64> {
+    let memory = match device {
+        Device::Cpu => main_memory(),
+        #[cfg(feature = "cuda")]
+        Device::Cuda(device) => cuda::memory(device),
+        #[cfg(feature = "metal")]
+        Device::Metal(device) => Some(metal::memory(device)),
+        // A build without a kind of device has none of it.
+        #[cfg(not(all(feature = "cuda", feature = "metal")))]
+        _ => None,
+    };
+    memory.map(|memory| memory.free)
+}
+
+/// Where a device's values lie, in words.
+pub(crate) fn memory_name(device: &Device) -> String {
+    match device.location() {
+        DeviceLocation::Cpu => "main memory".to_owned(),
+        DeviceLocation::Cuda { gpu_id } => format!("the memory of cuda:{gpu_id}"),
+        DeviceLocation::Metal { .. } => "the memory of metal".to_owned(),
+    }
+}
+
+/// Main memory; `None` where the system does not say.
+fn main_memory() -> Option<Memory> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    Some((bytes_of(&text, "MemTotal:")?, bytes_of(&text, "MemAvailable:")?))
+    Some(Memory { total: bytes_of(&text, "MemTotal:")?, free: bytes_of(&text, "MemAvailable:")? })
 }
 
 /// Bytes of this process that are in main memory, mapped files with them; `None` where the system does not say.

@@ -57,6 +57,11 @@ impl Prefix {
         Ok(Self { embeddings: embeddings.clone(), hidden, cache })
     }
 
+    /// Tokens that were read.
+    pub(crate) fn len(&self) -> usize {
+        self.cache.len()
+    }
+
     /// Whether it was read from the same embeddings.
     pub fn is_of(&self, embeddings: &Tensor) -> Result<bool, Error> {
         if self.embeddings.dims() != embeddings.dims() {

@@ -55,6 +55,8 @@ pub enum Error {
     Cancelled,
     #[error("the weights cannot be used: {0}")]
     Compute(String),
+    #[error("the device's memory ran out while weights were loaded: {0}")]
+    Full(String),
 }
 
 fn paths(paths: &[PathBuf]) -> String {
@@ -310,6 +312,9 @@ impl Ledger {
         let fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner).take();
         match (fault, built) {
             (Some(fault), _) => Err(fault),
+            (None, Err(error)) if crate::room::is_shortage(&error) => {
+                Err(Error::Full(crate::reinpath::sentence(&error)))
+            }
             (None, Err(error)) => Err(Error::Compute(crate::reinpath::sentence(&error))),
             (None, Ok(built)) => {
                 let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
