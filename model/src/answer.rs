@@ -3,7 +3,7 @@
 //! Joins what the other files do: features, prompt, generation, text, stages.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use candle_core::Tensor;
@@ -82,12 +82,19 @@ impl Question {
 impl ReinPath {
     /// Reads the patches and the text of a question.
     pub fn prepare(&self, question: &Question) -> Result<Prepared, Error> {
+        self.prepare_unless(question, &AtomicBool::new(false))
+    }
+
+    /// The same; when `cancel` is set it ends with [`Error::Cancelled`].
+    pub fn prepare_unless(&self, question: &Question, cancel: &AtomicBool) -> Result<Prepared, Error> {
         let started = Instant::now();
         if let Some(fault) = question.fault() {
             return Err(Error::Question(fault));
         }
         let prompt = self.tokenizer.prompt(&question.user_text())?;
-        let features = self.recent.features(&question.patches, || self.features(&question.patches))?;
+        let mut going = || !cancel.load(Ordering::Relaxed);
+        let compute = || self.features_while(&question.patches, &mut going);
+        let features = self.recent.features(&question.patches, compute)?;
         let spec = &self.manifest().patch;
         let mut warnings: Vec<String> =
             question.patches.iter().flat_map(|p| spec.warnings(p.width, p.height, p.mpp)).collect();
@@ -224,7 +231,7 @@ impl ReinPath {
             return Ok(Vec::new());
         }
         let patches: Vec<Patch> = questions.iter().flat_map(|q| q.patches.iter().cloned()).collect();
-        let images = self.embeddings(&self.features(&patches)?)?;
+        let images = self.embeddings(&self.features_while(&patches, &mut || progress(0))?)?;
         let mut at = 0;
         let mut prompts = Vec::with_capacity(questions.len());
         for question in questions {

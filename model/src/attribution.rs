@@ -117,7 +117,7 @@ impl ReinPath {
         let (attention, falls) = self.with_room(demand, || {
             let mut reader = Reader::new(&self.llama, &x, &trace.ids, cancel)?;
             let whole = reader.read()?;
-            let attention = relative::relative_attention(self, &mut reader, &images, &places)?;
+            let attention = relative::relative_attention(self, &mut reader, &images, &places, cancel)?;
             let falls = falls(&mut reader, &sentences, &whole, &places, &grids, &attention, seed)?;
             Ok((attention, falls))
         })?;

@@ -265,26 +265,50 @@ impl ReinPath {
 
     /// Fused features of the patches, (patches, image_tokens, fused): the only place where pixels become tensors.
     pub fn features(&self, patches: &[Patch]) -> Result<Tensor, Error> {
+        self.features_while(patches, &mut || true)
+    }
+
+    /// The same for as long as `going` says so, which is asked between patches and between the encoders' blocks; `false`
+    /// from it ends with [`Error::Cancelled`].
+    pub fn features_while(
+        &self,
+        patches: &[Patch],
+        going: &mut dyn FnMut() -> bool,
+    ) -> Result<Tensor, Error> {
         if patches.is_empty() {
             return Err(Error::Question("a question needs at least one patch".to_owned()));
         }
         let parts = patches
             .chunks(PATCHES_AT_A_TIME)
-            .map(|patches| self.features_at_once(patches))
+            .map(|patches| self.features_at_once(patches, going))
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Tensor::cat(&parts, 0)?)
     }
 
-    fn features_at_once(&self, patches: &[Patch]) -> Result<Tensor, Error> {
+    fn features_at_once(&self, patches: &[Patch], going: &mut dyn FnMut() -> bool) -> Result<Tensor, Error> {
         let mut features = Vec::new();
         for (spec, vit) in &self.encoders {
             let side = spec.image_size as usize;
             let mut pixels = Vec::with_capacity(patches.len() * 3 * side * side);
             for patch in patches {
+                if !going() {
+                    return Err(Error::Cancelled);
+                }
                 pixels.extend(patch.for_encoder(spec)?.normalised(spec));
             }
             let pixels = Tensor::from_vec(pixels, (patches.len(), 3, side, side), &self.device)?;
-            features.push(vit.forward(&pixels)?);
+            let mut is_stopped = false;
+            let tokens = vit.forward_watched(&pixels, &mut || {
+                if going() {
+                    return Ok(());
+                }
+                is_stopped = true;
+                candle_core::bail!("cancelled")
+            });
+            if is_stopped {
+                return Err(Error::Cancelled);
+            }
+            features.push(tokens?);
         }
         Ok(fuse(&features, self.manifest().image_side())?)
     }

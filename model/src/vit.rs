@@ -82,6 +82,11 @@ impl Vit {
     /// `pixels` (batch, 3, height, width), normalised, to (batch, 1 + cells, width): the class token, then the grid row
     /// by row, after the final norm.
     pub fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
+        self.forward_watched(pixels, &mut || Ok(()))
+    }
+
+    /// The same; `watch` is called before each block, and an error from it ends the pass.
+    pub fn forward_watched(&self, pixels: &Tensor, watch: &mut dyn FnMut() -> Result<()>) -> Result<Tensor> {
         let (batch, _, height, width) = pixels.dims4()?;
         let patch = self.patch_size;
         let (rows, columns) = (height / patch, width / patch);
@@ -97,6 +102,7 @@ impl Vit {
         let positions = positions::resized(&self.pos_embed, (self.trained, self.trained), (rows, columns))?;
         let mut x = Tensor::cat(&[&cls, &cells], 1)?.broadcast_add(&positions)?;
         for block in &self.blocks {
+            watch()?;
             x = block.forward(&x)?;
         }
         self.norm.forward(&x)

@@ -8,10 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, select};
-use reinpath_model::event::{AskEvent, Finished, Stop};
+use reinpath_model::event::{AskEvent, Finished};
 use reinpath_model::frame::{self, Frame};
 use reinpath_model::request::{Cancel, Hello, InputImage, Load, PROTOCOL, SentenceMap};
-use reinpath_model::stage::StagedAnswer;
 use serde::Deserialize;
 
 use super::{Wish, WorkerCommand, WorkerEvent};
@@ -138,8 +137,10 @@ impl Owner {
             // The load may take minutes and the next question needs it: the worker is left to it, and meets the question's
             // cancel afterwards.
             self.waiting.remove(&id);
-            return self
-                .tell(WorkerEvent::Answer { id, event: AskEvent::Finished(stopped_before_it_began()) });
+            return self.tell(WorkerEvent::Answer {
+                id,
+                event: AskEvent::Finished(Finished::cancelled_before_it_began()),
+            });
         }
         waiting.overdue.get_or_insert_with(|| Instant::now() + PATIENCE_WITH_CANCEL);
         Ok(())
@@ -305,20 +306,6 @@ impl Owner {
             self.fail(id, reason)?;
         }
         Ok(())
-    }
-}
-
-/// How a question ends that the worker never came to.
-fn stopped_before_it_began() -> Finished {
-    Finished {
-        answer: StagedAnswer::default(),
-        choice: None,
-        format_ok: false,
-        tokens: 0,
-        prefill_secs: 0.0,
-        decode_secs: 0.0,
-        stop: Stop::Cancelled,
-        options: Vec::new(),
     }
 }
 

@@ -1,7 +1,5 @@
 //! Answers of tiny models: whole, in batches, followed up, refused.
 
-use std::sync::atomic::AtomicBool;
-
 use super::*;
 use crate::fixture::{STAGED, Speech, model, patch};
 
@@ -49,6 +47,37 @@ fn a_staged_answer_comes_stage_by_stage() {
     assert!(finished.format_ok && finished.stop == Stop::End && finished.tokens == STAGED.len());
     let whole: String = AnswerStage::ALL.map(|s| finished.answer.stage(s)).concat();
     assert_eq!(text(&events), whole, "the tokens are the answer");
+}
+
+#[test]
+fn a_cancel_is_looked_at_between_the_layers_of_the_encoders() {
+    let model = model(Speech::Babble(4));
+    let question = question("What?", 3);
+    let mut looks = 0;
+    model
+        .features_while(&question.patches, &mut || {
+            looks += 1;
+            true
+        })
+        .unwrap();
+    assert_eq!(looks, 2 * (3 + 1), "of two encoders, three patches and one block each");
+    for most in 0..looks {
+        let mut left = most;
+        let ended = model.features_while(&question.patches, &mut || {
+            let goes_on = left > 0;
+            left -= usize::from(goes_on);
+            goes_on
+        });
+        assert!(matches!(ended, Err(Error::Cancelled)), "at look {most}");
+    }
+    let cancel = AtomicBool::new(true);
+    assert!(matches!(model.prepare_unless(&question, &cancel), Err(Error::Cancelled)));
+    cancel.store(false, Ordering::Relaxed);
+    assert!(model.prepare_unless(&question, &cancel).is_ok(), "nothing half is kept");
+    cancel.store(true, Ordering::Relaxed);
+    assert!(model.prepare_unless(&question, &cancel).is_ok(), "what is kept is not computed again");
+    let stopped = model.answer_batch(&[question], 1, &Sampling::default(), &mut |_| false);
+    assert!(matches!(stopped, Err(Error::Cancelled)));
 }
 
 #[test]
