@@ -85,9 +85,10 @@ impl Owner {
                     Err(_closed) => return,
                 },
                 recv(events) -> event => self.hear(event.unwrap_or(FromChild::Ended(None))),
-                default(LOOK) => self.end_overdue(),
+                default(LOOK) => Ok(()),
             };
-            if done.is_err() {
+            // Also while the child has much to say.
+            if done.and_then(|()| self.end_overdue()).is_err() {
                 return;
             }
         }
@@ -120,6 +121,7 @@ impl Owner {
                 self.send(id, Frame::new(id, "ask", &ask).map(|frame| frame.with_bytes(pixels)), false)
             }
             Wish::Cancel { id } => self.cancel(id),
+            Wish::CancelLoad { id } => self.cancel_load(id),
         }
     }
 
@@ -144,6 +146,15 @@ impl Owner {
         }
         waiting.overdue.get_or_insert_with(|| Instant::now() + PATIENCE_WITH_CANCEL);
         Ok(())
+    }
+
+    fn cancel_load(&mut self, id: u64) -> Result<(), Gone> {
+        let is_meant = |(&own, waiting): (&u64, &Waiting)| match waiting.purpose {
+            Purpose::Load => own == id,
+            Purpose::LoadAgain(of) => of == id,
+            Purpose::Ask => false,
+        };
+        if self.waiting.iter().any(is_meant) { self.end_load() } else { Ok(()) }
     }
 
     /// Ends a load with its child: between two looks at its cancel a load may read for minutes, and what it has read is of no
@@ -360,6 +371,24 @@ mod tests {
             drop: 1.5,
             random_drop: 0.5,
         }
+    }
+
+    #[test]
+    fn a_load_is_cancelled_by_the_id_that_its_progress_is_told_with() {
+        let (sender, told) = crossbeam_channel::bounded(8);
+        let command = WorkerCommand { program: "true".into(), arguments: Vec::new() };
+        let mut owner = Owner::new(command, Arc::default(), sender, Box::new(|| {}));
+        owner.wait_for(7, Purpose::Ask);
+        assert!(owner.cancel_load(7).is_ok() && told.is_empty(), "the question is no load");
+        owner.wait_for(8, Purpose::LoadAgain(7));
+        assert!(owner.cancel_load(7).is_ok());
+        let told: Vec<WorkerEvent> = told.try_iter().collect();
+        let [WorkerEvent::LoadFailed { id: 7, .. }, WorkerEvent::Answer { id: 7, event }] = told.as_slice()
+        else {
+            panic!("{told:?}")
+        };
+        assert!(matches!(event, AskEvent::Failed { .. }) && owner.waiting.is_empty());
+        assert!(owner.cancel_load(7).is_ok());
     }
 
     #[test]
