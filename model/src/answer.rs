@@ -214,8 +214,8 @@ impl ReinPath {
     }
 
     /// Answers many questions at once, each `samples` times, side by side; the texts are as generated, headings
-    /// included. Answer i draws with seed `sampling.seed + i`. `progress` gets how many answers have ended; `false` from
-    /// it cancels.
+    /// included. Answer i draws with seed `sampling.seed + i`. `progress` gets how many answers have ended, also (none)
+    /// between the layers of the encoders; `false` from it cancels.
     pub fn answer_batch(
         &self,
         questions: &[Question],

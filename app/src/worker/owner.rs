@@ -148,6 +148,7 @@ impl Owner {
         Ok(())
     }
 
+    /// Unlike [`Self::cancel`] this also ends a load that is repeated for the question of that id.
     fn cancel_load(&mut self, id: u64) -> Result<(), Gone> {
         let is_meant = |(&own, waiting): (&u64, &Waiting)| match waiting.purpose {
             Purpose::Load => own == id,
