@@ -18,6 +18,7 @@ mod client;
 mod destination;
 mod download;
 mod error;
+mod lock;
 mod partial;
 mod settings;
 
@@ -103,13 +104,16 @@ impl Wanted {
     }
 }
 
-/// How it goes, in this order: `Begun` once, then for each file `File`, `Progress` up to many times, and `Have`.
+/// How it goes, in this order: `Begun` once, then for each file `File`, at most one `Waiting`, `Progress` up to many times,
+/// and `Have`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum News<'a> {
     /// What there is to have.
     Begun { commit: &'a str, files: usize, bytes: u64 },
     /// A file's turn.
     File { name: &'a str },
+    /// Another process is downloading it, and is waited for.
+    Waiting { name: &'a str },
     /// Bytes that are there, of all files together; not `is_received` where they were there before or were thrown away.
     Progress { bytes: u64, is_received: bool },
     /// A file is there, whole and verified; `fetched` of its bytes came over the network now.

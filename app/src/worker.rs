@@ -118,6 +118,7 @@ enum Wish {
     Load { id: u64, load: Load },
     Ask { id: u64, ask: Box<Ask>, pixels: Vec<u8> },
     Cancel { id: u64 },
+    CancelLoad { id: u64 },
 }
 
 impl Worker {
@@ -153,6 +154,12 @@ impl Worker {
     /// for the load; the next request starts another.
     pub fn cancel(&self, id: u64) -> Result<(), Error> {
         self.wish(Wish::Cancel { id })
+    }
+
+    /// Ends the load whose progress is told with this id, its own or that of a question that it is repeated for, with the
+    /// process and the questions that wait for it. A load that has come to its end stays.
+    pub fn cancel_load(&self, id: u64) -> Result<(), Error> {
+        self.wish(Wish::CancelLoad { id })
     }
 
     /// What happens; to be taken regularly, as a full channel holds the worker back.

@@ -10,15 +10,17 @@ mod language;
 mod origin;
 mod projector;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use self::language::Language;
 use self::origin::Origin;
-use crate::check::check;
+use crate::check::check_unless;
 use crate::package::{
-    self, ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterSpec, Architecture, EncoderKind, FORMAT, Fusion, GridRule,
-    Knows, Manifest, Package, PackageWriter, PatchSpec, ProjectorSpec,
+    self, ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterSpec, Architecture, Beside, EncoderKind, FORMAT, Fusion,
+    GridRule, Knows, Manifest, Package, PackageWriter, PatchSpec, ProjectorSpec,
 };
 use crate::weights::{self, Size, Weights};
 use crate::{prompt, reinpath};
@@ -65,6 +67,8 @@ pub enum Error {
     Prompt(#[from] prompt::Error),
     #[error(transparent)]
     Model(#[from] reinpath::Error),
+    #[error("cancelled")]
+    Cancelled,
     /// The parts do not fit together; the sentence names them as the user did.
     #[error("{0}")]
     Misfit(String),
@@ -88,40 +92,31 @@ impl Source {
 
 /// Puts the package together in the new folder `to`. The size is what it will take in memory.
 pub fn add(parts: &Parts, to: &Path) -> Result<(Package, Size), Error> {
+    add_unless(parts, to, &Arc::default())
+}
+
+/// The same; when `cancel` is set it ends with [`Error::Cancelled`], and nothing is left.
+pub fn add_unless(parts: &Parts, to: &Path, cancel: &Arc<AtomicBool>) -> Result<(Package, Size), Error> {
     if to.symlink_metadata().is_ok() {
         return Err(Error::Exists(to.to_owned()));
     }
+    if to.file_name().is_none() {
+        return Err(Error::Unfit { reason: "this is no folder's name".to_owned(), path: to.to_owned() });
+    }
+    let unwritten = |source| Error::Write { source, path: to.to_owned() };
     let plan = Plan::of(parts)?;
-    let beside = Beside::create(to)?;
+    let beside = Beside::create(to).map_err(unwritten)?;
+    let made = beside.path().to_owned();
     let size = plan
-        .write(parts.copy, &beside.0)
-        .and_then(|()| Ok(check(&Package::open(&beside.0)?)?))
-        .map_err(|error| plan.in_the_users_words(&error, &beside.0, to))?;
-    std::fs::rename(&beside.0, to).map_err(|source| Error::Write { source, path: to.to_owned() })?;
+        .write(parts.copy, &made, cancel)
+        .and_then(|()| Ok(check_unless(&Package::open(&made)?, cancel)?))
+        .map_err(|error| plan.in_the_users_words(&error, &made, to));
+    if cancel.load(Ordering::Relaxed) {
+        return Err(Error::Cancelled);
+    }
+    let size = size?;
+    beside.put().map_err(unwritten)?;
     Ok((Package::open(to)?, size))
-}
-
-/// A folder beside another, which goes with all that is in it unless it was renamed.
-struct Beside(PathBuf);
-
-impl Beside {
-    fn create(folder: &Path) -> Result<Self, Error> {
-        let unfit =
-            || Error::Unfit { reason: "this is no folder's name".to_owned(), path: folder.to_owned() };
-        let mut name = OsString::from(".");
-        name.push(folder.file_name().ok_or_else(unfit)?);
-        name.push(format!(".{}.part", std::process::id()));
-        let path = folder.with_file_name(name);
-        std::fs::create_dir_all(&path).map_err(|source| Error::Write { source, path: path.clone() })?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Beside {
-    fn drop(&mut self) {
-        // After it was renamed there is nothing to remove.
-        drop(std::fs::remove_dir_all(&self.0));
-    }
 }
 
 /// What will be written.
@@ -200,8 +195,8 @@ impl Plan {
         Ok(Self { files, manifest, new_projector })
     }
 
-    fn write(&self, copy: bool, folder: &Path) -> Result<(), Error> {
-        let mut writer = PackageWriter::create(folder)?;
+    fn write(&self, copy: bool, folder: &Path, cancel: &Arc<AtomicBool>) -> Result<(), Error> {
+        let mut writer = PackageWriter::create(folder)?.until(cancel);
         for Source { name, path } in &self.files {
             let put = if copy { PackageWriter::copy } else { PackageWriter::link };
             put(&mut writer, path, name)?;

@@ -26,6 +26,7 @@ use crate::generate::splice;
 use crate::prompt::{self, ChatTokenizer, END_OF_TURN, Prompt, Segment};
 use crate::reinpath::{Error, ReinPath};
 use crate::request::{MapMethod, SentenceMap};
+use crate::room::Demand;
 
 /// What is kept of an answer while it is generated, for its maps.
 #[derive(Debug, Default)]
@@ -112,10 +113,14 @@ impl ReinPath {
         let grids = self.sentence_grids(&sentences, trace, &places, cancel)?;
         let images = self.embeddings(&prepared.features)?;
         let x = splice(&self.llama, &prepared.prompt, &images)?;
-        let mut reader = Reader::new(&self.llama, &x, &trace.ids, cancel)?;
-        let whole = reader.read()?;
-        let attention = relative::relative_attention(self, &mut reader, &images, &places)?;
-        let falls = falls(&mut reader, &sentences, &whole, &places, &grids, &attention, seed)?;
+        let demand = Demand::of_one(x.dim(1)?.saturating_add(trace.ids.len()), 0);
+        let (attention, falls) = self.with_room(demand, || {
+            let mut reader = Reader::new(&self.llama, &x, &trace.ids, cancel)?;
+            let whole = reader.read()?;
+            let attention = relative::relative_attention(self, &mut reader, &images, &places, cancel)?;
+            let falls = falls(&mut reader, &sentences, &whole, &places, &grids, &attention, seed)?;
+            Ok((attention, falls))
+        })?;
         let side = self.manifest().image_side();
         let crops = self.crops(question)?;
         let mut maps = Vec::new();

@@ -1,6 +1,8 @@
 //! Whether a package fits together: every tensor of its architecture by name and shape, with finite values, without
 //! loading any of it. What the checks take in memory does not grow with the model.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crate::adapter::AdapterFiles;
 use crate::known::Known;
 use crate::language;
@@ -13,6 +15,12 @@ use crate::weights::Size;
 
 /// What the package would take when it is loaded, or what is wrong with it.
 pub fn check(package: &Package) -> Result<Size, Error> {
+    check_unless(package, &AtomicBool::new(false))
+}
+
+/// The same; when `cancel` is set it ends with [`Error::Cancelled`].
+pub fn check_unless(package: &Package, cancel: &AtomicBool) -> Result<Size, Error> {
+    let going = || if cancel.load(Ordering::Relaxed) { Err(Error::Cancelled) } else { Ok(()) };
     let Architecture::ReinPath = package.manifest.architecture;
     let LanguageKind::Llama = package.manifest.language.kind;
     let manifest = &package.manifest;
@@ -23,6 +31,7 @@ pub fn check(package: &Package) -> Result<Size, Error> {
     check_vocabulary(package, &config, &tokenizer)?;
     let mut size = Size::default();
     for spec in &manifest.encoders {
+        going()?;
         let weights = open_encoder(package, spec)?;
         size += weights.check(|vb| Vit::load(&at_prefix(&vb, &spec.prefix), spec))?.1;
     }
@@ -32,9 +41,10 @@ pub fn check(package: &Package) -> Result<Size, Error> {
     size += weights
         .check(|vb| Projector::load(&at_prefix(&vb, &spec.prefix), features, spec.hidden, embedding))?
         .1;
-    let (mut llama, loaded) = language::check(package, &config)?;
+    let (mut llama, loaded) = language::check(package, &config, &mut |_| going().is_ok())?;
     size += loaded;
     for spec in &manifest.adapters {
+        going()?;
         let adapter = AdapterFiles::open(package, spec, &llama)?.check(&mut llama)?;
         if spec.alternative || language::keeps_adapters(package) {
             size += adapter;

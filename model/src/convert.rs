@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::language;
-use crate::package::{self, Manifest, Package, PackageWriter};
+use crate::package::{self, Beside, Manifest, Package, PackageWriter};
 use crate::reinpath::Error;
 use crate::weights::quantise::{Recipe, quantise};
 
@@ -29,22 +29,10 @@ pub fn quantised_package(
     if to.symlink_metadata().is_ok() {
         return refused("there is something here already; name a folder that does not exist", &to);
     }
-    let failed = |source, path: &Path| package::Error::Write { source, path: path.to_owned() };
-    if let Some(parent) = to.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        std::fs::create_dir_all(parent).map_err(|e| failed(e, parent))?;
-    }
-    // Written beside the folder that is wanted. What is removed after a failure was made here.
-    let mut name = std::ffi::OsString::from(".");
-    name.push(to.file_name().unwrap_or_default());
-    name.push(format!(".{}.part", std::process::id()));
-    let part = to.with_file_name(name);
-    std::fs::create_dir(&part).map_err(|e| failed(e, &part))?;
-    let written = write(package, recipe, &part, progress)
-        .and_then(|()| Ok(std::fs::rename(&part, &to).map_err(|e| failed(e, &to))?));
-    if written.is_err() {
-        drop(std::fs::remove_dir_all(&part));
-    }
-    written
+    let failed = |source| package::Error::Write { source, path: to.clone() };
+    let beside = Beside::create(&to).map_err(failed)?;
+    write(package, recipe, beside.path(), progress)?;
+    Ok(beside.put().map_err(failed)?)
 }
 
 fn write(

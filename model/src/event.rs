@@ -85,6 +85,20 @@ pub struct Finished {
 }
 
 impl Finished {
+    /// How a question ends that was cancelled before anything of it was written.
+    pub fn cancelled_before_it_began() -> Self {
+        Self {
+            answer: StagedAnswer::default(),
+            choice: None,
+            format_ok: false,
+            tokens: 0,
+            prefill_secs: 0.0,
+            decode_secs: 0.0,
+            stop: Stop::Cancelled,
+            options: Vec::new(),
+        }
+    }
+
     /// How likely each option is beside the others, in words; `None` where there are none.
     pub fn options_line(&self) -> Option<String> {
         let weights: Vec<f64> = self.options.iter().map(|option| f64::from(option.logprob).exp()).collect();

@@ -57,6 +57,11 @@ impl Prefix {
         Ok(Self { embeddings: embeddings.clone(), hidden, cache })
     }
 
+    /// Tokens that were read.
+    pub(crate) fn len(&self) -> usize {
+        self.cache.len()
+    }
+
     /// Whether it was read from the same embeddings.
     pub fn is_of(&self, embeddings: &Tensor) -> Result<bool, Error> {
         if self.embeddings.dims() != embeddings.dims() {
@@ -77,9 +82,21 @@ fn read(llama: &Llama, x: &Tensor, cache: &mut KvCache, cancel: &AtomicBool) -> 
         }
         let count = BLOCK.min(len - at);
         let positions = Positions::after(cache.len(), 1, count);
-        hidden.push(llama.forward(&x.narrow(1, at, count)?.contiguous()?, &positions, Some(cache))?);
+        let block = x.narrow(1, at, count)?.contiguous()?;
+        hidden.push(or_cancelled(llama.forward_unless(&block, &positions, Some(cache), cancel), cancel)?);
     }
     Ok(Tensor::cat(&hidden, 1)?)
+}
+
+/// What was computed, or [`Error::Cancelled`] where it ended because of that.
+pub(crate) fn or_cancelled(
+    computed: candle_core::Result<Tensor>,
+    cancel: &AtomicBool,
+) -> Result<Tensor, Error> {
+    match computed {
+        Err(_ended) if cancel.load(Ordering::Relaxed) => Err(Error::Cancelled),
+        computed => Ok(computed?),
+    }
 }
 
 /// How one text is generated.

@@ -91,21 +91,34 @@ pub(crate) fn load(
     device: &Device,
     going: &mut dyn FnMut(f32) -> bool,
 ) -> Result<(Llama, Size), Error> {
+    layer_by_layer(going, |layer| {
+        if layout(package) == Layout::Gguf {
+            let (gguf, stored) = open_gguf(package, config)?;
+            Ok(gguf.build(device, &stored, |tensors| Llama::load_watched(tensors, &stored, layer))?)
+        } else {
+            let weights = weights(package, config)?;
+            Ok(weights.build_in(dtype, device, |vb| Llama::load_watched(&vb, config, layer))?)
+        }
+    })
+}
+
+/// What is called before each layer, with the share that is done; an error from it ends the work.
+type BeforeLayer<'a> = &'a mut dyn FnMut(f32) -> candle_core::Result<()>;
+
+/// Does `work` for as long as `going` says so; `false` from it ends with [`Error::Cancelled`].
+fn layer_by_layer<T>(
+    going: &mut dyn FnMut(f32) -> bool,
+    work: impl FnOnce(BeforeLayer<'_>) -> Result<T, Error>,
+) -> Result<T, Error> {
     let mut is_stopped = false;
-    let mut layer = |done: f32| {
+    let done = work(&mut |done| {
         if going(done) {
             return Ok(());
         }
         is_stopped = true;
         candle_core::bail!("cancelled")
-    };
-    let loaded = if layout(package) == Layout::Gguf {
-        let (gguf, stored) = open_gguf(package, config)?;
-        gguf.build(device, &stored, |tensors| Llama::load_watched(tensors, &stored, &mut layer))
-    } else {
-        weights(package, config)?.build_in(dtype, device, |vb| Llama::load_watched(&vb, config, &mut layer))
-    };
-    if is_stopped { Err(Error::Cancelled) } else { Ok(loaded?) }
+    });
+    if is_stopped { Err(Error::Cancelled) } else { done }
 }
 
 /// Whether merged adapters stay beside the weights.
@@ -114,12 +127,19 @@ pub(crate) fn keeps_adapters(package: &Package) -> bool {
 }
 
 /// A language model without values, of which every tensor is there as it should be, and how much would be loaded.
-pub(crate) fn check(package: &Package, config: &LlamaConfig) -> Result<(Llama, Size), Error> {
-    if layout(package) == Layout::Gguf {
-        let (gguf, stored) = open_gguf(package, config)?;
-        return Ok(gguf.check(|vb| Llama::load(&vb, &stored))?);
-    }
-    Ok(weights(package, config)?.check(|vb| Llama::load(&vb, config))?)
+/// `going` is as in [`load`].
+pub(crate) fn check(
+    package: &Package,
+    config: &LlamaConfig,
+    going: &mut dyn FnMut(f32) -> bool,
+) -> Result<(Llama, Size), Error> {
+    layer_by_layer(going, |layer| {
+        if layout(package) == Layout::Gguf {
+            let (gguf, stored) = open_gguf(package, config)?;
+            return Ok(gguf.check(|vb| Llama::load_watched(&vb, &stored, layer))?);
+        }
+        Ok(weights(package, config)?.check(|vb| Llama::load_watched(&vb, config, layer))?)
+    })
 }
 
 fn open_gguf(package: &Package, config: &LlamaConfig) -> Result<(Arc<Gguf>, LlamaConfig), Error> {

@@ -57,6 +57,8 @@ mod recent;
 #[cfg(feature = "inference")]
 pub mod reinpath;
 #[cfg(feature = "inference")]
+mod room;
+#[cfg(feature = "inference")]
 pub mod sampler;
 #[cfg(feature = "inference")]
 pub mod sentence;

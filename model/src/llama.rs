@@ -8,6 +8,7 @@ mod config;
 mod params;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::{DType, Result, Tensor};
 use candle_nn::{Init, VarBuilder};
@@ -178,16 +179,35 @@ impl Llama {
     ///
     /// With a cache, the tokens follow those already in it and are added to it.
     pub fn forward(&self, x: &Tensor, at: &Positions, cache: Option<&mut KvCache>) -> Result<Tensor> {
-        // A step is a hundred products and more, each of them short.
-        ops::as_a_worker(|| self.read(x, at, cache))
+        self.forward_unless(x, at, cache, &AtomicBool::new(false))
     }
 
-    fn read(&self, x: &Tensor, at: &Positions, mut cache: Option<&mut KvCache>) -> Result<Tensor> {
+    /// The same; `cancel` is looked at before each layer, and ends it with an error when it is set. The cache then holds
+    /// what it held.
+    pub fn forward_unless(
+        &self,
+        x: &Tensor,
+        at: &Positions,
+        cache: Option<&mut KvCache>,
+        cancel: &AtomicBool,
+    ) -> Result<Tensor> {
+        // A step is a hundred products and more, each of them short.
+        ops::as_a_worker(|| self.read(x, at, cache, cancel))
+    }
+
+    fn read(
+        &self,
+        x: &Tensor,
+        at: &Positions,
+        mut cache: Option<&mut KvCache>,
+        cancel: &AtomicBool,
+    ) -> Result<Tensor> {
         let seq = x.dim(1)?;
         let rotation = self.rotary.at(&at.positions)?;
         let mask = Attention { causal: true, key_starts: at.key_starts.clone() };
         let mut x = x.clone();
         for (i, layer) in self.layers.iter().enumerate() {
+            go_on(cancel)?;
             x = layer.forward(&x, &mask, &rotation, cache.as_deref().map(|c| (c, i)))?;
         }
         if let Some(cache) = &mut cache {
@@ -213,13 +233,14 @@ impl Llama {
     /// heads, keys) in f32.
     ///
     /// The layers above are not computed. With a cache the tokens follow those in it, as in [`Self::forward`], but they
-    /// are not added to it; its places after its length are overwritten.
+    /// are not added to it; its places after its length are overwritten. `cancel` is as in [`Self::forward_unless`].
     pub fn attention_at(
         &self,
         layer: usize,
         x: &Tensor,
         at: &Positions,
         cache: Option<&KvCache>,
+        cancel: &AtomicBool,
     ) -> Result<Tensor> {
         let Some((last, below)) = self.layers.get(..=layer).and_then(<[Layer]>::split_last) else {
             candle_core::bail!("there is no layer {layer}: the language model has {}", self.layers.len());
@@ -228,8 +249,10 @@ impl Llama {
         let mask = Attention { causal: true, key_starts: at.key_starts.clone() };
         let mut x = x.clone();
         for (i, layer) in below.iter().enumerate() {
+            go_on(cancel)?;
             x = layer.forward(&x, &mask, &rotation, cache.map(|cache| (cache, i)))?;
         }
+        go_on(cancel)?;
         let (q, k, _) = last.projections(&x, &rotation, cache.map(|cache| (cache, layer)))?;
         let q = q.narrow(1, q.dim(1)? - 1, 1)?;
         ops::attention_probabilities(&q, &k, &mask)?.squeeze(2)
@@ -247,6 +270,14 @@ impl Llama {
             Matrix::Quantised(_) => DType::F32,
         }
     }
+}
+
+/// An error when `cancel` is set.
+fn go_on(cancel: &AtomicBool) -> Result<()> {
+    if cancel.load(Ordering::Relaxed) {
+        candle_core::bail!("cancelled");
+    }
+    Ok(())
 }
 
 #[derive(Clone, Debug)]

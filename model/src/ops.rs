@@ -21,6 +21,9 @@ pub use loss::cross_entropy;
 pub use norm::{layer_norm, rms_norm};
 pub use rope::{Rotary, Rotation, rope};
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, bail};
 
 /// Whether the one-pass operations apply to a tensor.
@@ -43,26 +46,51 @@ pub fn as_a_worker<R: Send>(f: impl FnOnce() -> R + Send) -> R {
 }
 
 /// Takes a batch (batch, …) through `f` in as many shares as there are threads, each on one thread from beginning to end:
-/// no product waits for another thread's. `f` must treat each of the batch alone. A batch that has fewer than the
-/// threads, is not on the CPU or needs gradients goes through whole.
-pub fn in_shares(x: &Tensor, f: impl Fn(&Tensor) -> Result<Tensor> + Sync) -> Result<Tensor> {
+/// no product waits for another thread's. `f` must treat each of the batch alone, and calls what it is given between its
+/// own steps; an error from `watch`, which is called on this thread time and again, ends all shares. A batch that has
+/// fewer than the threads, is not on the CPU or needs gradients goes through whole.
+pub(crate) fn in_shares(
+    x: &Tensor,
+    watch: &mut dyn FnMut() -> Result<()>,
+    f: impl Fn(&Tensor, &mut dyn FnMut() -> Result<()>) -> Result<Tensor> + Sync,
+) -> Result<Tensor> {
+    /// How often `watch` is called.
+    const TIME: Duration = Duration::from_millis(20);
     let (batch, threads) = (x.dim(0)?, rayon::current_num_threads());
     if !is_plain(x) || x.track_op() || threads < 2 || batch < threads {
-        return f(x);
+        return f(x, watch);
     }
-    let share = &|i: usize| {
+    let is_ended = AtomicBool::new(false);
+    let (done, ended) = crossbeam_channel::bounded::<()>(threads);
+    let share = |i: usize| {
         let (begin, end) = (batch * i / threads, batch * (i + 1) / threads);
-        alone(|| f(&x.narrow(0, begin, end - begin)?.contiguous()?))
+        let mut going = || if is_ended.load(Ordering::Relaxed) { bail!("ended") } else { Ok(()) };
+        let share = alone(|| f(&x.narrow(0, begin, end - begin)?.contiguous()?, &mut going));
+        // Nobody listens any more when `watch` has ended everything.
+        done.send(()).ok();
+        share
     };
-    let shares = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads).map(|i| scope.spawn(move || share(i))).collect();
+    let share = &share;
+    std::thread::scope(|scope| {
+        let spawn = |i| {
+            let thread = std::thread::Builder::new().name(format!("share-{i}"));
+            thread.spawn_scoped(scope, move || share(i)).map_err(candle_core::Error::from)
+        };
+        let running = (0..threads).map(spawn).collect::<Result<Vec<_>>>()?;
+        let mut left = threads;
+        while left > 0 {
+            match ended.recv_timeout(TIME) {
+                Ok(()) => left -= 1,
+                Err(_) => watch().inspect_err(|_| is_ended.store(true, Ordering::Relaxed))?,
+            }
+        }
         let panicked = |_| Err(candle_core::Error::Msg("a computing thread panicked".to_owned()));
-        threads.into_iter().map(|t| t.join().unwrap_or_else(panicked)).collect::<Result<Vec<_>>>()
-    })?;
-    Tensor::cat(&shares, 0)
+        let shares = running.into_iter().map(|t| t.join().unwrap_or_else(panicked));
+        Tensor::cat(&shares.collect::<Result<Vec<_>>>()?, 0)
+    })
 }
 
-/// Runs `f` where products of matrices use this thread only.
+/// Runs `f` where products of matrices use this thread only; the thread must not be one of a pool.
 pub fn alone<R: Send>(f: impl FnOnce() -> Result<R> + Send) -> Result<R> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build();
     let pool = pool.map_err(|e| candle_core::Error::Msg(format!("no thread can be started: {e}")))?;
@@ -107,6 +135,27 @@ mod tests {
     use candle_core::{Device, Result, Tensor, Var};
 
     use super::exp;
+
+    #[test]
+    fn shares_together_are_the_whole_and_end_when_they_are_told_to() -> Result<()> {
+        let batch = 2 * rayon::current_num_threads() + 1;
+        let x = Tensor::arange(0f32, batch as f32, &Device::Cpu)?.reshape((batch, 1))?;
+        let twice = super::in_shares(&x, &mut || Ok(()), |x, _| x * 2.0)?;
+        assert_eq!(twice.to_vec2::<f32>()?, (&x * 2.0)?.to_vec2::<f32>()?);
+        let mut looks = 0;
+        let mut watch = || {
+            looks += 1;
+            if looks < 3 { Ok(()) } else { candle_core::bail!("enough") }
+        };
+        let ended = super::in_shares(&x, &mut watch, |_, going| {
+            loop {
+                going()?;
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+        });
+        assert!(ended.unwrap_err().to_string().contains("enough"));
+        Ok(())
+    }
 
     #[test]
     fn exp_is_exact_to_single_precision() {

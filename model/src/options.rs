@@ -12,6 +12,7 @@ use crate::attribution::first_token_of;
 use crate::event::OptionScore;
 use crate::llama::{KvCache, Positions};
 use crate::reinpath::{Error, ReinPath};
+use crate::room::Demand;
 use crate::stage::AnswerStage;
 
 impl ReinPath {
@@ -39,9 +40,11 @@ impl ReinPath {
         if room > self.llama.config.max_position_embeddings {
             return Ok(Vec::new());
         }
-        let mut cache = KvCache::new(&self.llama.config, 1, room, self.llama.dtype(), self.device())?;
-        self.llama.forward(&x, &Positions::after(0, 1, len), Some(&mut cache))?;
-        self.scores(&mut cache, len, ids[after.token - 1], &options, &AtomicBool::new(false))
+        self.with_room(Demand::of_one(room, 0), || {
+            let mut cache = KvCache::new(&self.llama.config, 1, room, self.llama.dtype(), self.device())?;
+            self.llama.forward(&x, &Positions::after(0, 1, len), Some(&mut cache))?;
+            self.scores(&mut cache, len, ids[after.token - 1], &options, &AtomicBool::new(false))
+        })
     }
 
     /// The same from the cache of the generation, which holds the prompt of `prompt` tokens and the answer.

@@ -3,6 +3,8 @@
 //! The manifest is data from outside: it is read into these types, checked once, and every message names the file.
 //! Tensors are checked where weights are read (`weights.rs`).
 
+#[cfg(feature = "inference")]
+mod beside;
 mod manifest;
 mod memory;
 mod writer;
@@ -10,6 +12,8 @@ mod writer;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+#[cfg(feature = "inference")]
+pub(crate) use self::beside::Beside;
 pub use self::manifest::*;
 pub use self::memory::{MemoryNeed, QUESTION_PATCHES, QUESTION_TOKENS};
 pub use self::writer::PackageWriter;
@@ -45,6 +49,8 @@ pub enum Error {
     Changed { reason: String, path: PathBuf },
     #[error("a file of the model package is damaged ({reason}): {path}", path = path.display())]
     Damaged { reason: String, path: PathBuf },
+    #[error("cancelled")]
+    Cancelled,
 }
 
 /// A package whose manifest was read and whose files are there.

@@ -58,6 +58,11 @@ impl Recent {
         Ok(prefix)
     }
 
+    /// Tokens of the beginning that is kept.
+    pub(crate) fn kept_tokens(&self) -> usize {
+        locked(&self.prefix).as_ref().map_or(0, |prefix| prefix.len())
+    }
+
     /// Forgets what the language model computed, since it is another one now.
     pub(crate) fn forget_prefix(&self) {
         *locked(&self.prefix) = None;

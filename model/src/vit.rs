@@ -82,11 +82,16 @@ impl Vit {
     /// `pixels` (batch, 3, height, width), normalised, to (batch, 1 + cells, width): the class token, then the grid row
     /// by row, after the final norm.
     pub fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
-        // Images have nothing to do with each other: each thread takes its own through the whole model.
-        ops::in_shares(pixels, |pixels| self.forward_share(pixels))
+        self.forward_watched(pixels, &mut || Ok(()))
     }
 
-    fn forward_share(&self, pixels: &Tensor) -> Result<Tensor> {
+    /// The same; `watch` is called time and again, and an error from it ends the pass.
+    pub fn forward_watched(&self, pixels: &Tensor, watch: &mut dyn FnMut() -> Result<()>) -> Result<Tensor> {
+        // Images have nothing to do with each other: each thread takes its own through the whole model.
+        ops::in_shares(pixels, watch, |pixels, watch| self.forward_share(pixels, watch))
+    }
+
+    fn forward_share(&self, pixels: &Tensor, watch: &mut dyn FnMut() -> Result<()>) -> Result<Tensor> {
         let (batch, _, height, width) = pixels.dims4()?;
         let patch = self.patch_size;
         let (rows, columns) = (height / patch, width / patch);
@@ -102,6 +107,7 @@ impl Vit {
         let positions = positions::resized(&self.pos_embed, (self.trained, self.trained), (rows, columns))?;
         let mut x = Tensor::cat(&[&cls, &cells], 1)?.broadcast_add(&positions)?;
         for block in &self.blocks {
+            watch()?;
             x = block.forward(&x)?;
         }
         self.norm.forward(&x)

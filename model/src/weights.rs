@@ -55,6 +55,8 @@ pub enum Error {
     Cancelled,
     #[error("the weights cannot be used: {0}")]
     Compute(String),
+    #[error("the device's memory ran out while weights were loaded: {0}")]
+    Full(String),
 }
 
 fn paths(paths: &[PathBuf]) -> String {
@@ -224,27 +226,62 @@ impl Weights {
         if let Some(join) = &stored.join {
             return join.values(self, name, &stored.shape);
         }
-        let (path, map) = &self.files[stored.file];
-        let bytes = &map[stored.start..stored.end];
-        let pairs = || bytes.chunks_exact(2).map(|b| [b[0], b[1]]);
-        let values: Vec<f32> = match stored.kind {
-            Dtype::F32 => {
-                bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
-            }
-            Dtype::F16 => pairs().map(|b| f16::from_le_bytes(b).to_f32()).collect(),
-            Dtype::BF16 => pairs().map(|b| bf16::from_le_bytes(b).to_f32()).collect(),
-            other => {
-                let found = format!("{other:?}");
-                return Err(Error::Kind { tensor: name.to_owned(), found, path: path.clone() });
-            }
-        };
+        let (bytes, kind) = self.bytes(name, stored)?;
+        let mut values = Vec::with_capacity(bytes.len() / kind.width());
+        kind.append(bytes, &mut values);
         if values.iter().any(|value| !value.is_finite()) {
-            return Err(Error::NotFinite { tensor: name.to_owned(), path: path.clone() });
+            let path = self.files[stored.file].0.clone();
+            return Err(Error::NotFinite { tensor: name.to_owned(), path });
         }
         Ok(match &stored.strides {
             None => values,
             Some(strides) => row_by_row(&values, &stored.shape, strides),
         })
+    }
+
+    /// The bytes of a tensor that lies in one place, and how its values are stored.
+    fn bytes(&self, name: &str, stored: &Stored) -> Result<(&[u8], Float), Error> {
+        let (path, map) = &self.files[stored.file];
+        let kind = match stored.kind {
+            Dtype::F32 => Float::F32,
+            Dtype::F16 => Float::F16,
+            Dtype::BF16 => Float::Bf16,
+            other => {
+                let found = format!("{other:?}");
+                return Err(Error::Kind { tensor: name.to_owned(), found, path: path.clone() });
+            }
+        };
+        Ok((&map[stored.start..stored.end], kind))
+    }
+}
+
+/// How values in full precision are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Float {
+    F32,
+    F16,
+    Bf16,
+}
+
+impl Float {
+    /// Bytes of a value.
+    fn width(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::Bf16 => 2,
+        }
+    }
+
+    /// Appends the values in `bytes` to those of a tensor that is put together: the only copy of them.
+    fn append(self, bytes: &[u8], values: &mut Vec<f32>) {
+        let pairs = || bytes.chunks_exact(2).map(|b| [b[0], b[1]]);
+        match self {
+            Self::F32 => {
+                values.extend(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])));
+            }
+            Self::F16 => values.extend(pairs().map(|b| f16::from_le_bytes(b).to_f32())),
+            Self::Bf16 => values.extend(pairs().map(|b| bf16::from_le_bytes(b).to_f32())),
+        }
     }
 }
 
@@ -266,20 +303,16 @@ fn row_by_row(values: &[f32], shape: &[usize], strides: &[usize]) -> Vec<f32> {
     ordered
 }
 
-/// Rows of `heads` heads in pairs (0, half, 1, half + 1, …), as Meta's files and GGUF have those of queries and keys, put
-/// into halves (0, 1, …, half, half + 1, …). `rows` is their number, an even one for each head.
-fn in_halves<T: Copy>(values: &[T], rows: usize, heads: usize) -> Vec<T> {
-    let (row_len, head_dim) = (values.len() / rows, rows / heads);
-    let mut halves = Vec::with_capacity(values.len());
-    for head in 0..heads {
-        for second in 0..2 {
-            for plane in 0..head_dim / 2 {
-                let row = head * head_dim + 2 * plane + second;
-                halves.extend_from_slice(&values[row * row_len..][..row_len]);
-            }
-        }
-    }
-    halves
+/// Where the rows of `heads` heads lie that are stored in pairs (0, half, 1, half + 1, …), as Meta's files and GGUF have
+/// those of queries and keys, in the order of halves (0, 1, …, half, half + 1, …). `rows` is their number, an even one for
+/// each head.
+fn in_halves(rows: usize, heads: usize) -> impl Iterator<Item = usize> {
+    let head_dim = rows / heads;
+    (0..rows).map(move |row| {
+        let (head, within) = (row / head_dim, row % head_dim);
+        let (second, plane) = (within / (head_dim / 2), within % (head_dim / 2));
+        head * head_dim + 2 * plane + second
+    })
 }
 
 /// What happened while an architecture asked for its tensors.
@@ -310,6 +343,9 @@ impl Ledger {
         let fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner).take();
         match (fault, built) {
             (Some(fault), _) => Err(fault),
+            (None, Err(error)) if crate::room::is_shortage(&error) => {
+                Err(Error::Full(crate::reinpath::sentence(&error)))
+            }
             (None, Err(error)) => Err(Error::Compute(crate::reinpath::sentence(&error))),
             (None, Ok(built)) => {
                 let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -413,8 +449,10 @@ mod tests {
 
     #[test]
     fn rows_in_pairs_are_put_into_halves() {
-        // Two heads of four rows, one value each.
-        assert_eq!(in_halves(&[0, 2, 1, 3, 10, 12, 11, 13], 8, 2), [0, 1, 2, 3, 10, 11, 12, 13]);
+        // Two heads of four rows.
+        let stored = [0, 2, 1, 3, 10, 12, 11, 13];
+        let halves: Vec<i32> = in_halves(8, 2).map(|row| stored[row]).collect();
+        assert_eq!(halves, [0, 1, 2, 3, 10, 11, 12, 13]);
     }
 
     #[test]

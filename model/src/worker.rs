@@ -251,7 +251,13 @@ impl<W: Write> Worker<W> {
         if request.save_inputs {
             frame::write(&mut self.output, &inputs(frame.id, reinpath, &question.patches)?)?;
         }
-        let prepared = reinpath.prepare(&question)?;
+        let prepared = match reinpath.prepare_unless(&question, cancel) {
+            Err(reinpath::Error::Cancelled) => {
+                let finished = AskEvent::Finished(Finished::cancelled_before_it_began());
+                return Ok(frame::write(&mut self.output, &finished.to_frame(frame.id)?)?);
+            }
+            prepared => prepared?,
+        };
         let stamp = Box::new(stamp(reinpath, device, &request, &question.patches, &prepared)?);
         frame::write(&mut self.output, &AskEvent::Started { stamp }.to_frame(frame.id)?)?;
         let mut unheard = None;

@@ -4,10 +4,12 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use candle_core::{DType, Device, Tensor, safetensors};
 use candle_nn::{VarBuilder, VarMap};
-use reinpath_model::assembly::{Parts, add};
+use reinpath_model::assembly::{Error, Parts, add, add_unless};
 use reinpath_model::fixture::{Speech, byte_tokenizer, write_package};
 use reinpath_model::llama::{Llama, LlamaConfig, Positions};
 use reinpath_model::package::{GridRule, Package};
@@ -162,6 +164,24 @@ fn published_files_become_a_package_that_computes_the_same() {
     }
     let again = add(&home.parts(), &to).unwrap_err().to_string();
     assert!(again.contains("already") && again.ends_with("mine"), "{again}");
+}
+
+#[test]
+fn ctrl_c_leaves_nothing_and_neither_does_a_process_that_was_killed() {
+    let home = Home::new();
+    let (folder, to) = (home.path("packages"), home.path("packages/mine"));
+    // As a process leaves it that had no time to tidy up.
+    let left = folder.join(".mine.1.part/language");
+    std::fs::create_dir_all(&left).unwrap();
+    std::fs::write(left.join("model.safetensors"), "half").unwrap();
+    for copy in [false, true] {
+        let parts = Parts { copy, ..home.parts() };
+        let stopped = add_unless(&parts, &to, &Arc::new(AtomicBool::new(true)));
+        assert!(matches!(stopped, Err(Error::Cancelled)), "{:?}", stopped.err());
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+    }
+    add(&home.parts(), &to).unwrap();
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
 }
 
 /// A Llama whose sizes suit blocks of 32.

@@ -102,7 +102,11 @@ impl<'a> Client<'a> {
         }
         let unreadable = |reason: String| Error::Listing { reason, url: url.clone() };
         let text = response.body_mut().with_config().limit(MAX_LISTING).read_to_vec();
-        let text = text.map_err(|error| unreadable(error.to_string()))?;
+        let text = text.map_err(|error| match error {
+            ureq::Error::BodyExceedsLimit(_) => unreadable(error.to_string()),
+            // It broke off, which may pass.
+            error => Error::Unreachable { reason: error.to_string(), url: url.clone() },
+        })?;
         let info: Info = serde_json::from_slice(&text).map_err(|error| unreadable(error.to_string()))?;
         if !is_hexadecimal(&info.sha, COMMIT_DIGITS) {
             return Err(unreadable(format!("{:?} is no commit", info.sha)));

@@ -15,6 +15,10 @@ const PARTIAL: &str = "incomplete";
 /// Digits of the checksum in the name of a partial file in the user's folder: another version is another file.
 const SHORT: usize = 12;
 
+/// Where the cache keeps its locks, and how their names end, as in huggingface_hub.
+const LOCKS: &str = ".locks";
+const LOCK: &str = "lock";
+
 /// A repository's folder in the cache.
 pub(super) fn in_cache(cache: &Path, repository: &Repository) -> PathBuf {
     cache.join(format!("models--{}", repository.to_string().replace('/', "--")))
@@ -66,6 +70,24 @@ impl Destination {
         name.push(".");
         name.push(PARTIAL);
         name.into()
+    }
+
+    /// The file that is locked by who downloads this one, and whether it goes afterwards.
+    pub(super) fn lock(&self, remote: &Remote) -> (PathBuf, bool) {
+        match self {
+            Self::Cache { repository_folder, .. } => {
+                let cache = repository_folder.parent().unwrap_or(Path::new("."));
+                let name = repository_folder.file_name().unwrap_or_default();
+                let file = format!("{}.{LOCK}", remote.checksum.digits());
+                (cache.join(LOCKS).join(name).join(file), false)
+            }
+            Self::Folder(_) => {
+                let mut name = self.partial(remote).into_os_string();
+                name.push(".");
+                name.push(LOCK);
+                (name.into(), true)
+            }
+        }
     }
 
     /// Lets verified content appear under the file's name.
@@ -184,5 +206,11 @@ mod tests {
             Path::new("r/blobs").join(format!("{digits}.incomplete"))
         );
         assert_eq!(folder.partial(&remote("a/b.bin")), Path::new("f/a/b.bin.ce013625030b.incomplete"));
+        let lock = Path::new("f/a/b.bin.ce013625030b.incomplete.lock").to_owned();
+        assert_eq!(folder.lock(&remote("a/b.bin")), (lock, true));
+        let cache =
+            Destination::Cache { repository_folder: "hub/models--a--b".into(), commit: String::new() };
+        let lock = Path::new("hub/.locks/models--a--b").join(format!("{digits}.lock"));
+        assert_eq!(cache.lock(&remote("a/b.bin")), (lock, false), "where huggingface_hub has it");
     }
 }

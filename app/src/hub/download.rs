@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::client::{Client, Remote};
 use super::destination::{self, Destination, make_folder_of};
+use super::lock::Lock;
 use super::partial::Partial;
 use super::{Error, Fetched, News, Settings, Wanted};
 
@@ -22,14 +23,14 @@ pub(super) fn fetch(
     news: &mut dyn FnMut(News<'_>),
 ) -> Result<Fetched, Error> {
     let client = Client::new(settings, &wanted.repository);
-    let listing = client.list(&wanted.revision)?;
+    let listing = patiently(|| client.list(&wanted.revision))?;
     let names: Vec<&String> = listing.files.iter().filter(|name| wanted.includes(name)).collect();
     if names.is_empty() {
         return Err(Error::NothingIncluded { repository: wanted.repository.to_string() });
     }
     let remotes = names
         .into_iter()
-        .map(|name| client.describe(&listing.commit, name))
+        .map(|name| patiently(|| client.describe(&listing.commit, name)))
         .collect::<Result<Vec<Remote>, Error>>()?;
     let destination = match &wanted.output {
         Some(folder) => Destination::Folder(folder.clone()),
@@ -93,6 +94,20 @@ impl Meter<'_> {
     }
 }
 
+/// Asks again where what failed may pass.
+fn patiently<T>(mut ask: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
+    let mut pauses = PAUSES.iter();
+    loop {
+        match (ask(), pauses.next()) {
+            (Err(error), Some(pause)) if error.may_pass() => {
+                tracing::info!("{error}; trying again");
+                thread::sleep(*pause);
+            }
+            (answer, _) => return answer,
+        }
+    }
+}
+
 /// Sees to it that a file's content is there.
 fn have(
     client: &Client<'_>,
@@ -101,6 +116,15 @@ fn have(
     meter: &mut Meter<'_>,
 ) -> Result<(), Error> {
     let content = destination.content(remote);
+    if is_whole(remote, &content)? {
+        meter.found(remote.bytes);
+        return Ok(());
+    }
+    let (lock, is_removed) = destination.lock(remote);
+    make_folder_of(&lock)?;
+    let mut waits = || meter.tell(News::Waiting { name: &remote.name });
+    let _lock = Lock::hold(&lock, is_removed, &mut waits)?;
+    // Another process may have brought it meanwhile.
     if is_whole(remote, &content)? {
         meter.found(remote.bytes);
         return Ok(());

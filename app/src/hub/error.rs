@@ -48,8 +48,6 @@ pub enum Error {
         "the file is not the one that the server describes (checksum {found} instead of {stated}) and was deleted: {url}"
     )]
     Checksum { stated: String, found: String, url: String },
-    #[error("another process is downloading the same file: {path}", path = .0.display())]
-    Busy(PathBuf),
     #[error("the disk is full: what came is kept, and the same command goes on from there when there is room: {path}", path = .0.display())]
     DiskFull(PathBuf),
     #[error("cannot write ({reason}): {path}", path = path.display())]

@@ -1,12 +1,12 @@
-//! A file that is being downloaded: bytes are appended as they come, and one process at a time does so.
+//! A file that is being downloaded: bytes are appended as they come. One process at a time does so (`lock.rs`).
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::Error;
 
-/// A partial file, open and locked.
+/// A partial file, open.
 #[derive(Debug)]
 pub(super) struct Partial {
     file: File,
@@ -17,15 +17,8 @@ pub(super) struct Partial {
 impl Partial {
     /// Opens what an earlier download left, or begins.
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
-        // Windows locks only what can be read.
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
         let mut file = file.map_err(|reason| Error::write(reason, path))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(Error::Busy(path.to_owned())),
-            // Some network drives know no locks; the checksum still tells when two processes wrote.
-            Err(TryLockError::Error(error)) => tracing::warn!("cannot lock ({error}): {}", path.display()),
-        }
         let bytes = file.seek(SeekFrom::End(0)).map_err(|reason| Error::read(reason, path))?;
         Ok(Self { file, path: path.to_owned(), bytes })
     }
@@ -63,7 +56,6 @@ mod tests {
         let path = folder.path().join("a.incomplete");
         let mut partial = Partial::open(&path).unwrap();
         partial.append(b"one").unwrap();
-        assert!(matches!(Partial::open(&path), Err(Error::Busy(_))));
         drop(partial);
         let mut partial = Partial::open(&path).unwrap();
         assert_eq!(partial.bytes(), 3);

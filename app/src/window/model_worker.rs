@@ -186,6 +186,10 @@ struct Client<'a> {
     /// Whether only a question loads the model: after a load that was cancelled or came to nothing, and after the worker died.
     waits_for_question: bool,
     load: Option<RunningLoad>,
+    /// The last load that was wanted no more, by its number: news of it, and of loads before it, is late.
+    given_up: u64,
+    /// That load, where it was cancelled and nothing was loaded since: it may have come to its end before.
+    cancelled: Option<u64>,
     current: Option<Current>,
 }
 
@@ -198,6 +202,8 @@ impl<'a> Client<'a> {
             is_load_asked_for: false,
             waits_for_question: false,
             load: None,
+            given_up: 0,
+            cancelled: None,
             current: None,
         }
     }
@@ -218,9 +224,8 @@ impl<'a> Client<'a> {
             Wish::Stop { id } => {
                 let request = self.current.as_ref().filter(|current| current.order == id);
                 match request.map(|current| self.worker.cancel(current.request)) {
-                    Some(Err(error)) => {
-                        self.tell(id, AskEvent::Failed { error: as_sentence(&error.to_string()) })
-                    }
+                    // The answer goes on, and can be stopped again.
+                    Some(Err(error)) => self.events.send(Event::Problem(as_sentence(&error.to_string()))),
                     _ => true,
                 }
             }
@@ -239,12 +244,14 @@ impl<'a> Client<'a> {
                 return self.events.send(Event::PackageRefused { folder, sentence: as_sentence(&reason) });
             }
         };
-        if let Some(load) = self.load.take()
-            && let Err(error) = self.worker.cancel(load.request)
-        {
-            // It goes on for nothing, and the new one follows.
-            tracing::warn!("{error}");
+        if let Some(load) = self.load.take() {
+            self.given_up = self.given_up.max(load.request);
+            if let Err(error) = self.worker.cancel_load(load.request) {
+                // It goes on for nothing, and the new one follows.
+                tracing::warn!("{error}");
+            }
         }
+        self.cancelled = None;
         self.folder = Some(folder);
         self.is_load_asked_for = false;
         self.events.send(Event::Package(Ok(Arc::new(info)))) && self.load()
@@ -255,7 +262,7 @@ impl<'a> Client<'a> {
         let package = folder.to_string_lossy().into_owned();
         let state = match self.worker.load(Load { package, ..Load::default() }) {
             Ok(request) => {
-                (self.is_load_asked_for, self.waits_for_question) = (true, false);
+                (self.is_load_asked_for, self.waits_for_question, self.cancelled) = (true, false, None);
                 let since = Instant::now();
                 self.load = Some(RunningLoad { request, since });
                 loading("starting", None, since)
@@ -268,13 +275,18 @@ impl<'a> Client<'a> {
     /// Ends the load that goes on, with the question that waits for it.
     fn cancel_load(&mut self) -> bool {
         let Some(load) = self.load.take() else { return true };
-        if let Err(error) = self.worker.cancel(load.request) {
+        if let Err(error) = self.worker.cancel_load(load.request) {
             self.load = Some(load);
             return self.events.send(Event::Problem(as_sentence(&error.to_string())));
         }
         self.forget_load();
+        (self.given_up, self.cancelled) = (self.given_up.max(load.request), Some(load.request));
         let told = match self.current.take() {
             Some(current) => {
+                // Where the load came to its end first, the worker is at the question by now, and would write for nobody.
+                if let Err(error) = self.worker.cancel(current.request) {
+                    tracing::warn!("{error}");
+                }
                 let error = "Loading the model was cancelled.".to_owned();
                 self.tell(current.order, AskEvent::Failed { error })
             }
@@ -289,11 +301,14 @@ impl<'a> Client<'a> {
     }
 
     /// When the load began that news with this id is of; `None` where that load is wanted no more. A load that is repeated after
-    /// the worker died is told under its question's id, and begins with its first news.
+    /// the worker died is told under its question's id, and begins with its first news, also when that question was stopped by
+    /// then: no further question needs to load again.
     fn begin_of_load(&mut self, id: u64) -> Option<Instant> {
-        let is_repeated = self.current.as_ref().is_some_and(|current| current.request == id);
+        let is_of_question = self.current.as_ref().is_some_and(|current| current.request == id);
+        let is_repeated = is_of_question || !self.is_load_asked_for && id > self.given_up;
         if is_repeated && self.load.is_none() {
             self.load = Some(RunningLoad { request: id, since: Instant::now() });
+            (self.is_load_asked_for, self.waits_for_question) = (true, false);
         }
         self.load.as_ref().filter(|load| load.request == id).map(|load| load.since)
     }
@@ -332,10 +347,13 @@ impl<'a> Client<'a> {
                 self.events.send(Event::Worker(loading(&progress.what, Some(progress.fraction), since)))
             }
             WorkerEvent::Loaded { id, loaded } => {
-                if self.begin_of_load(id).is_none() {
+                // Too late to be cancelled, and the model of the package in use all the same: it need not be loaded again.
+                let is_too_late = self.cancelled == Some(id);
+                if !is_too_late && self.begin_of_load(id).is_none() {
                     return true;
                 }
-                self.load = None;
+                (self.load, self.cancelled) = (None, None);
+                (self.is_load_asked_for, self.waits_for_question) = (true, false);
                 let state = WorkerState::Ready { device: loaded.device, memory: loaded.memory };
                 self.events.send(Event::Worker(state))
             }

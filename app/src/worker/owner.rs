@@ -8,10 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, select};
-use reinpath_model::event::{AskEvent, Finished, Stop};
+use reinpath_model::event::{AskEvent, Finished};
 use reinpath_model::frame::{self, Frame};
 use reinpath_model::request::{Cancel, Hello, InputImage, Load, PROTOCOL, SentenceMap};
-use reinpath_model::stage::StagedAnswer;
 use serde::Deserialize;
 
 use super::{Wish, WorkerCommand, WorkerEvent};
@@ -86,9 +85,10 @@ impl Owner {
                     Err(_closed) => return,
                 },
                 recv(events) -> event => self.hear(event.unwrap_or(FromChild::Ended(None))),
-                default(LOOK) => self.end_overdue(),
+                default(LOOK) => Ok(()),
             };
-            if done.is_err() {
+            // Also while the child has much to say.
+            if done.and_then(|()| self.end_overdue()).is_err() {
                 return;
             }
         }
@@ -121,6 +121,7 @@ impl Owner {
                 self.send(id, Frame::new(id, "ask", &ask).map(|frame| frame.with_bytes(pixels)), false)
             }
             Wish::Cancel { id } => self.cancel(id),
+            Wish::CancelLoad { id } => self.cancel_load(id),
         }
     }
 
@@ -138,11 +139,23 @@ impl Owner {
             // The load may take minutes and the next question needs it: the worker is left to it, and meets the question's
             // cancel afterwards.
             self.waiting.remove(&id);
-            return self
-                .tell(WorkerEvent::Answer { id, event: AskEvent::Finished(stopped_before_it_began()) });
+            return self.tell(WorkerEvent::Answer {
+                id,
+                event: AskEvent::Finished(Finished::cancelled_before_it_began()),
+            });
         }
         waiting.overdue.get_or_insert_with(|| Instant::now() + PATIENCE_WITH_CANCEL);
         Ok(())
+    }
+
+    /// Unlike [`Self::cancel`] this also ends a load that is repeated for the question of that id.
+    fn cancel_load(&mut self, id: u64) -> Result<(), Gone> {
+        let is_meant = |(&own, waiting): (&u64, &Waiting)| match waiting.purpose {
+            Purpose::Load => own == id,
+            Purpose::LoadAgain(of) => of == id,
+            Purpose::Ask => false,
+        };
+        if self.waiting.iter().any(is_meant) { self.end_load() } else { Ok(()) }
     }
 
     /// Ends a load with its child: between two looks at its cancel a load may read for minutes, and what it has read is of no
@@ -308,20 +321,6 @@ impl Owner {
     }
 }
 
-/// How a question ends that the worker never came to.
-fn stopped_before_it_began() -> Finished {
-    Finished {
-        answer: StagedAnswer::default(),
-        choice: None,
-        format_ok: false,
-        tokens: 0,
-        prefill_secs: 0.0,
-        decode_secs: 0.0,
-        stop: Stop::Cancelled,
-        options: Vec::new(),
-    }
-}
-
 /// The pictures of an `inputs` event.
 fn inputs(frame: &Frame) -> Result<Vec<(InputImage, Vec<u8>)>, String> {
     let heads: Vec<InputImage> = frame.parse().map_err(|error| error.to_string())?;
@@ -373,6 +372,24 @@ mod tests {
             drop: 1.5,
             random_drop: 0.5,
         }
+    }
+
+    #[test]
+    fn a_load_is_cancelled_by_the_id_that_its_progress_is_told_with() {
+        let (sender, told) = crossbeam_channel::bounded(8);
+        let command = WorkerCommand { program: "true".into(), arguments: Vec::new() };
+        let mut owner = Owner::new(command, Arc::default(), sender, Box::new(|| {}));
+        owner.wait_for(7, Purpose::Ask);
+        assert!(owner.cancel_load(7).is_ok() && told.is_empty(), "the question is no load");
+        owner.wait_for(8, Purpose::LoadAgain(7));
+        assert!(owner.cancel_load(7).is_ok());
+        let told: Vec<WorkerEvent> = told.try_iter().collect();
+        let [WorkerEvent::LoadFailed { id: 7, .. }, WorkerEvent::Answer { id: 7, event }] = told.as_slice()
+        else {
+            panic!("{told:?}")
+        };
+        assert!(matches!(event, AskEvent::Failed { .. }) && owner.waiting.is_empty());
+        assert!(owner.cancel_load(7).is_ok());
     }
 
     #[test]

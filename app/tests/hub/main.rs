@@ -9,7 +9,7 @@ mod server;
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
@@ -275,6 +275,87 @@ fn a_busy_server_is_asked_again() {
     let server = Server::start(&files(), once(|_| Answer::status(503)));
     events(&home.get(&server, &["--json"]));
     assert_eq!(ranges(&server), [None, None]);
+    home.assert_whole();
+}
+
+/// A server that answers the first request of each kind so.
+fn at_first(status: u16) -> Server {
+    let (is_listed, is_described) = (AtomicBool::new(false), AtomicBool::new(false));
+    Server::start(&files(), move |request: &Request, answer: Answer| {
+        let is_done = match request.method.as_str() {
+            "HEAD" => &is_described,
+            _ if request.path.starts_with("/api/") => &is_listed,
+            _ => return answer,
+        };
+        if is_done.swap(true, Ordering::SeqCst) { answer } else { Answer::status(status) }
+    })
+}
+
+#[test]
+fn a_server_that_is_busy_before_anything_is_fetched_is_asked_again_too() {
+    let home = Home::new();
+    for status in [429, 503] {
+        let server = at_first(status);
+        events(&home.get(&server, &["--json"]));
+        let log = server.take_log();
+        let lists = log.iter().filter(|request| request.path.starts_with("/api/")).count();
+        let heads = log.iter().filter(|request| request.method == "HEAD").count();
+        assert_eq!((lists, heads), (2, files().len() + 1));
+        home.assert_whole();
+    }
+    // What does not pass is asked once.
+    let server = at_first(400);
+    assert!(failure(&home.get(&server, &[])).contains("400"));
+    assert_eq!(server.take_log().len(), 1);
+}
+
+#[test]
+fn a_list_that_breaks_off_is_asked_for_again() {
+    let home = Home::new();
+    let is_done = AtomicBool::new(false);
+    let server = Server::start(&files(), move |request, answer| {
+        let is_first = request.path.starts_with("/api/") && !is_done.swap(true, Ordering::SeqCst);
+        if is_first { Answer { end: End::BreaksOff(9), ..answer } } else { answer }
+    });
+    events(&home.get(&server, &["--json"]));
+    home.assert_whole();
+}
+
+#[test]
+fn two_downloads_of_one_file_wait_for_each_other() {
+    let (home, server) = (Home::new(), Server::honest(&files()));
+    let folder = home.path().join("folder");
+    let to_folder = ["--output", folder.to_str().unwrap()];
+    for arguments in [&to_folder[..0], &to_folder[..]] {
+        let start = || home.command(&server.endpoint, arguments).stdout(Stdio::null()).spawn().unwrap();
+        for mut getting in [start(), start(), start()] {
+            assert!(getting.wait().unwrap().success());
+        }
+        assert_eq!(ranges(&server), [None], "the others found what the first one brought");
+    }
+    home.assert_whole();
+    assert_eq!(fs::read(folder.join("model.safetensors")).unwrap(), large().content);
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), files().len(), "no lock is left");
+}
+
+#[test]
+fn a_file_that_another_tool_has_locked_is_waited_for() {
+    let (home, server) = (Home::new(), Server::honest(&files()));
+    let locks = home.path().join("hub/.locks/models--owner--name");
+    fs::create_dir_all(&locks).unwrap();
+    let lock = fs::File::create(locks.join(format!("{}.lock", large().etag()))).unwrap();
+    lock.lock().unwrap();
+    let mut getting = home.command(&server.endpoint, &[]).stdout(Stdio::null()).spawn().unwrap();
+    let begun = std::time::Instant::now();
+    let other = home.snapshot().join("config.json");
+    while !other.exists() {
+        assert!(begun.elapsed().as_secs() < 30, "what nobody has locked is not fetched");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert!(getting.try_wait().unwrap().is_none() && ranges(&server).is_empty());
+    drop(lock);
+    assert!(getting.wait().unwrap().success());
     home.assert_whole();
 }
 

@@ -10,6 +10,7 @@ use candle_core::{Result as Computed, Tensor};
 use rand_chacha::ChaCha8Rng;
 
 use super::sentences::Sentence;
+use crate::generate::or_cancelled;
 use crate::llama::{KvCache, Llama, Positions};
 use crate::reinpath::Error;
 
@@ -95,7 +96,8 @@ impl<'a> Reader<'a> {
         self.cache.truncate(last);
         self.unmasked = last;
         let (x, at) = (self.x.narrow(1, last, 1)?, Positions::after(last, 1, 1));
-        let attention = self.llama.attention_at(layer, &x, &at, Some(&self.cache))?;
+        let attention = self.llama.attention_at(layer, &x, &at, Some(&self.cache), self.cancel);
+        let attention = or_cancelled(attention, self.cancel)?;
         Ok(attention.mean(1)?.squeeze(0)?.to_vec1()?)
     }
 
@@ -111,7 +113,9 @@ impl<'a> Reader<'a> {
             }
             let count = BLOCK.min(end - at);
             let x = rest.narrow(1, at - from, count)?.contiguous()?;
-            let hidden = self.llama.forward(&x, &Positions::after(at, 1, count), Some(&mut self.cache))?;
+            let positions = Positions::after(at, 1, count);
+            let hidden = self.llama.forward_unless(&x, &positions, Some(&mut self.cache), self.cancel);
+            let hidden = or_cancelled(hidden, self.cancel)?;
             // The first token that predicts one of the answer is the prompt's last.
             let skipped = (self.prompt - 1).saturating_sub(at).min(count);
             if skipped < count {

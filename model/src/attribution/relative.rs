@@ -4,10 +4,12 @@
 //!
 //! The baseline of the maps: it belongs to the question, so that all sentences of an answer share it.
 
+use std::sync::atomic::AtomicBool;
+
 use super::deletion::Reader;
 use super::tam::{bounds, stretch};
 use super::{Places, picked};
-use crate::generate::splice;
+use crate::generate::{or_cancelled, splice};
 use crate::llama::Positions;
 use crate::prompt::user_text;
 use crate::reinpath::{Error, ReinPath};
@@ -27,14 +29,15 @@ pub(super) fn relative_attention(
     reader: &mut Reader<'_>,
     images: &candle_core::Tensor,
     places: &Places,
+    cancel: &AtomicBool,
 ) -> Result<Vec<f32>, Error> {
     let layer = layer(model.llama.config.num_hidden_layers);
     let own = picked(&reader.attention(layer)?, places);
     let prompt = model.tokenizer.prompt(&user_text(places.patches.len(), "", GENERAL, &[]))?;
     let x = splice(&model.llama, &prompt, images)?;
     let at = Positions::after(0, 1, x.dim(1)?);
-    let attention = model.llama.attention_at(layer, &x, &at, None)?.mean(1)?.squeeze(0)?;
-    let attention: Vec<f32> = attention.to_vec1()?;
+    let attention = or_cancelled(model.llama.attention_at(layer, &x, &at, None, cancel), cancel)?;
+    let attention: Vec<f32> = attention.mean(1)?.squeeze(0)?.to_vec1()?;
     let general = picked(&attention, &Places::of(&prompt, places.image_tokens, &model.tokenizer)?);
     let mut map = ratio(&own, &general);
     let range = bounds(map.iter().copied());
@@ -50,7 +53,7 @@ fn ratio(own: &[f32], general: &[f32]) -> Vec<f32> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::Ordering;
 
     use super::*;
     use crate::fixture::{Speech, model, patch};
@@ -78,11 +81,15 @@ mod tests {
             let layer = layer(model.llama.config.num_hidden_layers);
             let step = reader.attention(layer).unwrap();
             let at = Positions::after(0, 1, x.dim(1).unwrap());
-            let whole = model.llama.attention_at(layer, &x, &at, None).unwrap();
+            let whole = model.llama.attention_at(layer, &x, &at, None, &cancel).unwrap();
             assert_eq!(whole.dims(), [1, model.llama.config.num_attention_heads, step.len()]);
             let whole = whole.mean(1).unwrap().squeeze(0).unwrap().to_vec1::<f32>().unwrap();
             assert!(step.iter().zip(&whole).all(|(a, b)| (a - b).abs() < 1e-5));
-            relative_attention(&model, &mut reader, &images, &places).unwrap()
+            let map = relative_attention(&model, &mut reader, &images, &places, &cancel).unwrap();
+            cancel.store(true, Ordering::Relaxed);
+            let ended = relative_attention(&model, &mut reader, &images, &places, &cancel);
+            assert!(matches!(ended, Err(Error::Cancelled)));
+            map
         };
         let own = map("Where are the glands?");
         assert_eq!(own.len(), 4);

@@ -160,7 +160,11 @@ fn added(arguments: &AddArguments) -> anyhow::Result<()> {
         licence: arguments.licence.clone(),
         copy: arguments.copy,
     };
-    let (package, size) = assembly::add(&parts, &arguments.output)?;
+    let stopped = stopped_by_ctrl_c()?;
+    let (package, size) = match assembly::add_unless(&parts, &arguments.output, &stopped) {
+        Err(assembly::Error::Cancelled) => std::process::exit(INTERRUPTED),
+        added => added?,
+    };
     say_that_it_fits(&package, size)?;
     let mut out = io::stdout().lock();
     if !package.manifest.description.is_empty() {
@@ -170,12 +174,17 @@ fn added(arguments: &AddArguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn converted(folder: &Path, to: &str, output: &Path) -> anyhow::Result<()> {
-    let recipe = Recipe::ALL.iter().find(|recipe| recipe.name() == to).context("an unknown precision")?;
-    // Ctrl-C leaves nothing half behind.
+/// What Ctrl-C sets from now on instead of ending the process, so that nothing half is left. Once per process.
+fn stopped_by_ctrl_c() -> anyhow::Result<Arc<AtomicBool>> {
     let stopped = Arc::new(AtomicBool::new(false));
     let stop = Arc::clone(&stopped);
     ctrlc::set_handler(move || stop.store(true, Ordering::Relaxed)).context("Ctrl-C cannot be caught")?;
+    Ok(stopped)
+}
+
+fn converted(folder: &Path, to: &str, output: &Path) -> anyhow::Result<()> {
+    let recipe = Recipe::ALL.iter().find(|recipe| recipe.name() == to).context("an unknown precision")?;
+    let stopped = stopped_by_ctrl_c()?;
     let is_seen = io::stderr().is_terminal();
     let mut progress = |done: f32| {
         if is_seen {

@@ -7,6 +7,9 @@
 //! - GGUF: the file's size, as its matrices stay as they are stored; twice that where it holds f16 or bf16;
 //! - PyTorch's files: their size, likewise doubled for a language model in 16 bits.
 //!
+//! A language model whose arithmetic is in 16 bits, as on a GPU, takes 2 bytes a value ([`Package::memory_in`]); the
+//! encoders stay in f32, and so does what comes from a GGUF file.
+//!
 //! KV cache, for the longest question that is reckoned with ([`QUESTION_PATCHES`], [`QUESTION_TOKENS`]):
 //! `2 (keys and values) × layers × kv_heads × head_dim × 4 bytes × tokens`, where `context` is
 //! `QUESTION_PATCHES × image_tokens + QUESTION_TOKENS + max_tokens`, and at most what the language model reads; the
@@ -69,11 +72,11 @@ struct Entry {
 }
 
 impl Header {
-    /// Bytes in memory of the tensors below a prefix, which has its dot.
-    fn bytes(&self, prefix: &str) -> u64 {
+    /// Bytes in memory of the tensors below a prefix, which has its dot, at so many bytes a value.
+    fn bytes(&self, prefix: &str, value: u64) -> u64 {
         let below = self.tensors.iter().filter(|(name, _)| name.starts_with(prefix));
         below.fold(0, |sum: u64, (_, entry)| {
-            sum.saturating_add(entry.shape.iter().fold(VALUE, |bytes, &length| bytes.saturating_mul(length)))
+            sum.saturating_add(entry.shape.iter().fold(value, |bytes, &length| bytes.saturating_mul(length)))
         })
     }
 }
@@ -93,33 +96,69 @@ struct Sizes {
     max_position_embeddings: Option<u64>,
 }
 
+/// How the bytes of a file become bytes in memory.
+#[derive(Clone, Copy)]
+struct Growth {
+    /// Bytes of a value in memory.
+    value: u64,
+    /// Bytes of a value in a file whose size is all that is looked at.
+    stored: u64,
+}
+
+impl Growth {
+    const NONE: Self = Self { value: VALUE, stored: VALUE };
+
+    /// Of so many bytes in a file.
+    fn of(self, bytes: u64) -> u64 {
+        bytes.saturating_mul(self.value) / self.stored
+    }
+}
+
 impl Package {
     /// The memory that the model takes, reckoned from the headers and sizes of the package's files.
     pub fn memory(&self) -> Result<MemoryNeed, Error> {
-        Ok(MemoryNeed { weights: self.weights_memory()?, cache: self.cache_memory()? })
+        self.memory_in(VALUE)
     }
 
-    fn weights_memory(&self) -> Result<u64, Error> {
+    /// The same where the language model's arithmetic has so many bytes a value (4 for f32, 2 for bf16 and f16).
+    pub fn memory_in(&self, value: u64) -> Result<MemoryNeed, Error> {
+        let weights = self.other_memory()?.saturating_add(self.language_memory(value)?);
+        Ok(MemoryNeed { weights, cache: self.cache_memory(value)? })
+    }
+
+    /// Bytes of the language model's weights alone, as in [`Self::memory_in`].
+    pub fn language_memory(&self, value: u64) -> Result<u64, Error> {
+        let language = &self.manifest.language;
+        let stored = match language.precision.as_str() {
+            "f16" | "bf16" => 2,
+            // Also what is quantised, of which only the size counts.
+            _ => VALUE,
+        };
+        language.weights.iter().try_fold(0, |sum: u64, name| {
+            // What a GGUF file has in full precision is held in f32.
+            let value = if is_gguf(name) { VALUE } else { value };
+            Ok(sum.saturating_add(self.file_memory(name, "", Growth { value, stored })?))
+        })
+    }
+
+    /// Bytes of everything but the language model.
+    fn other_memory(&self) -> Result<u64, Error> {
         let m = &self.manifest;
-        let growth = growth(&m.language.precision);
         let encoders = m
             .encoders
             .iter()
-            .flat_map(|e| e.weights.iter().map(move |name| (name.clone(), e.prefix.as_str(), 1)));
+            .flat_map(|e| e.weights.iter().map(move |name| (name.clone(), e.prefix.as_str())));
         let single = [(&m.projector.weights, m.projector.prefix.as_str())]
             .into_iter()
             .chain(m.knows.feature_range.iter().map(|range| (&range.weights, "")));
-        let files: Vec<(String, &str, u64)> = encoders
-            .chain(single.map(|(name, prefix)| (name.clone(), prefix, 1)))
-            .chain(m.language.weights.iter().map(|name| (name.clone(), "", growth)))
+        let files: Vec<(String, &str)> = encoders
+            .chain(single.map(|(name, prefix)| (name.clone(), prefix)))
             // An adapter's tensors are there at least until they are merged.
-            .chain(self.adapter_files().map(|name| (name, "", 1)))
+            .chain(self.adapter_files().map(|name| (name, "")))
             .collect();
-        let mut bytes: u64 = 0;
-        for (name, prefix, growth) in files {
-            bytes = bytes.saturating_add(self.file_memory(&name, prefix, growth)?);
-        }
-        Ok(bytes)
+        files.into_iter().try_fold(0, |sum: u64, (name, prefix)| {
+            Ok(sum.saturating_add(self.file_memory(&name, prefix, Growth::NONE)?))
+        })
     }
 
     /// The adapters' weight files.
@@ -131,21 +170,20 @@ impl Package {
         })
     }
 
-    /// Bytes that a weight file takes in memory. `growth` is how much larger than stored that is, where the file's size
-    /// is all that is looked at.
-    fn file_memory(&self, name: &str, prefix: &str, growth: u64) -> Result<u64, Error> {
+    /// Bytes that a weight file takes in memory.
+    fn file_memory(&self, name: &str, prefix: &str, growth: Growth) -> Result<u64, Error> {
         let path = self.file(name);
         let unreadable = |source| Error::Read { source, path: path.clone() };
         let damaged = |reason: String| Error::Damaged { reason, path: path.clone() };
         let file = File::open(&path).map_err(unreadable)?;
         let length = file.metadata().map_err(unreadable)?.len();
-        if Path::new(name).extension().is_some_and(|extension| extension == "gguf") {
-            return Ok(length.saturating_mul(growth));
+        if is_gguf(name) {
+            return Ok(growth.of(length));
         }
         let mut begin = Vec::new();
         (&file).take(LENGTH_BYTES).read_to_end(&mut begin).map_err(unreadable)?;
         if begin.starts_with(ZIP) {
-            return Ok(length.saturating_mul(growth));
+            return Ok(growth.of(length));
         }
         let Ok(begin) = <[u8; LENGTH_BYTES as usize]>::try_from(begin) else {
             return Err(damaged(format!("{length} bytes are no weight file")));
@@ -162,11 +200,12 @@ impl Package {
             "" => String::new(),
             prefix => format!("{prefix}."),
         };
-        Ok(header.bytes(&prefix))
+        Ok(header.bytes(&prefix, growth.value))
     }
 
-    fn cache_memory(&self) -> Result<Option<u64>, Error> {
+    fn cache_memory(&self, value: u64) -> Result<Option<u64>, Error> {
         let m = &self.manifest;
+        let value = if m.language.weights.iter().any(|name| is_gguf(name)) { VALUE } else { value };
         if !is_json(&m.language.config) {
             return Ok(None);
         }
@@ -189,17 +228,13 @@ impl Package {
         let kept = (QUESTION_PATCHES.saturating_mul(m.image_tokens()) as u64).min(context);
         let tokens = context.saturating_add(kept);
         let factors =
-            [sizes.num_hidden_layers, sizes.num_key_value_heads.unwrap_or(heads), head_dim, VALUE, tokens];
+            [sizes.num_hidden_layers, sizes.num_key_value_heads.unwrap_or(heads), head_dim, value, tokens];
         Ok(Some(factors.into_iter().fold(2, u64::saturating_mul)))
     }
 }
 
-/// How much larger in memory than stored a language model's weights of a precision are.
-fn growth(precision: &str) -> u64 {
-    match precision {
-        "f16" | "bf16" => 2,
-        _ => 1,
-    }
+fn is_gguf(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension == "gguf")
 }
 
 fn is_json(name: &str) -> bool {
@@ -286,6 +321,21 @@ mod tests {
         assert_eq!(package.memory().unwrap().weights, 6 * 4 + 10 * 4 + 2000);
         package.manifest.encoders[0].prefix = String::new();
         assert_eq!(package.memory().unwrap().weights, 506 * 4 + 10 * 4 + 2000, "the text tower too");
+    }
+
+    #[test]
+    fn in_16_bits_the_language_model_takes_half_and_the_encoders_do_not() {
+        let (folder, mut package) = package();
+        let language = r#"{"w": {"dtype": "BF16", "shape": [10, 7], "data_offsets": [0, 140]}}"#;
+        std::fs::write(folder.path().join("language.safetensors"), safetensors(language)).unwrap();
+        let quantised = package.memory_in(2).unwrap();
+        assert_eq!(quantised, package.memory().unwrap(), "a GGUF file is computed with in f32");
+        package.manifest.language.weights = vec!["language.safetensors".to_owned()];
+        package.manifest.language.precision = "bf16".to_owned();
+        let (full, half) = (package.memory().unwrap(), package.memory_in(2).unwrap());
+        assert_eq!((full.weights, half.weights), (6 * 4 + 10 * 4 + 70 * 4, 6 * 4 + 10 * 4 + 70 * 2));
+        assert_eq!(half.cache.unwrap() * 2, full.cache.unwrap());
+        assert_eq!(package.language_memory(2).unwrap(), 140);
     }
 
     #[test]

@@ -23,7 +23,7 @@ impl Weights {
         check(self, build)
     }
 
-    fn check_values(&self, name: &str, stored: &Stored) -> Result<(), Error> {
+    pub(super) fn check_values(&self, name: &str, stored: &Stored) -> Result<(), Error> {
         if let Some(join) = &stored.join {
             return join.parts.iter().try_for_each(|part| self.check_values(name, part));
         }

@@ -20,7 +20,7 @@ use memmap2::Mmap;
 
 pub(crate) use self::header::Value;
 use self::header::{Header, TensorInfo};
-use super::{Error, Ledger, Size, in_halves, mapped};
+use super::{Error, Float, Ledger, Size, in_halves, mapped};
 use crate::llama::LlamaConfig;
 use crate::quantised::Quantised;
 use crate::tensors::{QuantisedMatrices, Tensors};
@@ -141,8 +141,7 @@ impl Gguf {
         let mut config: LlamaConfig =
             serde_json::from_value(config).map_err(|e| self.error(e.to_string()))?;
         if self.header.tensors.contains_key(ROPE_FACTORS) {
-            let factors = self.full(ROPE_FACTORS, &[config.head_dim / 2], &Device::Cpu)?;
-            let factors: Vec<f32> = factors.to_vec1().map_err(|e| self.error(e.to_string()))?;
+            let factors = self.values(ROPE_FACTORS, &[config.head_dim / 2], None)?;
             if factors.iter().any(|f| !f.is_finite() || *f <= 0.0) {
                 return Err(self.error(format!("the tensor {ROPE_FACTORS} holds no factors")));
             }
@@ -210,22 +209,51 @@ impl Gguf {
         Ok((&self.map[place], kind))
     }
 
-    /// A tensor in full precision.
-    fn full(&self, name: &str, shape: &[usize], device: &Device) -> Result<Tensor, Error> {
+    /// The values of a tensor. Those in full precision are converted from where they lie in the file to where they
+    /// belong: besides the result nothing of its size is held. `paired`: heads in whose rows pairs are stored.
+    fn values(&self, name: &str, shape: &[usize], paired: Option<usize>) -> Result<Vec<f32>, Error> {
         let (bytes, kind) = self.bytes(name, shape)?;
-        let full = || {
-            // A vector is to candle one row.
-            let rows = if shape.len() == 1 { vec![1, shape[0]] } else { shape.to_vec() };
-            let tensor = quantised(bytes.to_vec(), kind, rows, &Device::Cpu)?.dequantize(&Device::Cpu)?;
-            finite(&tensor)?.reshape(shape)?.to_device(device)
-        };
-        full().map_err(|e| {
-            self.error(format!(
-                "the tensor {} cannot be used, {}",
-                stored_name(name),
-                crate::reinpath::sentence(&e)
-            ))
-        })
+        let rows = shape.first().copied().unwrap_or(1);
+        let paired = paired.filter(|&heads| heads > 0 && rows > 0 && rows.is_multiple_of(2 * heads));
+        let mut values = Vec::with_capacity(shape.iter().product());
+        if let Some(kind) = in_full(kind) {
+            match paired {
+                None => kind.append(bytes, &mut values),
+                Some(heads) => {
+                    let length = bytes.len() / rows;
+                    in_halves(rows, heads)
+                        .for_each(|row| kind.append(&bytes[row * length..][..length], &mut values));
+                }
+            }
+        } else {
+            let dequantised = quantised(bytes, kind, shape).and_then(|tensor| tensor.to_vec1::<f32>());
+            let dequantised = dequantised.map_err(|e| {
+                let (name, reason) = (stored_name(name), crate::reinpath::sentence(&e));
+                self.error(format!("the tensor {name} cannot be used, {reason}"))
+            })?;
+            match paired {
+                None => values = dequantised,
+                Some(heads) => {
+                    let length = dequantised.len() / rows;
+                    in_halves(rows, heads)
+                        .for_each(|row| values.extend_from_slice(&dequantised[row * length..][..length]));
+                }
+            }
+        }
+        if values.iter().any(|value| !value.is_finite()) {
+            return Err(self.not_finite(name));
+        }
+        Ok(values)
+    }
+}
+
+/// How values of a kind are stored, where that is in full precision.
+fn in_full(kind: GgmlDType) -> Option<Float> {
+    match kind {
+        GgmlDType::F32 => Some(Float::F32),
+        GgmlDType::F16 => Some(Float::F16),
+        GgmlDType::BF16 => Some(Float::Bf16),
+        _ => None,
     }
 }
 
@@ -258,21 +286,14 @@ pub(super) fn stored_name(name: &str) -> String {
     format!("blk.{layer}.{stored}.weight")
 }
 
-fn quantised(
-    bytes: Vec<u8>,
-    kind: GgmlDType,
-    shape: Vec<usize>,
-    device: &Device,
-) -> candle_core::Result<QTensor> {
-    QTensor::new(QStorage::from_data(bytes.into(), device, kind)?, shape)
-}
-
-/// The same values, all of them numbers: what is none makes the sum none.
-fn finite(tensor: &Tensor) -> candle_core::Result<&Tensor> {
-    if !tensor.sum_all()?.to_scalar::<f32>()?.is_finite() {
-        candle_core::bail!("it holds values that are no numbers");
-    }
-    Ok(tensor)
+/// Values that are stored in blocks, one after the other.
+fn quantised(bytes: &[u8], kind: GgmlDType, shape: &[usize]) -> candle_core::Result<Tensor> {
+    // A vector is to candle one row.
+    let rows = if let &[length] = shape { vec![1, length] } else { shape.to_vec() };
+    // Candle reads whole blocks, which need not lie in the file as they would in memory. Only vectors come here: a matrix
+    // stays quantised.
+    let storage = QStorage::from_data(bytes.to_vec().into(), &Device::Cpu, kind)?;
+    QTensor::new(storage, rows)?.dequantize(&Device::Cpu)?.flatten_all()
 }
 
 struct Source {
@@ -292,28 +313,9 @@ impl Source {
         }
     }
 
-    /// The bytes of a matrix with its rows in order.
-    fn rows(&self, name: &str, shape: &[usize]) -> Result<(Vec<u8>, GgmlDType), Error> {
-        let (bytes, kind) = self.gguf.bytes(name, shape)?;
-        let rows = shape.first().copied().unwrap_or(1);
-        let bytes = match self.paired(name) {
-            Some(heads) if heads > 0 && rows.is_multiple_of(2 * heads) => in_halves(bytes, rows, heads),
-            _ => bytes.to_vec(),
-        };
-        Ok((bytes, kind))
-    }
-
-    fn full(&self, name: &str, shape: &Shape, device: &Device) -> Result<Tensor, Error> {
-        if self.paired(name).is_none() {
-            return self.gguf.full(name, shape.dims(), device);
-        }
-        let (bytes, kind) = self.rows(name, shape.dims())?;
-        quantised(bytes, kind, shape.dims().to_vec(), &Device::Cpu)
-            .and_then(|matrix| finite(&matrix.dequantize(&Device::Cpu)?)?.to_device(device))
-            .map_err(|e| {
-                let (name, reason) = (stored_name(name), crate::reinpath::sentence(&e));
-                self.gguf.error(format!("the tensor {name} cannot be used, {reason}"))
-            })
+    /// A tensor in full precision.
+    fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
+        self.gguf.values(name, shape, self.paired(name))
     }
 }
 
@@ -347,9 +349,9 @@ impl SimpleBackend for Full {
         dtype: DType,
         device: &Device,
     ) -> candle_core::Result<Tensor> {
-        let tensor = self.0.ledger.keep(self.0.full(name, &shape, device))?;
+        let values = self.0.ledger.keep(self.0.values(name, shape.dims()))?;
         self.0.ledger.count(shape.elem_count(), shape.elem_count() * dtype.size_in_bytes());
-        tensor.to_dtype(dtype)
+        Tensor::from_vec(values, shape, device)?.to_dtype(dtype)
     }
 
     fn get_unchecked(&self, name: &str, dtype: DType, device: &Device) -> candle_core::Result<Tensor> {
@@ -368,7 +370,39 @@ impl SimpleBackend for Full {
 
 #[cfg(test)]
 mod tests {
+    use candle_nn::VarMap;
+    use half::f16;
+
+    use super::super::Weights;
+    use super::super::quantise::{Recipe, quantise};
     use super::*;
+    use crate::llama::Llama;
+
+    #[test]
+    fn matrices_in_16_bits_come_back_as_they_were_with_their_rows_in_halves() {
+        let folder = tempfile::tempdir().unwrap();
+        // No block fits 16 columns, so that all matrices are stored in f16.
+        let config = serde_json::json!({
+            "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 4,
+            "num_key_value_heads": 2, "vocab_size": 30, "rms_norm_eps": 1e-5, "max_position_embeddings": 64
+        });
+        let config: LlamaConfig = serde_json::from_value(config).unwrap();
+        let map = VarMap::new();
+        Llama::load(&VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu), &config).unwrap();
+        let (path, file) = (folder.path().join("whole.safetensors"), folder.path().join("tiny.gguf"));
+        map.save(&path).unwrap();
+        let whole = Weights::open(&[path]).unwrap();
+        quantise(&whole, &config, Recipe::Q8_0, &file, &mut |_| true).unwrap();
+        let gguf = Gguf::open(&file).unwrap();
+        for (part, heads) in [("q_proj", Some(4)), ("k_proj", Some(2)), ("v_proj", None)] {
+            let name = format!("model.layers.0.self_attn.{part}.weight");
+            let shape = whole.shape(&name).unwrap().to_vec();
+            assert_eq!(gguf.bytes(&name, &shape).unwrap().1, GgmlDType::F16);
+            let values = whole.values(&name, whole.find(&name, &shape).unwrap()).unwrap();
+            let want: Vec<f32> = values.iter().map(|&value| f16::from_f32(value).to_f32()).collect();
+            assert_eq!(gguf.values(&name, &shape, heads).unwrap(), want, "{part}");
+        }
+    }
 
     #[test]
     fn names_are_translated_and_others_kept() {

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::{Error, Stored, Weights, in_halves};
+use super::{Error, Float, Stored, Weights, in_halves};
 use crate::llama::LlamaConfig;
 
 /// A tensor that is put together as it is read.
@@ -21,27 +21,77 @@ pub(super) struct Join {
 }
 
 impl Join {
-    /// The values of the whole, of which `shape` is (rows, columns).
+    /// The values of the whole, of which `shape` is (rows, columns). They are converted row by row to where they belong:
+    /// besides the result nothing of its size is held.
     pub(super) fn values(&self, weights: &Weights, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
-        let parts: Vec<Vec<f32>> =
-            self.parts.iter().map(|part| weights.values(name, part)).collect::<Result<_, _>>()?;
+        let parts: Vec<Part<'_>> =
+            self.parts.iter().map(|part| Part::of(weights, name, part)).collect::<Result<_, _>>()?;
         let rows = shape.first().copied().unwrap_or_default();
-        let whole = if self.axis == 0 {
-            parts.concat()
+        let mut whole = Vec::with_capacity(shape.iter().product());
+        match self.heads {
+            Some(heads) if rows > 0 => {
+                in_halves(rows, heads).for_each(|row| self.append_row(&parts, row, &mut whole));
+            }
+            _ => (0..rows).for_each(|row| self.append_row(&parts, row, &mut whole)),
+        }
+        if whole.iter().any(|value| !value.is_finite()) {
+            // To name the file that it is in.
+            self.parts.iter().try_for_each(|part| weights.check_values(name, part))?;
+        }
+        Ok(whole)
+    }
+
+    /// Appends a row of the whole, by its place in the files.
+    fn append_row(&self, parts: &[Part<'_>], mut row: usize, whole: &mut Vec<f32>) {
+        if self.axis == 1 {
+            for part in parts {
+                part.append_row(row, whole);
+            }
+            return;
+        }
+        for part in parts {
+            if row < part.rows {
+                return part.append_row(row, whole);
+            }
+            row -= part.rows;
+        }
+    }
+}
+
+/// The matrix that one file has of a tensor.
+struct Part<'a> {
+    rows: usize,
+    columns: usize,
+    values: Values<'a>,
+}
+
+enum Values<'a> {
+    /// Row by row as they are stored.
+    Stored(&'a [u8], Float),
+    /// Put into order, where they are a view that lies otherwise.
+    Ordered(Vec<f32>),
+}
+
+impl<'a> Part<'a> {
+    fn of(weights: &'a Weights, name: &str, stored: &Stored) -> Result<Self, Error> {
+        let values = if stored.strides.is_none() {
+            let (bytes, kind) = weights.bytes(name, stored)?;
+            Values::Stored(bytes, kind)
         } else {
-            let row = |row: usize| {
-                let of = move |(part, stored): (&Vec<f32>, &Stored)| {
-                    let columns = stored.shape[1];
-                    part[row * columns..][..columns].to_vec()
-                };
-                parts.iter().zip(&self.parts).flat_map(of).collect::<Vec<f32>>()
-            };
-            (0..rows).flat_map(row).collect()
+            Values::Ordered(weights.values(name, stored)?)
         };
-        Ok(match self.heads {
-            Some(heads) if rows > 0 => in_halves(&whole, rows, heads),
-            _ => whole,
-        })
+        Ok(Self { rows: stored.shape[0], columns: stored.shape[1], values })
+    }
+
+    fn append_row(&self, row: usize, whole: &mut Vec<f32>) {
+        let (start, columns) = (row * self.columns, self.columns);
+        match &self.values {
+            Values::Stored(bytes, kind) => {
+                let width = kind.width();
+                kind.append(&bytes[start * width..][..columns * width], whole);
+            }
+            Values::Ordered(values) => whole.extend_from_slice(&values[start..][..columns]),
+        }
     }
 }
 
@@ -268,6 +318,52 @@ mod tests {
             let (got, size) = load(Weights::open_meta(&paths, &config).unwrap());
             assert_eq!(logits(&got), logits(&want), "{files} files");
             assert_eq!(size, want_size);
+        }
+    }
+
+    #[test]
+    fn a_value_that_is_no_number_is_told_with_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let (config, whole) = (config(), tensors(&config()));
+        let paths = meta(&config, &whole, folder.path(), 2);
+        let second = candle_core::safetensors::load(&paths[1], &Device::Cpu).unwrap();
+        for name in ["layers.0.attention.wq.weight", "layers.1.feed_forward.w2.weight", "norm.weight"] {
+            let mut bad = second.clone();
+            bad.insert(name.to_owned(), (&second[name] * f64::NAN).unwrap());
+            candle_core::safetensors::save(&bad, &paths[1]).unwrap();
+            let weights = Weights::open_meta(&paths, &config).unwrap();
+            let loaded = weights.build(&Device::Cpu, |vb| Llama::load(&vb, &config));
+            // Of what is in every file the first one's is taken.
+            if name == "norm.weight" {
+                assert!(loaded.is_ok());
+            } else {
+                let error = loaded.map(drop).unwrap_err().to_string();
+                assert!(error.contains("no finite numbers") && error.ends_with("01.pth"), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn views_and_halves_of_values_are_joined_as_they_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let (config, whole) = (config(), tensors(&config()));
+        let halves: BTreeMap<String, Tensor> = whole
+            .iter()
+            .map(|(name, tensor)| (name.clone(), tensor.to_dtype(DType::BF16).unwrap()))
+            .collect();
+        let paths = meta(&config, &halves, folder.path(), 2);
+        let mut weights = Weights::open_meta(&paths, &config).unwrap();
+        for name in ["model.layers.0.self_attn.k_proj.weight", "model.layers.1.self_attn.o_proj.weight"] {
+            let want = halves[name].to_dtype(DType::F32).unwrap().flatten_all().unwrap();
+            let want = want.to_vec1::<f32>().unwrap();
+            let stored = &weights.tensors[name];
+            assert_eq!(weights.values(name, stored).unwrap(), want, "{name}");
+            // A view that says how it lies, although it lies in order.
+            let join = weights.tensors.get_mut(name).and_then(|stored| stored.join.as_mut()).unwrap();
+            for part in &mut join.parts {
+                part.strides = Some(vec![part.shape[1], 1]);
+            }
+            assert_eq!(weights.values(name, &weights.tensors[name]).unwrap(), want, "{name}");
         }
     }
 

@@ -36,6 +36,21 @@ impl Recipe {
         }
     }
 
+    /// Bytes that the Llama of `config` takes when it is quantised so, in the file and in memory.
+    pub fn bytes(self, config: &LlamaConfig) -> u64 {
+        let of = |(name, shape): &(String, Vec<usize>)| {
+            let values = shape.iter().fold(1, |values: u64, &length| values.saturating_mul(length as u64));
+            let kind = match shape.as_slice() {
+                [_, columns] => self.kind(name, *columns, config),
+                _ => GgmlDType::F32,
+            };
+            // A matrix that no block fits is held in f32.
+            let kind = if kind == GgmlDType::F16 { GgmlDType::F32 } else { kind };
+            (values / kind.block_size() as u64).saturating_mul(kind.type_size() as u64)
+        };
+        names(config).iter().map(of).fold(0, u64::saturating_add)
+    }
+
     /// llama.cpp's number of it (`llama_ftype`).
     fn file_type(self) -> u32 {
         match self {
@@ -211,6 +226,20 @@ fn metadata(config: &LlamaConfig, recipe: Recipe) -> Vec<(String, Value)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_recipe_tells_its_size_before_anything_is_quantised() {
+        // Llama 3 8B, of which llama.cpp's files have 8.54 GB in Q8_0 and 4.92 GB in Q4_K_M, their tokenizer included.
+        let config = serde_json::json!({
+            "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
+            "num_key_value_heads": 8, "vocab_size": 128_256, "rms_norm_eps": 1e-5,
+            "max_position_embeddings": 8192, "tie_word_embeddings": false
+        });
+        let config: LlamaConfig = serde_json::from_value(config).unwrap();
+        let gigabytes = |recipe: Recipe| recipe.bytes(&config) as f64 / 1e9;
+        assert!((gigabytes(Recipe::Q8_0) - 8.53).abs() < 0.05, "{}", gigabytes(Recipe::Q8_0));
+        assert!((gigabytes(Recipe::Q4KM) - 4.91).abs() < 0.05, "{}", gigabytes(Recipe::Q4KM));
+    }
 
     #[test]
     fn more_bits_go_to_the_layers_that_llama_cpp_gives_them() {

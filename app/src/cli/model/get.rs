@@ -101,6 +101,10 @@ fn draw(bar: &ProgressBar, news: News<'_>) {
     match news {
         News::Begun { bytes, .. } => bar.set_length(bytes),
         News::File { name } => bar.set_message(name.to_owned()),
+        News::Waiting { name } if bar.is_hidden() => {
+            tracing::warn!("another process is downloading {name}, which is waited for");
+        }
+        News::Waiting { name } => bar.set_message(format!("another process is downloading {name}: waiting")),
         News::Progress { bytes, is_received } => {
             bar.set_position(bytes);
             if !is_received {
@@ -128,7 +132,7 @@ fn line(news: News<'_>, wanted: &Wanted) -> Option<Vec<u8>> {
         News::Have { name, bytes, fetched } => {
             Some(event("file", &json!({ "name": name, "bytes": bytes, "fetched_bytes": fetched })))
         }
-        News::File { .. } | News::Progress { .. } => None,
+        News::File { .. } | News::Waiting { .. } | News::Progress { .. } => None,
     }
 }
 

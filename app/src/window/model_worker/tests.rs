@@ -1,6 +1,7 @@
 //! News of the worker and wishes of the window, to a client whose worker is none.
 
-use reinpath_model::request::Progress;
+use reinpath_model::event::{Finished, Stop};
+use reinpath_model::request::{Loaded, Progress};
 
 use super::*;
 use crate::viewer::tile_plan::tests::slide;
@@ -89,6 +90,103 @@ fn a_cancelled_load_leaves_the_worker_idle_and_its_question_told_and_late_news_o
         assert!(told.try_recv().is_err(), "there is nothing to cancel, and only a question loads again");
         assert!(client.load());
         assert!(matches!(told.try_recv(), Ok(Event::Worker(WorkerState::Loading { .. }))));
+    });
+}
+
+fn loaded(id: u64) -> WorkerEvent {
+    let loaded = Loaded { memory: 9, parameters: 2, device: "cpu".to_owned(), precision: "f32".to_owned() };
+    WorkerEvent::Loaded { id, loaded }
+}
+
+#[test]
+fn a_load_that_ended_before_it_could_be_cancelled_is_told_and_not_repeated() {
+    with_client(|client, told| {
+        assert!(client.fulfil(Wish::CancelLoad) && client.hear(loaded(LOAD)));
+        let news: Vec<Event> = told.try_iter().collect();
+        let [Event::Worker(WorkerState::Idle), Event::Worker(WorkerState::Ready { memory: 9, .. })] =
+            news.as_slice()
+        else {
+            panic!("{news:?}")
+        };
+        assert!(client.load() && client.fulfil(Wish::WarmUp));
+        assert!(told.try_recv().is_err(), "the model is there");
+    });
+}
+
+#[test]
+fn the_late_end_of_a_cancelled_load_is_not_taken_for_that_of_the_next() {
+    with_client(|client, told| {
+        assert!(client.fulfil(Wish::CancelLoad) && client.load() && client.hear(loaded(LOAD)));
+        let news: Vec<Event> = told.try_iter().collect();
+        let [Event::Worker(WorkerState::Idle), Event::Worker(WorkerState::Loading { .. })] = news.as_slice()
+        else {
+            panic!("{news:?}")
+        };
+        let next = client.load.as_ref().map(|load| load.request).unwrap();
+        assert!(client.hear(loaded(next)));
+        assert!(matches!(told.try_recv(), Ok(Event::Worker(WorkerState::Ready { .. }))));
+    });
+}
+
+#[test]
+fn a_question_goes_with_the_load_that_is_cancelled_and_its_late_answer_is_ignored() {
+    with_client(|client, told| {
+        client.current = Some(Current { order: 7, request: 2, slide: slide(), patches: Vec::new() });
+        assert!(client.fulfil(Wish::CancelLoad));
+        let finished = AskEvent::Finished(Finished::cancelled_before_it_began());
+        assert!(client.hear(WorkerEvent::Answer { id: 2, event: finished }));
+        let ends = told.try_iter().filter(|event| matches!(event, Event::Ask { .. })).count();
+        assert_eq!(ends, 1);
+    });
+}
+
+#[test]
+fn a_load_that_is_repeated_for_a_question_is_the_only_one_also_when_the_question_is_stopped() {
+    for is_stopped in [false, true] {
+        with_client(|client, told| {
+            assert!(client.hear(loaded(LOAD)));
+            client.current = Some(Current { order: 7, request: 102, slide: slide(), patches: Vec::new() });
+            // The question came to the worker before the news of its end came here.
+            assert!(client.hear(WorkerEvent::Ended("it was killed".to_owned())));
+            if is_stopped {
+                let stopped = AskEvent::Finished(Finished::cancelled_before_it_began());
+                assert!(client.hear(WorkerEvent::Answer { id: 102, event: stopped }));
+            }
+            assert!(client.hear(progress(102)) && client.load() && client.hear(loaded(102)));
+            assert!(client.load(), "the next question");
+            let states: Vec<WorkerState> = told
+                .try_iter()
+                .filter_map(|event| match event {
+                    Event::Worker(state) => Some(state),
+                    _ => None,
+                })
+                .collect();
+            let [
+                WorkerState::Ready { .. },
+                WorkerState::Ended(_),
+                WorkerState::Loading { .. },
+                WorkerState::Ready { .. },
+            ] = states.as_slice()
+            else {
+                panic!("{states:?}")
+            };
+            assert!(client.load.is_none());
+        });
+    }
+}
+
+#[test]
+fn a_stop_that_comes_as_the_answer_ends_stops_nothing_else() {
+    with_client(|client, told| {
+        client.load = None;
+        client.current = Some(Current { order: 7, request: 2, slide: slide(), patches: Vec::new() });
+        let finished = Finished { stop: Stop::End, ..Finished::cancelled_before_it_began() };
+        assert!(client.hear(WorkerEvent::Answer { id: 2, event: AskEvent::Finished(finished) }));
+        client.current = Some(Current { order: 8, request: 3, slide: slide(), patches: Vec::new() });
+        assert!(client.fulfil(Wish::Stop { id: 7 }));
+        assert!(client.current.as_ref().is_some_and(|current| current.order == 8));
+        let told: Vec<Event> = told.try_iter().collect();
+        assert!(matches!(told.as_slice(), [Event::Ask { id: 7, event: AskEvent::Finished(_) }]), "{told:?}");
     });
 }
 
