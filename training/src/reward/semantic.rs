@@ -160,10 +160,10 @@ mod tests {
         let mut semantic = Semantic::new(encoder(), true);
         let usual = semantic.learn_usual(&TEXTS).unwrap();
         let mut sum = 0.0;
-        for a in 0..3 {
-            for b in 0..a {
-                let a = semantic.reference(TEXTS[a]).unwrap().to_vec();
-                sum += cosine(&a, semantic.reference(TEXTS[b]).unwrap());
+        for (at, a) in TEXTS.into_iter().enumerate() {
+            let a = semantic.reference(a).unwrap().to_vec();
+            for b in &TEXTS[..at] {
+                sum += cosine(&a, semantic.reference(b).unwrap());
             }
         }
         assert!((usual - sum / 3.0).abs() < 1e-9, "{usual} against {}", sum / 3.0);
