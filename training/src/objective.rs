@@ -1,8 +1,8 @@
 //! What the stages make smaller, as pure functions: likelihoods of given answers (stages 1 and 2), and the objective of
 //! group relative policy optimisation (stage 3; paper, equations 4 to 8).
 //!
-//! The formulas and their constants are TRL's (`trl/trainer/grpo_trainer.py`, checked against 1.16.0 by golden files),
-//! for they are what published runs used. Where the paper's printed formulas leave them:
+//! The formulas and their constants are TRL's (`trl/trainer/grpo_trainer.py`, at d2b69d76), for they are what published
+//! runs used. Where the paper's printed formulas differ from them or among themselves:
 //!
 //! - Equation 8 prints its bounds the wrong way round; they are read as 1 − ε and 1 + ε.
 //! - Equation 7 takes the ratio of whole answers, a product over tokens ([`RatioLevel::Sequence`]); TRL has the token's
