@@ -356,7 +356,7 @@ fn named_choice(text: &str, choices: &[String]) -> Option<usize> {
 }
 
 /// Lower-case words with single spaces, one also at either end, so that `contains` matches whole words only.
-fn words(text: &str) -> String {
+pub fn words(text: &str) -> String {
     let lower = text.to_lowercase();
     let words: Vec<&str> = lower.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty()).collect();
     format!(" {} ", words.join(" "))

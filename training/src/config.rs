@@ -110,7 +110,7 @@ pub struct Optimisation {
     /// How long it remembers their squares.
     #[serde(default = "default_beta2")]
     pub beta2: f64,
-    /// Largest norm of the whole gradient.
+    /// Largest norm of the whole gradient; 0: no limit.
     #[serde(default = "default_clip")]
     pub clip: f64,
 }

@@ -22,6 +22,8 @@ pub enum Error {
     #[cfg(feature = "engine")]
     #[error("the computation failed: {0}")]
     Compute(#[from] candle_core::Error),
+    #[error(transparent)]
+    Reward(#[from] crate::reward::Error),
     #[error("the tokenizer cannot be made: {0}")]
     Tokenizer(String),
     #[error("{0}")]

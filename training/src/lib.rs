@@ -1,14 +1,15 @@
 //! Training of ReinPath models: phantom tissue, data sets, stages, evaluation and runs.
 //!
 //! In reading order: what is trained on (`phantom`, `rows`, `subtask`), what a run is told and tells (`config`,
-//! `event`); then, behind the feature `engine`, what all training shares (`parallel`, `optimiser`, `stage`, …) and one
-//! file per stage. This crate knows no slide and no window.
+//! `event`) and what answers earn (`reward`); then, behind the feature `engine`, what all training shares (`objective`,
+//! `parallel`, `optimiser`, `stage`, …) and one file per stage. This crate knows no slide and no window.
 
 pub mod config;
 pub mod error;
 pub mod event;
 pub mod phantom;
 pub mod phantom_set;
+pub mod reward;
 pub mod rollout_record;
 pub mod rows;
 pub mod subtask;
@@ -21,6 +22,8 @@ pub mod features;
 pub mod fields;
 #[cfg(feature = "engine")]
 pub mod init;
+#[cfg(feature = "engine")]
+pub mod objective;
 #[cfg(feature = "engine")]
 pub mod optimiser;
 #[cfg(feature = "engine")]

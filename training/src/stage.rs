@@ -61,16 +61,16 @@ pub fn train<B: Sync>(
 ) -> Result<()> {
     let setting = plan.optimisation;
     sink.send(&RunEvent::Stage { stage: plan.name.to_owned(), steps: setting.steps })?;
-    let mut optimiser = AdamW::new(vars, setting.weight_decay, setting.clip);
+    let mut optimiser = AdamW::new(vars, setting);
     let begin = Instant::now();
     for step in 0..setting.steps {
         let parts = batch(step)?;
         let gradients = gradients(optimiser.vars(), |part| loss(&parts[part]))?;
-        if !gradients.loss.is_finite() {
-            return Err(Error::NotANumber { stage: plan.name.to_owned(), step: step + 1 });
-        }
         let learning_rate = setting.rate(step);
         let gradient_norm = optimiser.update(&gradients, learning_rate)?;
+        if !(gradients.loss.is_finite() && gradient_norm.is_finite()) {
+            return Err(Error::NotANumber { stage: plan.name.to_owned(), step: step + 1 });
+        }
         sink.send(&RunEvent::Step(Step {
             stage: plan.name.to_owned(),
             step: step + 1,
