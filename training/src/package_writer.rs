@@ -6,8 +6,28 @@ use candle_core::{DType, Tensor};
 use candle_nn::VarMap;
 use reinpath_model::package::PackageWriter;
 
+use crate::config::LoraSettings;
 use crate::error::Result;
 use crate::init::sorted_vars;
+
+/// What stands before the names of adapters (PEFT's layout) and of the projector's tensors (LLaVA's).
+pub(crate) const ADAPTER_NAMES: &str = "base_model.";
+pub(crate) const PROJECTOR_NAMES: &str = "model.mm_projector.";
+
+/// PEFT's `adapter_config.json` of adapters on every linear layer of the language model but its head.
+pub(crate) fn adapter_config(lora: &LoraSettings) -> String {
+    let config = serde_json::json!({
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": null,
+        "r": lora.rank,
+        "lora_alpha": lora.alpha,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+    });
+    format!("{config:#}\n")
+}
 
 /// Writes the variables whose names begin with `prefix`, without it, in f16.
 pub(crate) fn write_vars(writer: &mut PackageWriter, name: &str, vars: &VarMap, prefix: &str) -> Result<()> {
