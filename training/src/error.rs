@@ -21,6 +21,8 @@ pub enum Error {
         path = .0.display()
     )]
     RunExists(PathBuf),
+    #[error("the package that the run starts from is not the one that it began with: {path}", path = .0.display())]
+    AnotherBase(PathBuf),
     #[error("{by} is already at work on this run: {path}", path = path.display())]
     Locked { by: String, path: PathBuf },
     #[error("the checkpoint cannot be used, {reason}: {path}", path = path.display())]

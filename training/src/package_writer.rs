@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Tensor, Var};
 use candle_nn::VarMap;
 use reinpath_model::package::PackageWriter;
 
@@ -37,6 +37,21 @@ pub(crate) fn write_vars(writer: &mut PackageWriter, name: &str, vars: &VarMap, 
             let name = name.strip_prefix(prefix)?.to_owned();
             Some(var.to_dtype(DType::F16).map(|t| (name, t)))
         })
+        .collect::<candle_core::Result<_>>()?;
+    write_tensors(writer, name, &tensors)
+}
+
+/// Writes the variables whose names begin with `prefix`, in f16, with `shown` in its place.
+pub(crate) fn write_named(
+    writer: &mut PackageWriter,
+    name: &str,
+    vars: &[(String, Var)],
+    prefix: &str,
+    shown: &str,
+) -> Result<()> {
+    let chosen = vars.iter().filter_map(|(name, var)| Some((name.strip_prefix(prefix)?, var)));
+    let tensors: HashMap<String, Tensor> = chosen
+        .map(|(name, var)| Ok((format!("{shown}{name}"), var.to_dtype(DType::F16)?)))
         .collect::<candle_core::Result<_>>()?;
     write_tensors(writer, name, &tensors)
 }

@@ -39,10 +39,10 @@ pub struct Run<'a> {
 /// Takes a stage to its end, from where `state` stands. `policy` is the one that entered the stage; `resumed` is the
 /// checkpoint to go on from, where there is one within the stage.
 ///
-/// At the end there is a checkpoint of the whole stage. An error leaves a checkpoint of the last step where it can.
+/// At the end there is a checkpoint of the whole stage. An error leaves one of the last step, where it can.
 ///
 /// # Errors
-/// [`Error::Stopped`] when it was asked to stop, after a checkpoint and the event.
+/// [`Error::Stopped`] when it was asked to stop.
 pub fn train(
     run: &Run<'_>,
     learner: &mut dyn Learner,
@@ -53,19 +53,10 @@ pub fn train(
     learner.enter(policy)?;
     let mut stage = Stage::begin(run, learner, policy, state, resumed)?;
     let ended = stage.go();
-    match ended {
-        Err(Error::Stopped) => {
-            stage.rescue();
-            run.context
-                .send(&RunEvent::Stopped { stage: stage.state.stage.clone(), step: stage.state.step })?;
-            Err(Error::Stopped)
-        }
-        Err(error) => {
-            stage.rescue();
-            Err(error)
-        }
-        Ok(()) => Ok(()),
+    if ended.is_err() {
+        stage.rescue();
     }
+    ended
 }
 
 /// A stage on its way.
@@ -284,9 +275,9 @@ impl<'a> Stage<'a> {
         if let Some(held_out) = self.run.held_out.filter(|_| self.state.is_evaluation_due) {
             let figures = held_out.figures(self.policy, &self.watch())?;
             self.state.is_evaluation_due = false;
-            // The one that is there already says that it is due: a run that goes on from it answers the rows again.
-            self.is_checkpoint_due |= self.saved != Some(self.state.step);
-            self.note_the_best(&figures);
+            let is_kept = self.note_the_best(&figures) && self.run.context.config.checkpoints.keep_best;
+            // One that is there already says that rows are to be answered: a run that goes on from it does so again.
+            self.is_checkpoint_due |= is_kept && self.saved != Some(self.state.step);
             let (stage, step) = (self.state.stage.clone(), self.state.step);
             self.run.context.send(&RunEvent::Evaluation { stage, step, figures })?;
         }
@@ -296,11 +287,13 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    fn note_the_best(&mut self, figures: &RowFigures) {
+    /// Whether it is the best so far.
+    fn note_the_best(&mut self, figures: &RowFigures) -> bool {
         let is_best = self.state.best.as_ref().is_none_or(|best| figures.accuracy > best.accuracy);
         if is_best && figures.n > 0 {
             self.state.best = Some(Best { checkpoint: self.state.name(), accuracy: figures.accuracy });
         }
+        is_best && figures.n > 0
     }
 
     fn checkpoint(&mut self) -> Result<()> {
@@ -335,3 +328,6 @@ impl<'a> Stage<'a> {
 
 /// Measures by name.
 pub type Measures = BTreeMap<String, f64>;
+
+#[cfg(test)]
+mod tests;
