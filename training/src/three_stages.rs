@@ -248,8 +248,7 @@ pub(crate) fn load(
 
 /// The policy as it enters the first stage.
 pub(crate) fn policy(context: &Context) -> Result<Policy> {
-    let RunConfig { lora, compute, .. } = &context.config;
-    Policy::new(&context.model, lora, compute, context.seed(&["policy"], 0))
+    Policy::new(&context.model, &context.config.lora, context.seed(&["policy"], 0))
 }
 
 /// The stages that the configuration names, in their order.

@@ -11,12 +11,13 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::time::Instant;
 
+use candle_core::Var;
+
 use crate::checkpoint::{Best, Checkpoints, Loaded, Snapshot, State};
 use crate::config::{OnTrouble, Optimisation};
 use crate::error::{Error, Result};
 use crate::event::{RowFigures, RunEvent, Step};
 use crate::optimiser::AdamW;
-use crate::parallel::Gradients;
 use crate::policy::Policy;
 use crate::rollout_record::RolloutRecord;
 
@@ -67,8 +68,7 @@ struct Stage<'a> {
     state: &'a mut State,
     optimisation: Optimisation,
     optimiser: AdamW,
-    /// Place among the policy's variables and name of each one that learns.
-    places: Vec<usize>,
+    /// Names of the variables that learn, in the optimiser's order.
     names: Vec<String>,
     begin: Instant,
     /// Seconds that the stage had taken before.
@@ -76,7 +76,7 @@ struct Stage<'a> {
     /// The step of the latest checkpoint within the stage.
     saved: Option<usize>,
     is_checkpoint_due: bool,
-    /// Whether variables and moments are those of `state.step`, which they are not in the midst of an update.
+    /// Whether variables, moments and events are those of `state.step`, which they are not in the midst of an update.
     is_whole: bool,
 }
 
@@ -90,14 +90,13 @@ impl<'a> Stage<'a> {
     ) -> Result<Self> {
         let optimisation = learner.optimisation().clone();
         let learning = learner.learning(policy);
-        let mut places = Vec::with_capacity(learning.len());
-        for (var, _) in &learning {
-            let place = policy.vars.iter().position(|(_, own)| own.id() == var.id());
-            places.push(place.ok_or_else(|| {
+        let name = |(var, _): &(Var, f64)| {
+            let own = policy.vars.iter().find(|(_, own)| own.id() == var.id());
+            own.map(|(name, _)| name.clone()).ok_or_else(|| {
                 Error::Features(format!("a variable that {} trains is none of the policy's", learner.name()))
-            })?);
-        }
-        let names = places.iter().map(|&place| policy.vars[place].0.clone()).collect();
+            })
+        };
+        let names = learning.iter().map(name).collect::<Result<_>>()?;
         let mut stage = Self {
             optimiser: AdamW::new(learning, &optimisation),
             begin: Instant::now(),
@@ -110,7 +109,6 @@ impl<'a> Stage<'a> {
             policy,
             state,
             optimisation,
-            places,
             names,
         };
         match resumed {
@@ -172,18 +170,18 @@ impl<'a> Stage<'a> {
         for warning in warnings {
             self.run.context.warn(&warning)?;
         }
-        let gradients = self.of_learning(gradients, loss)?;
         let learning_rate = self.optimisation.rate(step);
         let mut gradient_norm = f64::NAN;
         if loss.is_finite() {
             self.is_whole = false;
             // Changes nothing when the norm is no number.
             gradient_norm = self.optimiser.update(&gradients, learning_rate)?;
-            self.is_whole = true;
+            self.is_whole = !gradient_norm.is_finite();
         }
         if !gradient_norm.is_finite() {
             self.not_a_number()?;
         }
+        self.is_whole = false;
         self.state.step += 1;
         self.state.updates = self.optimiser.step();
         self.write_rollouts(&rollouts)?;
@@ -195,17 +193,8 @@ impl<'a> Stage<'a> {
             self.run.context.send(&RunEvent::Step(step))?;
         }
         self.note_what_is_due();
+        self.is_whole = true;
         self.watch_rewards(&rollouts)
-    }
-
-    /// The gradients of the variables that learn, of those of all the policy's variables.
-    fn of_learning(&self, mut gradients: Gradients, loss: f64) -> Result<Gradients> {
-        if gradients.values.len() != self.policy.vars.len() {
-            let (found, wanted) = (gradients.values.len(), self.policy.vars.len());
-            return Err(Error::Features(format!("{found} gradients came for {wanted} variables")));
-        }
-        let values = self.places.iter().map(|&place| gradients.values[place].take()).collect();
-        Ok(Gradients { values, loss })
     }
 
     fn secs(&self) -> f64 {

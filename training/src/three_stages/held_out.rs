@@ -47,8 +47,7 @@ impl<'a> HeldOutRows<'a> {
 
 impl HeldOut for HeldOutRows<'_> {
     fn figures(&self, policy: &Policy, watch: &Watch<'_>) -> Result<RowFigures> {
-        let (llama, projector) = policy.merged()?;
-        let model = &self.context.model;
+        let (policy, model) = (policy.merged()?, &self.context.model);
         let images = |rows: &[&Row]| -> Result<Vec<Tensor>> {
             let of_row = |row: &&Row| {
                 let places = row.images.iter().map(|place| place.parse());
@@ -56,7 +55,7 @@ impl HeldOut for HeldOutRows<'_> {
                     places.collect::<std::result::Result<_, _>>().map_err(|_no_number| {
                         Error::Features(format!("the images of the row {} are not known", row.id))
                     })?;
-                Ok(projector.forward(&self.features.tensor(&places)?)?)
+                Ok(policy.projector.forward(&self.features.tensor(&places)?)?)
             };
             rows.iter().map(of_row).collect()
         };
@@ -65,7 +64,7 @@ impl HeldOut for HeldOutRows<'_> {
             tokens => tokens,
         };
         let answerer = Answerer {
-            llama: &llama,
+            llama: &policy.llama,
             tokenizer: &model.tokenizer,
             stop: &model.stop,
             sampling: Sampling { max_tokens, ..Sampling::default() },

@@ -151,3 +151,59 @@ fn provenance(context: &Context) -> String {
     let base = &context.package.manifest.provenance;
     format!("{base}; then reinpath-train run ({}), seed {}", stages.join(", "), config.seed)
 }
+
+#[cfg(test)]
+mod tests {
+    use reinpath_model::fixture::{Speech, write_package as write_fixture};
+    use reinpath_model::package::FileRecord;
+
+    use super::*;
+
+    fn manifest() -> Manifest {
+        let folder = tempfile::tempdir().unwrap();
+        write_fixture(folder.path(), Speech::Babble(1)).unwrap()
+    }
+
+    #[test]
+    fn what_is_replaced_is_left_out_and_everything_else_is_kept() {
+        let mut base = manifest();
+        let record = FileRecord { bytes: 1, sha256: String::new() };
+        for name in ["projector.safetensors", "text-encoder/config.json", "old-known.safetensors"] {
+            base.files.insert(name.to_owned(), record.clone());
+        }
+        let range = FeatureRange { weights: "old-known.safetensors".to_owned(), limit: 1.0 };
+        base.knows.feature_range = Some(range);
+        let files = || ["language.safetensors", "projector.safetensors"].map(str::to_owned).into_iter();
+        let names = kept(files(), &base, true);
+        assert_eq!(
+            names.into_iter().collect::<Vec<_>>(),
+            ["language.safetensors", "text-encoder/config.json"]
+        );
+        assert!(kept(files(), &base, false).contains("old-known.safetensors"), "nothing new is known");
+    }
+
+    #[test]
+    fn a_second_run_adds_an_adapter_beside_the_first() {
+        let mut base = manifest();
+        for name in ["staged", "staged-2", "staged-3"] {
+            let new = free_name(&base);
+            assert_eq!((new.name.as_str(), new.folder), (name, format!("adapters/{name}")));
+            assert!(!new.alternative);
+            base.adapters.push(AdapterSpec {
+                name: name.to_owned(),
+                folder: String::new(),
+                alternative: false,
+            });
+        }
+    }
+
+    #[test]
+    fn adapters_that_add_nothing_are_told_from_those_that_do() {
+        let var = |value: f32| {
+            let tensor = candle_core::Tensor::new(&[[0.0, value]], &candle_core::Device::Cpu).unwrap();
+            vec![("base_model.model.lora_B.weight".to_owned(), Var::from_tensor(&tensor).unwrap())]
+        };
+        assert!(!has_learnt(&var(0.0)).unwrap());
+        assert!(has_learnt(&var(-1e-9)).unwrap());
+    }
+}

@@ -55,7 +55,7 @@ pub trait Learner {
 /// What a step computed.
 #[derive(Debug)]
 pub struct StepResult {
-    /// Of all the policy's variables, in their order; the loop takes those that learn.
+    /// Of the variables that [`Learner::learning`] names, in its order.
     pub gradients: Gradients,
     pub loss: f64,
     /// By the names in [`crate::event::measure`].

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use candle_core::Var;
 use reinpath_model::fixture::{Speech, write_package};
 
 use super::*;
 use crate::config::RunConfig;
 use crate::event::EventSink;
+use crate::parallel::Gradients;
 use crate::run_folder::{RunFolder, StopSignal};
 use crate::three_stages::{load, policy};
 
@@ -56,9 +56,8 @@ impl Learner for Toy {
     }
 
     fn learning(&self, policy: &Policy) -> Vec<(Var, f64)> {
-        let is_projector = |name: &str| name.starts_with("model.mm_projector");
-        let chosen = policy.vars.iter().filter(|(name, _)| is_projector(name));
-        chosen.map(|(name, var)| (var.clone(), if name.ends_with("bias") { 0.5 } else { 1.0 })).collect()
+        let rate = |name: &str| if name.ends_with("bias") { 0.5 } else { 1.0 };
+        policy.learning(true, false).map(|(name, var)| (var.clone(), rate(name))).collect()
     }
 
     fn enter(&mut self, policy: &Policy) -> Result<()> {
@@ -80,7 +79,11 @@ impl Learner for Toy {
         let gradient = |values: Vec<f32>| -> Vec<f32> {
             values.iter().zip(0..).map(|(v, i)| 0.1 * v + ((step * 31 + i) as f32).sin()).collect()
         };
-        let values: Vec<_> = values(policy).into_iter().map(|values| Some(gradient(values))).collect();
+        let values = policy.learning(true, false).map(|(_, var)| {
+            let values = var.flatten_all()?.to_vec1::<f32>()?;
+            Ok(Some(gradient(values)))
+        });
+        let values: Vec<_> = values.collect::<Result<_>>()?;
         let mut loss = values.iter().flatten().flatten().map(|&g| f64::from(g)).sum();
         if is_now(Trouble::NotANumber) {
             loss = f64::NAN;
