@@ -34,7 +34,7 @@ pub fn dry_run(config: RunConfig, folder: &RunFolder, asked: &Arc<AtomicBool>) -
     let mut report = Report { events: Arc::clone(&events), is_good: true };
     report.folder(folder)?;
     let looked = first_stage(&config).and_then(|_| {
-        let context = load(config, folder, events, stop(folder, asked), true)?;
+        let context = load(config, folder, events, stop(folder, asked))?;
         report.run(&context)
     });
     match looked {

@@ -26,6 +26,12 @@ pub enum RunEvent {
         stage: String,
         step: usize,
     },
+    /// How far something is that takes long before the first step, such as the features of all images.
+    Progress {
+        what: String,
+        done: usize,
+        total: usize,
+    },
     Stage {
         stage: String,
         steps: usize,

@@ -84,7 +84,7 @@ pub fn resume(folder: &RunFolder, asked: &Arc<AtomicBool>) -> Result<PathBuf> {
     for sentence in damaged {
         job.events.warn(&sentence)?;
     }
-    job.told(loaded)
+    job.told(loaded.as_ref())
 }
 
 /// The first stage that a configuration names.
@@ -151,18 +151,18 @@ impl Job<'_> {
     }
 
     /// Works, and tells how it ended.
-    fn told(self, loaded: Option<Loaded>) -> Result<PathBuf> {
+    fn told(self, loaded: Option<&Loaded>) -> Result<PathBuf> {
         let begin = Instant::now();
         let events = Arc::clone(&self.events);
         let mut state = State::new(self.folder.config_hash()?, String::new());
-        match &loaded {
+        match loaded {
             None => state.enter(first_stage(&self.config)?, None),
             Some(loaded) => {
                 let State { config, program, .. } = state;
                 state = State { config, program, ..loaded.state.clone() };
             }
         }
-        let result = self.work(&mut state, loaded.as_ref());
+        let result = self.work(&mut state, loaded);
         let last = match &result {
             Ok(package) => {
                 RunEvent::Finished { package: package.clone(), secs: begin.elapsed().as_secs_f64() }
@@ -182,7 +182,7 @@ impl Job<'_> {
 
     fn work(self, state: &mut State, loaded: Option<&Loaded>) -> Result<PathBuf> {
         let folder = self.folder;
-        let context = load(self.config, folder, self.events, self.stop, false)?;
+        let context = load(self.config, folder, self.events, self.stop)?;
         if loaded.is_some() && state.base != context.package.hash {
             return Err(Error::AnotherBase(context.package.folder));
         }
@@ -224,7 +224,6 @@ pub(crate) fn load(
     folder: &RunFolder,
     events: Arc<Events>,
     stop: StopSignal,
-    is_rehearsal: bool,
 ) -> Result<Context> {
     let package = Package::open(&config.base)?;
     let device = device::open(&config.compute.device)?;
@@ -243,7 +242,7 @@ pub(crate) fn load(
         })?;
     let parent = folder.path().parent().unwrap_or(folder.path());
     let cache = parent.join("features");
-    Ok(Context { config, folder: folder.clone(), package, model, cache, is_rehearsal, events, stop })
+    Ok(Context { config, folder: folder.clone(), package, model, cache, events, stop })
 }
 
 /// The policy as it enters the first stage.

@@ -30,7 +30,11 @@ impl View for Values<'_> {
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Owned(self.values.iter().flat_map(|value| value.to_le_bytes()).collect())
+        let mut bytes = Vec::with_capacity(self.data_len());
+        for value in self.values.iter() {
+            bytes.extend_from_slice(&value.to_le_bytes());
+        }
+        Cow::Owned(bytes)
     }
 
     fn data_len(&self) -> usize {

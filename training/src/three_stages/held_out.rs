@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use candle_core::Tensor;
 use reinpath_model::request::Sampling;
 
-use crate::dataset::{Purpose, read_sources};
+use crate::dataset::{Purpose, SourceRow, read_sources};
 use crate::error::{Error, Result};
 use crate::evaluate::answerer::Answerer;
 use crate::evaluate::rows::{answer, figures};
 use crate::event::RowFigures;
+use crate::features_cache::Features;
 use crate::policy::Policy;
 use crate::rows::Row;
 use crate::trainer::{Context, HeldOut, Watch};
@@ -22,7 +23,7 @@ pub(super) struct HeldOutRows<'a> {
     context: &'a Context,
     /// With a number for each image, by which its features are found, in place of its path.
     rows: Vec<Row>,
-    features: super::Features,
+    features: Features,
 }
 
 impl<'a> HeldOutRows<'a> {
@@ -36,11 +37,13 @@ impl<'a> HeldOutRows<'a> {
         let mut images: Vec<PathBuf> = read.rows.iter().flat_map(|row| row.images.iter().cloned()).collect();
         images.sort();
         images.dedup();
-        let place = |image: &PathBuf| images.binary_search(image).unwrap_or_default().to_string();
-        let rows = (read.rows.iter())
-            .map(|row| Row { images: row.images.iter().map(place).collect(), ..row.row.clone() })
-            .collect();
-        let features = super::features(context, &images)?;
+        let features = context.features(&images)?;
+        let place = |image: &PathBuf| images.binary_search(image).ok().filter(|&place| features.has(place));
+        let numbered = |SourceRow { row, images }: &SourceRow| {
+            let places = images.iter().map(|image| Some(place(image)?.to_string()));
+            Some(Row { images: places.collect::<Option<_>>()?, ..row.clone() })
+        };
+        let rows = read.rows.iter().filter_map(numbered).collect();
         Ok(Some(Self { context, rows, features }))
     }
 }
@@ -49,13 +52,14 @@ impl HeldOut for HeldOutRows<'_> {
     fn figures(&self, policy: &Policy, watch: &Watch<'_>) -> Result<RowFigures> {
         let (policy, model) = (policy.merged()?, &self.context.model);
         let images = |rows: &[&Row]| -> Result<Vec<Tensor>> {
-            let of_row = |row: &&Row| {
-                let places = row.images.iter().map(|place| place.parse());
+            let of_row = |row: &&Row| -> Result<Tensor> {
+                let places = row.images.iter().map(|place| place.parse::<usize>());
                 let places: Vec<usize> =
                     places.collect::<std::result::Result<_, _>>().map_err(|_no_number| {
                         Error::Features(format!("the images of the row {} are not known", row.id))
                     })?;
-                Ok(policy.projector.forward(&self.features.tensor(&places)?)?)
+                let features = self.features.tensor(&places)?.to_device(&policy.device)?;
+                Ok(policy.projector.forward(&features)?)
             };
             rows.iter().map(of_row).collect()
         };

@@ -46,8 +46,8 @@ impl<'a> Known<'a> {
     /// `None` where there are too few images to tell.
     fn usual(&mut self) -> Result<Option<&Usual>> {
         if self.usual.is_none() && self.images.len() >= FEWEST_IMAGES {
-            let features = super::features(self.context, &self.images)?;
-            let places: Vec<usize> = (0..self.images.len()).collect();
+            let features = self.context.features(&self.images)?;
+            let places: Vec<usize> = (0..self.images.len()).filter(|&place| features.has(place)).collect();
             let mut summaries = Vec::with_capacity(places.len());
             for places in places.chunks(AT_ONCE) {
                 let features = features.tensor(places)?;

@@ -3,17 +3,24 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use candle_core::Device;
 use reinpath_model::package::Package;
 use reinpath_model::reinpath::ReinPath;
 
 use crate::checkpoint::State;
-use crate::config::RunConfig;
+use crate::config::{OnTrouble, RunConfig};
 use crate::error::{Error, Result};
 use crate::event::{EventSink, RunEvent};
+use crate::features_cache::{Features, Prepared, prepare};
 use crate::run_folder::{RunFolder, StopSignal};
 use crate::seed;
+
+/// How often it is told how far something is.
+const BETWEEN_PROGRESS: Duration = Duration::from_secs(2);
+/// Images that cannot be read and are each named.
+const FAULTS: usize = 10;
 
 /// A run's events, from whichever part of it they come.
 #[derive(Debug)]
@@ -56,8 +63,6 @@ pub struct Context {
     pub model: ReinPath,
     /// Folder for what is computed once for many runs, such as the features of images.
     pub cache: PathBuf,
-    /// Whether this is a dry run: what takes long is left until it is asked for.
-    pub is_rehearsal: bool,
     pub events: Arc<Events>,
     pub stop: StopSignal,
 }
@@ -87,6 +92,39 @@ impl Context {
         Watch { stop: &self.stop }
     }
 
+    /// Features of image files, by their numbers here: from the cache, or computed now and put there. Where the run's
+    /// rule lets it go on, an image that cannot be read has none ([`Features::has`]), and its rows have to be left out.
+    pub fn features(&self, images: &[PathBuf]) -> Result<Features> {
+        let (total, mut told) = (images.len(), Instant::now());
+        let mut watch = |done: usize, computed: usize| -> Result<()> {
+            self.watch().check()?;
+            if computed > 0 && told.elapsed() >= BETWEEN_PROGRESS {
+                told = Instant::now();
+                let what = "features".to_owned();
+                self.send(&RunEvent::Progress { what, done, total })?;
+            }
+            Ok(())
+        };
+        let Prepared { features, damaged, faults, .. } =
+            prepare(&self.model, images, &self.cache, &mut watch)?;
+        if damaged > 0 {
+            self.warn(&format!(
+                "The cached features of {damaged} images were damaged and are computed again."
+            ))?;
+        }
+        let more = faults.len().saturating_sub(FAULTS);
+        for (_, fault) in faults.into_iter().take(FAULTS) {
+            if self.config.trouble.image == OnTrouble::Stop {
+                return Err(fault);
+            }
+            self.warn(&format!("The rows with an image are left out, as it cannot be read: {fault}"))?;
+        }
+        if more > 0 {
+            self.warn(&format!("The rows with {more} more images are left out, as these cannot be read."))?;
+        }
+        Ok(features)
+    }
+
     /// How often each warning came so far.
     pub(super) fn warnings(&self) -> BTreeMap<String, usize> {
         locked(&self.events.warnings).clone()
@@ -106,7 +144,7 @@ impl Context {
 }
 
 /// The wish that a run stop, as seen from within a step.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Watch<'a> {
     stop: &'a StopSignal,
 }

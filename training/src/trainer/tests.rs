@@ -182,7 +182,7 @@ impl Place {
         folder.forget_stop().unwrap();
         let stop = StopSignal::new(Arc::new(AtomicBool::new(false)), folder.stop_file());
         let events = Arc::new(Events::new(sink, warnings));
-        let context = load(self.config.clone(), folder, events, stop, false).unwrap();
+        let context = load(self.config.clone(), folder, events, stop).unwrap();
         let policy = policy(&context).unwrap();
         let before = values(&policy);
         let mut state = State::new(String::new(), String::new());
