@@ -49,9 +49,10 @@ fn put(place: &mut Value, key: &[&str], value: Value) -> std::result::Result<(),
         Value::Table(table) => table.entry(*first).or_insert_with(|| Value::Table(Table::new())),
         Value::Array(list) => {
             let count = list.len();
-            let at: Option<usize> = first.parse().ok();
-            at.and_then(|at| list.get_mut(at))
-                .ok_or_else(|| format!("`{first}` is no place in a list of {count}, counted from 0"))?
+            match first.parse::<usize>() {
+                Ok(at) if at < count => &mut list[at],
+                _ => return Err(format!("`{first}` is no place in a list of {count}, counted from 0")),
+            }
         }
         _ => return Err(format!("`{first}` would lie below a setting that is no table")),
     };

@@ -16,32 +16,32 @@ use crate::trainer::{Context, Outlook};
 /// What the need follows from.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shape {
-    pub layers: u64,
-    pub hidden: u64,
-    pub intermediate: u64,
+    pub(super) layers: u64,
+    pub(super) hidden: u64,
+    pub(super) intermediate: u64,
     /// heads × head_dim, and the same of keys.
-    pub queries: u64,
-    pub keys: u64,
+    pub(super) queries: u64,
+    pub(super) keys: u64,
     /// Bytes of a value between the layers.
-    pub bytes: u64,
-    pub is_quantised: bool,
-    pub recompute: bool,
-    pub workers: u64,
+    pub(super) bytes: u64,
+    pub(super) is_quantised: bool,
+    pub(super) recompute: bool,
+    pub(super) workers: u64,
     /// Values that learn.
-    pub learning: u64,
-    pub has_reference: bool,
+    pub(super) learning: u64,
+    pub(super) has_reference: bool,
     /// Sequences at once, answers at once, and tokens of the longest.
-    pub sequences: u64,
-    pub answers: u64,
-    pub longest: u64,
+    pub(super) sequences: u64,
+    pub(super) answers: u64,
+    pub(super) longest: u64,
 }
 
 /// Bytes of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Need {
-    pub learning: u64,
-    pub activations: u64,
-    pub answers: u64,
+    pub(super) learning: u64,
+    pub(super) activations: u64,
+    pub(super) answers: u64,
 }
 
 impl Need {
