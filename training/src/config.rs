@@ -1,5 +1,7 @@
 //! The configurations of training, as TOML files: each setting once, with its meaning.
 
+mod absolute;
+mod changes;
 mod run;
 
 use std::path::{Path, PathBuf};
@@ -8,6 +10,7 @@ use reinpath_model::package::{EncoderSpec, PatchSpec};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub use self::changes::{changed, read_changed, read_table};
 pub use self::run::{
     Aggregation, AlignmentConfig, CheckpointRule, ColdStartConfig, Compute, DataSource, EvaluationConfig,
     GamingChecks, GrpoConfig, KlEstimator, OnTrouble, Overlong, RatioLevel, RewardConfig, RunConfig, Scaling,

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::phantom::Tally;
+
+/// Name of the file of events in a run folder.
+pub const EVENTS: &str = "events.jsonl";
 
 /// An event of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,6 +25,12 @@ pub enum RunEvent {
     Resumed {
         stage: String,
         step: usize,
+    },
+    /// How far something is that takes long before the first step, such as the features of all images.
+    Progress {
+        what: String,
+        done: usize,
+        total: usize,
     },
     Stage {
         stage: String,
@@ -55,6 +64,8 @@ pub enum RunEvent {
         /// Relative to the run folder.
         path: PathBuf,
     },
+    /// What a dry run found.
+    Finding(Finding),
     Warning {
         warning: String,
         /// How often it came so far.
@@ -78,6 +89,19 @@ pub enum RunEvent {
 
 fn one() -> usize {
     1
+}
+
+/// A sentence of a dry run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// What was looked at and what came out.
+    pub finding: String,
+    /// What to do about it; `None` where nothing is wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cure: Option<String>,
+    /// Whether the run would fail on it.
+    #[serde(default)]
+    pub is_fatal: bool,
 }
 
 /// One update.
@@ -157,24 +181,128 @@ pub struct RowFigures {
 /// Where events go: the run folder's `events.jsonl`, and stdout.
 #[derive(Debug)]
 pub struct EventSink {
-    file: File,
+    /// `None` in a dry run, which leaves nothing behind.
+    file: Option<File>,
     path: PathBuf,
+    /// Bytes of the file.
+    written: u64,
+    /// Whether somebody reads stdout; a run goes on when the program that started it is gone.
+    is_heard: bool,
 }
 
 impl EventSink {
     /// Begins `events.jsonl` in a run folder, which is made.
     pub fn create(folder: &Path) -> Result<Self> {
         std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
-        let path = folder.join("events.jsonl");
-        Ok(Self { file: File::create(&path).map_err(Error::io(&path))?, path })
+        Self::open(folder.join(EVENTS), 0)
     }
 
-    /// Writes one event to both.
+    /// Goes on with the `events.jsonl` of a run folder after its first `length` bytes, or fewer, so that it ends with a
+    /// whole line; the rest is cut off.
+    pub fn reopen(folder: &Path, length: u64) -> Result<Self> {
+        let path = folder.join(EVENTS);
+        let mut kept = Vec::new();
+        match File::open(&path) {
+            Ok(file) => file.take(length).read_to_end(&mut kept).map(drop).map_err(Error::io(&path))?,
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::io(&path)(error)),
+        }
+        let whole = kept.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at as u64 + 1);
+        Self::open(path, whole)
+    }
+
+    /// Writes to stdout alone.
+    pub fn to_stdout() -> Self {
+        Self { file: None, path: PathBuf::from("stdout"), written: 0, is_heard: true }
+    }
+
+    fn open(path: PathBuf, length: u64) -> Result<Self> {
+        let open = || -> std::io::Result<File> {
+            let mut file = File::options().write(true).create(true).truncate(false).open(&path)?;
+            file.set_len(length)?;
+            file.seek(SeekFrom::Start(length))?;
+            Ok(file)
+        };
+        let file = open().map_err(Error::io(&path))?;
+        Ok(Self { file: Some(file), path, written: length, is_heard: true })
+    }
+
+    /// Writes one event to both. Stdout that is closed is no error: the run folder tells the same.
     pub fn send(&mut self, event: &RunEvent) -> Result<()> {
         let mut line = serde_json::to_vec(event)
             .map_err(|e| Error::Config { reason: e.to_string(), path: self.path.clone() })?;
         line.push(b'\n');
-        self.file.write_all(&line).map_err(Error::io(&self.path))?;
-        std::io::stdout().lock().write_all(&line).map_err(Error::io(Path::new("stdout")))
+        if let Some(file) = &mut self.file {
+            if let Err(error) = file.write_all(&line) {
+                // What came through of the line would spoil the next one. When that fails too, a reader skips it.
+                file.set_len(self.written).ok();
+                file.seek(SeekFrom::Start(self.written)).ok();
+                return Err(Error::io(&self.path)(error));
+            }
+            self.written += line.len() as u64;
+        }
+        if self.is_heard && std::io::stdout().lock().write_all(&line).is_err() {
+            tracing::info!("stdout is closed; the events go on in {}", self.path.display());
+            self.is_heard = false;
+        }
+        Ok(())
+    }
+
+    /// Makes sure that what was sent is on the disk; returns the file's length in bytes.
+    pub fn sync(&mut self) -> Result<u64> {
+        if let Some(file) = &self.file {
+            file.sync_data().map_err(Error::io(&self.path))?;
+        }
+        Ok(self.written)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{EVENTS, EventSink, RunEvent};
+
+    fn stage(steps: usize) -> RunEvent {
+        RunEvent::Stage { stage: "alignment".to_owned(), steps }
+    }
+
+    fn steps(folder: &std::path::Path) -> Vec<usize> {
+        let text = std::fs::read_to_string(folder.join(EVENTS)).unwrap();
+        let event = |line: &str| match serde_json::from_str(line).unwrap() {
+            RunEvent::Stage { steps, .. } => steps,
+            other => panic!("{other:?}"),
+        };
+        text.lines().map(event).collect()
+    }
+
+    #[test]
+    fn a_run_that_goes_on_forgets_the_events_after_its_checkpoint() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut sink = EventSink::create(folder.path()).unwrap();
+        sink.send(&stage(1)).unwrap();
+        let length = sink.sync().unwrap();
+        assert_eq!(length, std::fs::metadata(folder.path().join(EVENTS)).unwrap().len());
+        sink.send(&stage(2)).unwrap();
+        drop(sink);
+        let mut sink = EventSink::reopen(folder.path(), length).unwrap();
+        sink.send(&stage(3)).unwrap();
+        assert_eq!(steps(folder.path()), [1, 3]);
+        assert_eq!(sink.sync().unwrap(), 2 * length);
+    }
+
+    #[test]
+    fn events_that_are_shorter_than_the_checkpoint_says_end_with_a_whole_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut sink = EventSink::create(folder.path()).unwrap();
+        sink.send(&stage(1)).unwrap();
+        let length = sink.sync().unwrap();
+        drop(sink);
+        let path = folder.path().join(EVENTS);
+        let whole = std::fs::read(&path).unwrap();
+        std::fs::write(&path, [&whole[..], b"{\"type\":\"sta"].concat()).unwrap();
+        EventSink::reopen(folder.path(), length + 500).unwrap().send(&stage(2)).unwrap();
+        assert_eq!(steps(folder.path()), [1, 2]);
+        std::fs::remove_file(&path).unwrap();
+        EventSink::reopen(folder.path(), length).unwrap().send(&stage(4)).unwrap();
+        assert_eq!(steps(folder.path()), [4]);
     }
 }

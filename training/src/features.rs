@@ -47,7 +47,11 @@ pub struct Usual {
 /// # Errors
 /// When there are too few fields to tell what is usual.
 pub fn usual(features: &[Vec<f32>], channels: usize) -> Result<Usual> {
-    let summaries = summaries(features, channels)?;
+    usual_of(&summaries(features, channels)?, channels)
+}
+
+/// The same from the summaries of `known.rs` of the model, two numbers a channel for each field or image.
+pub fn usual_of(summaries: &[Vec<f32>], channels: usize) -> Result<Usual> {
     let (fitted, calibrated): (Vec<_>, Vec<_>) = summaries.iter().enumerate().partition(|(i, _)| i % 5 != 4);
     let width = 2 * channels;
     let rows: Vec<f64> = fitted.iter().flat_map(|(_, s)| s.iter().map(|&x| f64::from(x))).collect();

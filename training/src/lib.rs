@@ -12,8 +12,14 @@ pub mod phantom_set;
 pub mod reward;
 pub mod rollout_record;
 pub mod rows;
+pub mod run_folder;
+pub mod seed;
 pub mod subtask;
 
+#[cfg(feature = "engine")]
+pub mod checkpoint;
+#[cfg(feature = "engine")]
+pub mod dry_run;
 #[cfg(feature = "engine")]
 pub mod evaluate;
 #[cfg(feature = "engine")]
@@ -33,6 +39,12 @@ pub mod parallel;
 #[cfg(feature = "engine")]
 pub mod pretrain;
 #[cfg(feature = "engine")]
+pub mod run_cli;
+#[cfg(feature = "engine")]
 pub mod stage;
 #[cfg(feature = "engine")]
 pub mod supervised;
+#[cfg(feature = "engine")]
+pub mod three_stages;
+#[cfg(feature = "engine")]
+pub mod trainer;

@@ -2,12 +2,32 @@
 
 use std::collections::HashMap;
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Tensor, Var};
 use candle_nn::VarMap;
 use reinpath_model::package::PackageWriter;
 
+use crate::config::LoraSettings;
 use crate::error::Result;
 use crate::init::sorted_vars;
+
+/// What stands before the names of adapters (PEFT's layout) and of the projector's tensors (LLaVA's).
+pub(crate) const ADAPTER_NAMES: &str = "base_model.";
+pub(crate) const PROJECTOR_NAMES: &str = "model.mm_projector.";
+
+/// PEFT's `adapter_config.json` of adapters on every linear layer of the language model but its head.
+pub(crate) fn adapter_config(lora: &LoraSettings) -> String {
+    let config = serde_json::json!({
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": null,
+        "r": lora.rank,
+        "lora_alpha": lora.alpha,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+    });
+    format!("{config:#}\n")
+}
 
 /// Writes the variables whose names begin with `prefix`, without it, in f16.
 pub(crate) fn write_vars(writer: &mut PackageWriter, name: &str, vars: &VarMap, prefix: &str) -> Result<()> {
@@ -17,6 +37,21 @@ pub(crate) fn write_vars(writer: &mut PackageWriter, name: &str, vars: &VarMap, 
             let name = name.strip_prefix(prefix)?.to_owned();
             Some(var.to_dtype(DType::F16).map(|t| (name, t)))
         })
+        .collect::<candle_core::Result<_>>()?;
+    write_tensors(writer, name, &tensors)
+}
+
+/// Writes the variables whose names begin with `prefix`, in f16, with `shown` in its place.
+pub(crate) fn write_named(
+    writer: &mut PackageWriter,
+    name: &str,
+    vars: &[(String, Var)],
+    prefix: &str,
+    shown: &str,
+) -> Result<()> {
+    let chosen = vars.iter().filter_map(|(name, var)| Some((name.strip_prefix(prefix)?, var)));
+    let tensors: HashMap<String, Tensor> = chosen
+        .map(|(name, var)| Ok((format!("{shown}{name}"), var.to_dtype(DType::F16)?)))
         .collect::<candle_core::Result<_>>()?;
     write_tensors(writer, name, &tensors)
 }

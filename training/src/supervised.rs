@@ -28,7 +28,7 @@ use crate::error::{Error, Result};
 use crate::event::{EventSink, RunEvent};
 use crate::features::{self, Usual};
 use crate::init;
-use crate::package_writer::{write_tensors, write_vars};
+use crate::package_writer::{adapter_config, write_tensors, write_vars};
 use crate::stage::{StagePlan, train as train_stage};
 
 use self::example::{Drawn, LengthBatches, Part};
@@ -85,7 +85,7 @@ pub fn supervised(config: &SupervisedConfig, run: &Path) -> Result<PathBuf> {
     train_stage(&plan, learning(config, &vars), &mut sink, batch, |part| loss(&policy, part))?;
 
     let usual = features::usual(&features, spec.fused_width())?;
-    let package = write_package(config, &base, &vars, &lora, &usual, run)?;
+    let package = write_package(config, &base, &vars, &usual, run)?;
     sink.send(&RunEvent::Finished { package: package.clone(), secs: begin.elapsed().as_secs_f64() })?;
     Ok(package)
 }
@@ -118,7 +118,6 @@ fn write_package(
     config: &SupervisedConfig,
     base: &Package,
     vars: &VarMap,
-    lora: &LoraConfig,
     usual: &Usual,
     run: &Path,
 ) -> Result<PathBuf> {
@@ -135,17 +134,7 @@ fn write_package(
         "model.mm_projector.",
     )?;
     write_vars(&mut writer, "adapters/staged/adapter_model.safetensors", &subset(vars, "base_model"), "")?;
-    let adapter = serde_json::json!({
-        "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": null,
-        "r": lora.rank,
-        "lora_alpha": lora.alpha,
-        "lora_dropout": 0.0,
-        "bias": "none",
-        "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
-    });
-    writer.text("adapters/staged/adapter_config.json", &format!("{adapter:#}\n"))?;
+    writer.text("adapters/staged/adapter_config.json", &adapter_config(&config.lora))?;
     manifest.description.clone_from(&config.description);
     manifest.provenance =
         format!("{}; then reinpath-train run, seed {}", base.manifest.provenance, config.seed);

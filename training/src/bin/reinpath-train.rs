@@ -7,9 +7,10 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
 use reinpath_model::package::Package;
+use reinpath_training::error::Error;
 use reinpath_training::evaluate::{self, HELD_OUT_SEED};
 use reinpath_training::pretrain::pretrain;
-use reinpath_training::supervised::supervised;
+use reinpath_training::run_cli::{self, INTERRUPTED, ResumeArguments, RunArguments};
 use reinpath_training::{config, phantom_set};
 
 /// Training allocates and frees large tensors all the time; the system's allocator returns them to the kernel each time.
@@ -33,13 +34,10 @@ enum Command {
         #[arg(long)]
         run: Option<PathBuf>,
     },
-    /// Supervised training on staged answers about phantom tissue
-    Run {
-        config: PathBuf,
-        /// Run folder; by default runs/ and the configuration's name
-        #[arg(long)]
-        run: Option<PathBuf>,
-    },
+    /// Takes a package through the three stages: alignment, cold start, GRPO
+    Run(RunArguments),
+    /// Goes on with a run that was stopped or killed, to the numbers of one that never was
+    Resume(ResumeArguments),
     /// Asks a package the questions of a benchmark and scores the generated conclusions
     Evaluate {
         /// Folder of the model package
@@ -82,13 +80,10 @@ fn main() -> ExitCode {
     unsafe {
         std::env::set_var("CANDLE_NUM_THREADS", "1");
     }
-    let cli = Cli::parse();
-    tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
-        .with_writer(std::io::stderr)
-        .init();
-    match execute(cli.command) {
+    match execute(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
+        // Asked for, so that there is nothing to complain of; the run's last event tells where it stands.
+        Err(error) if matches!(error.downcast_ref(), Some(Error::Stopped)) => ExitCode::from(INTERRUPTED),
         Err(error) => {
             // Nothing is left to be done when stderr is closed.
             writeln!(std::io::stderr(), "{error:#}").ok();
@@ -98,23 +93,22 @@ fn main() -> ExitCode {
 }
 
 fn execute(command: Command) -> anyhow::Result<()> {
+    if !matches!(command, Command::Run(_) | Command::Resume(_)) {
+        // These have a log of their own.
+        run_cli::log(None)?;
+    }
     match command {
         Command::Pretrain { config, run } => {
-            pretrain(&config::read(&config)?, &run.unwrap_or_else(|| default_run(&config)))?;
+            pretrain(&config::read(&config)?, &run.unwrap_or_else(|| run_cli::default_folder(&config)))?;
         }
-        Command::Run { config, run } => {
-            supervised(&config::read(&config)?, &run.unwrap_or_else(|| default_run(&config)))?;
-        }
+        Command::Run(arguments) => run_cli::run(&arguments)?,
+        Command::Resume(arguments) => run_cli::resume(&arguments)?,
         Command::Evaluate { model, benchmark: Benchmark::Phantom, limit, seed, json } => {
             evaluate_phantom(&model, limit, seed, json)?;
         }
         Command::Phantom { count, seed, out } => phantom_set::write(count, seed, &out)?,
     }
     Ok(())
-}
-
-fn default_run(config: &Path) -> PathBuf {
-    Path::new("runs").join(config.file_stem().unwrap_or_default())
 }
 
 fn evaluate_phantom(model: &Path, limit: usize, seed: u64, json: bool) -> anyhow::Result<()> {
