@@ -14,11 +14,17 @@ pub mod rows;
 pub mod subtask;
 
 #[cfg(feature = "engine")]
+pub mod batch;
+#[cfg(feature = "engine")]
 pub mod evaluate;
 #[cfg(feature = "engine")]
 pub mod features;
 #[cfg(feature = "engine")]
+pub mod features_cache;
+#[cfg(feature = "engine")]
 pub mod fields;
+#[cfg(feature = "engine")]
+pub mod gradients;
 #[cfg(feature = "engine")]
 pub mod init;
 #[cfg(feature = "engine")]
@@ -28,7 +34,11 @@ pub(crate) mod package_writer;
 #[cfg(feature = "engine")]
 pub mod parallel;
 #[cfg(feature = "engine")]
+pub mod policy;
+#[cfg(feature = "engine")]
 pub mod pretrain;
+#[cfg(feature = "engine")]
+pub mod rollout;
 #[cfg(feature = "engine")]
 pub mod stage;
 #[cfg(feature = "engine")]
