@@ -301,7 +301,8 @@ mod tests {
     const SHAPE: ImageShape = ImageShape { tokens: 2, channels: 3 };
 
     fn features(image: usize) -> Result<Vec<f32>> {
-        Ok(vec![image as f32; 6])
+        let is_there = (image < 10).then(|| vec![image as f32; 6]);
+        is_there.ok_or_else(|| Error::Features(format!("there is no image {image}")))
     }
 
     fn sequence(images: &[usize], answers: &[&[u32]]) -> Sequence {
@@ -352,6 +353,7 @@ mod tests {
         assert!(refused(sequence(&[7], &[&[]]), SHAPE).contains("0 tokens"));
         assert!(refused(sequence(&[7], &[]), SHAPE).contains("no answer"));
         assert!(refused(Sequence { prompt: vec![], ..sequence(&[], &[&[1]]) }, SHAPE).contains("no tokens"));
+        assert!(refused(sequence(&[70], &[&[1]]), SHAPE).contains("no image 70"));
         let wide = ImageShape { tokens: 2, channels: 4 };
         assert!(refused(sequence(&[7], &[&[1]]), wide).contains("image 7 has 6 values"));
     }

@@ -6,7 +6,6 @@
 //! when the log-probability is (`ops/log_probabilities.rs` of the model), so that logits exist once, a block at a time.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 
 use candle_core::{DType, Device, Storage, Tensor, TensorId, Var};
 use reinpath_model::llama::{Kept, Pass};
@@ -124,12 +123,7 @@ struct Sums {
 
 impl Sums {
     fn new(vars: &[Var]) -> Self {
-        let mut places = HashMap::new();
-        for (place, var) in vars.iter().enumerate() {
-            if let Entry::Vacant(entry) = places.entry(var.id()) {
-                entry.insert(place);
-            }
-        }
+        let places = vars.iter().enumerate().map(|(place, var)| (var.id(), place)).collect();
         Self { places, values: vars.iter().map(|var| vec![0.0; var.elem_count()]).collect() }
     }
 

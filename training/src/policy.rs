@@ -251,7 +251,9 @@ pub(crate) mod tests {
 
     /// Features of an image by its number.
     pub(crate) fn features(image: usize) -> Result<Vec<f32>> {
-        Ok((0..4 * 20).map(|i| ((i * 3 + image * 11) as f32 * 0.37).sin()).collect())
+        let values = (0..4 * 20).map(|i| ((i * 3 + image * 11) as f32 * 0.37).sin());
+        let is_there = (image < 10).then(|| values.collect());
+        is_there.ok_or_else(|| Error::Features(format!("there is no image {image}")))
     }
 
     /// A prompt about these images, of a length of its own, with these answers.

@@ -10,7 +10,7 @@
 use candle_core::{DType, Result, Tensor, TensorId};
 
 use super::{Linear, LoraPair};
-use crate::ops::{self, Product, sum_of_products};
+use crate::ops::{Product, sum_of_products};
 use crate::tensors::Matrix;
 
 /// The gradient of a variable, by the variable's id.

@@ -119,7 +119,7 @@ pub fn sum_of_products(plus: Option<&Tensor>, products: &[Product<'_>]) -> Resul
             Some(sum) => (sum + product)?,
         });
     }
-    sum.map_or_else(|| bail!("a sum of no products"), Ok)
+    sum.ok_or_else(|| candle_core::Error::Msg("a sum of no products".to_owned()))
 }
 
 #[cfg(test)]
