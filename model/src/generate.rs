@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::{DType, Tensor};
+use rayon::prelude::*;
 
 use crate::event::Stop;
 use crate::llama::{KvCache, Llama, Positions};
@@ -181,6 +182,8 @@ fn draw(sampler: &mut Sampler, logits: &[f32]) -> Result<Drawn, Error> {
 pub struct Generated {
     /// Without the token that stopped.
     pub tokens: Vec<Drawn>,
+    /// The token that stopped, where one did.
+    pub end: Option<Drawn>,
     pub stop: Stop,
 }
 
@@ -262,7 +265,7 @@ impl Batch {
         let n = padding.len();
         let seeded = |i: usize| Sampling { seed: sampling.seed.wrapping_add(i as u64), ..sampling.clone() };
         Self {
-            done: vec![Generated { tokens: Vec::new(), stop: Stop::MaxTokens }; n],
+            done: vec![Generated { tokens: Vec::new(), end: None, stop: Stop::MaxTokens }; n],
             samplers: (0..n).map(|i| Sampler::new(&seeded(i))).collect(),
             ended: vec![false; n],
             rows: (0..n).collect(),
@@ -272,13 +275,18 @@ impl Batch {
 
     /// Draws the next token of each answer from the logits of each row.
     fn draw(&mut self, logits: &[Vec<f32>], stop: &[u32]) -> Result<(), Error> {
-        for (&answer, logits) in self.rows.iter().zip(logits) {
-            if self.ended[answer] {
-                continue;
-            }
-            let drawn = draw(&mut self.samplers[answer], logits)?;
+        let mut of_answers: Vec<Option<&[f32]>> = vec![None; self.samplers.len()];
+        for (&answer, logits) in self.rows.iter().zip(logits).filter(|(answer, _)| !self.ended[**answer]) {
+            of_answers[answer] = Some(logits);
+        }
+        // Each answer has a generator of its own, so that it does not matter which is drawn first.
+        let drawn = self.samplers.par_iter_mut().zip(of_answers);
+        let drawn = drawn.map(|(sampler, logits)| logits.map(|logits| draw(sampler, logits)).transpose());
+        for (answer, drawn) in drawn.collect::<Result<Vec<_>, Error>>()?.into_iter().enumerate() {
+            let Some(drawn) = drawn else { continue };
             if stop.contains(&drawn.id) {
                 self.done[answer].stop = Stop::End;
+                self.done[answer].end = Some(drawn);
                 self.ended[answer] = true;
             } else {
                 self.done[answer].tokens.push(drawn);

@@ -1,9 +1,13 @@
 //! The layers that encoders, projector and language model share.
 
-use candle_core::{Result, Tensor};
+mod passed;
+
+use candle_core::{DType, Result, Tensor, TensorId};
 use candle_nn::{Init, VarBuilder};
 
-use crate::ops;
+pub use self::passed::Learnt;
+pub(crate) use self::passed::read_gradient;
+use crate::ops::{self, Product};
 use crate::tensors::{Matrix, Tensors};
 
 /// A linear layer, with at most one LoRA adapter that can be taken off: `y = W x + b + (α / rank) · B A x`.
@@ -40,6 +44,27 @@ pub(crate) struct LoraPair {
     /// (out, rank)
     b: Tensor,
     scale: f64,
+}
+
+impl LoraPair {
+    /// Ids of its two tensors.
+    pub(crate) fn ids(&self) -> [TensorId; 2] {
+        [self.a.id(), self.b.id()]
+    }
+
+    /// The same values, which do not change when those of the pair do, in another precision where it is asked for.
+    pub(crate) fn copied(&self, dtype: Option<DType>) -> Result<Self> {
+        let copy = |x: &Tensor| x.detach().copy()?.to_dtype(dtype.unwrap_or(x.dtype()));
+        Ok(Self { a: copy(&self.a)?, b: copy(&self.b)?, scale: self.scale })
+    }
+
+    /// `weight` (out, in) with `scale · B A` times `sign` added, rounded once.
+    fn added_to(&self, weight: &Tensor, sign: f64) -> Result<Tensor> {
+        let single = |x: &Tensor| x.detach().to_dtype(DType::F32);
+        let (a, b) = (single(&self.a)?, single(&self.b)?);
+        let update = Product::new(&b, &a).scaled(self.scale * sign);
+        ops::sum_of_products(Some(&single(weight)?), &[update])?.to_dtype(weight.dtype())
+    }
 }
 
 impl Linear {
@@ -88,10 +113,7 @@ impl Linear {
     pub fn merge(&mut self) -> Result<()> {
         let Some(pair) = self.adapter.take() else { return Ok(()) };
         match &mut self.weight {
-            Matrix::Full(weight) => {
-                let update = (pair.b.matmul(&pair.a)? * pair.scale)?.to_dtype(weight.dtype())?;
-                *weight = (&*weight + update)?;
-            }
+            Matrix::Full(weight) => *weight = pair.added_to(weight, 1.0)?,
             Matrix::Quantised(_) => self.merged.push(pair),
         }
         Ok(())
@@ -100,14 +122,31 @@ impl Linear {
     /// Takes a merged adapter out of the weight again and puts it on beside it.
     pub(crate) fn unmerge(&mut self, pair: LoraPair) -> Result<()> {
         match &mut self.weight {
-            Matrix::Full(weight) => {
-                let update = (pair.b.matmul(&pair.a)? * pair.scale)?.to_dtype(weight.dtype())?;
-                *weight = (&*weight - update)?;
-            }
+            Matrix::Full(weight) => *weight = pair.added_to(weight, -1.0)?,
             Matrix::Quantised(_) => drop(self.merged.pop()),
         }
         self.adapter = Some(pair);
         Ok(())
+    }
+
+    /// The layer with values that do not change when those of this one do; without an adapter.
+    pub(crate) fn copied(&self) -> Result<Self> {
+        let weight = match &self.weight {
+            Matrix::Full(weight) => Matrix::Full(weight.detach().copy()?),
+            Matrix::Quantised(weight) => Matrix::Quantised(weight.clone()),
+        };
+        let bias = self.bias.as_ref().map(|bias| bias.detach().copy()).transpose()?;
+        Ok(Self { weight, bias, adapter: None, merged: self.merged.clone() })
+    }
+
+    /// The adapter that is on the layer.
+    pub(crate) fn adapter(&self) -> Option<&LoraPair> {
+        self.adapter.as_ref()
+    }
+
+    /// The weight without the adapter, and the bias.
+    pub(crate) fn parts(&self) -> (&Matrix, Option<&Tensor>) {
+        (&self.weight, self.bias.as_ref())
     }
 
     /// The rows of the weight that give these outputs (indices), (outputs, in) in full precision; without the adapter.
@@ -119,8 +158,8 @@ impl Linear {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let mut y = self.weight.apply(x, self.bias.as_ref())?;
         for LoraPair { a, b, scale } in self.merged.iter().chain(&self.adapter) {
-            let inner = (ops::linear(x, a, None)? * *scale)?;
-            y = (y + ops::linear(&inner, b, None)?)?;
+            let inner = (ops::linear(x, &a.to_dtype(x.dtype())?, None)? * *scale)?;
+            y = (y + ops::linear(&inner, &b.to_dtype(x.dtype())?, None)?)?;
         }
         Ok(y)
     }
@@ -167,6 +206,11 @@ impl RmsNorm {
     /// Normalises the last axis.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         ops::rms_norm(x, &self.weight, self.eps)
+    }
+
+    /// The gradient of `x` from that of the result, added to `plus`; the weight is frozen.
+    pub(crate) fn back(&self, x: &Tensor, grad: &Tensor, plus: Option<&Tensor>) -> Result<Tensor> {
+        ops::rms_norm_back(x, &self.weight, self.eps, grad, plus)
     }
 }
 

@@ -6,16 +6,18 @@
 mod cache;
 mod config;
 mod params;
+mod pass;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{DType, Result, Tensor, TensorId};
 use candle_nn::{Init, VarBuilder};
 
 pub use self::cache::KvCache;
 pub use self::config::{LlamaConfig, RopeScaling};
 pub use self::params::Params;
+pub use self::pass::{Kept, Pass};
 use crate::layers::{Linear, LoraConfig, LoraPair, RmsNorm};
 use crate::ops::{self, Attention, Rotary, Rotation};
 use crate::tensors::{Matrix, Tensors};
@@ -48,6 +50,14 @@ const LINEARS: [&str; 7] = [
 pub struct Adapter {
     /// Of each linear layer, in order.
     pairs: Vec<Option<LoraPair>>,
+}
+
+impl Adapter {
+    /// The same values, which do not change when those of the adapter do, in another precision where one is named.
+    pub fn copied(&self, dtype: Option<DType>) -> Result<Self> {
+        let copied = |pair: &Option<LoraPair>| pair.as_ref().map(|pair| pair.copied(dtype)).transpose();
+        Ok(Self { pairs: self.pairs.iter().map(copied).collect::<Result<_>>()? })
+    }
 }
 
 /// Where the tokens of a batch stand.
@@ -137,6 +147,19 @@ impl Llama {
     pub fn linear_names(&self) -> impl Iterator<Item = String> {
         let of = |i: usize| LINEARS.map(|name| format!("model.layers.{i}.{name}"));
         (0..self.layers.len()).flat_map(of)
+    }
+
+    /// The adapter that is on the model, if one is.
+    pub fn adapter(&self) -> Option<Adapter> {
+        let pairs: Vec<Option<LoraPair>> =
+            self.layers.iter().flat_map(Layer::linears_ref).map(|linear| linear.adapter().cloned()).collect();
+        pairs.iter().any(Option::is_some).then_some(Adapter { pairs })
+    }
+
+    /// Ids of the tensors of the adapter that is on the model, by which [`Self::layer_back`] names their gradients.
+    pub fn adapter_ids(&self) -> Vec<TensorId> {
+        let linears = self.layers.iter().flat_map(Layer::linears_ref);
+        linears.filter_map(Linear::adapter).flat_map(LoraPair::ids).collect()
     }
 
     /// Takes the adapter off that was put on last.
@@ -331,6 +354,19 @@ impl Layer {
         ]
     }
 
+    /// The same, to look at.
+    fn linears_ref(&self) -> [&Linear; 7] {
+        [
+            &self.q_proj,
+            &self.k_proj,
+            &self.v_proj,
+            &self.o_proj,
+            &self.gate_proj,
+            &self.up_proj,
+            &self.down_proj,
+        ]
+    }
+
     /// Queries of `x`, and keys and values of it and of what the cache holds.
     fn projections(
         &self,
@@ -378,7 +414,7 @@ mod tests {
 
     use super::{KvCache, Llama, LlamaConfig, LoraConfig, Positions};
 
-    fn tiny() -> LlamaConfig {
+    pub(super) fn tiny() -> LlamaConfig {
         LlamaConfig {
             hidden_size: 16,
             intermediate_size: 24,
@@ -397,7 +433,7 @@ mod tests {
     }
 
     /// The same weights on every run: rounding differs with them.
-    fn seed(map: &VarMap, seed: u64) -> Result<()> {
+    pub(super) fn seed(map: &VarMap, seed: u64) -> Result<()> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let vars: BTreeMap<_, _> = map.data().lock().unwrap().clone().into_iter().collect();
         for var in vars.values() {
@@ -407,11 +443,11 @@ mod tests {
         Ok(())
     }
 
-    fn ids(rows: &[&[u32]]) -> Result<Tensor> {
+    pub(super) fn ids(rows: &[&[u32]]) -> Result<Tensor> {
         Tensor::from_vec(rows.concat(), (rows.len(), rows[0].len()), &Device::Cpu)
     }
 
-    fn difference(a: &Tensor, b: &Tensor) -> Result<f32> {
+    pub(super) fn difference(a: &Tensor, b: &Tensor) -> Result<f32> {
         (a - b)?.abs()?.flatten_all()?.max(0)?.to_scalar()
     }
 

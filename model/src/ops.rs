@@ -4,27 +4,37 @@
 //! operation here is one pass forward and one back on the CPU in f32, so that training and inference are the same
 //! code; on other devices and in other precisions it is written with candle's primitives. Gradients are checked
 //! against finite differences and against the primitives in the tests of each file.
+//!
+//! An operation and its `…_back` are for those who go back through a model themselves, layer by layer, without candle's
+//! graph (`llama/pass.rs`): nothing is kept that they do not keep.
 
 mod activation;
 mod attention;
 mod gemm;
 mod linear;
+mod log_probabilities;
 mod loss;
 mod norm;
+mod products;
 mod rope;
 mod rows;
 
-pub use activation::{gelu, silu_mul};
-pub use attention::{Attention, attention, attention_probabilities, self_attention};
+pub use activation::{gelu, silu_mul, silu_mul_back};
+pub use attention::{
+    Attention, Span, attention, attention_in_spans, attention_in_spans_back, attention_probabilities,
+    self_attention,
+};
 pub use linear::linear;
+pub use log_probabilities::{Predictions, log_probabilities};
 pub use loss::cross_entropy;
-pub use norm::{layer_norm, rms_norm};
+pub use norm::{layer_norm, rms_norm, rms_norm_back};
+pub use products::{Product, sum_of_products};
 pub use rope::{Rotary, Rotation, rope};
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, bail};
+use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, Var, bail};
 
 /// Whether the one-pass operations apply to a tensor.
 fn is_plain(x: &Tensor) -> bool {
@@ -105,6 +115,19 @@ fn with_values<R>(x: &Tensor, f: impl FnOnce(&[f32]) -> R) -> Result<R> {
         Storage::Cpu(cpu) => Ok(f(values(cpu, layout)?)),
         _ => bail!("a tensor in CPU memory is needed"),
     }
+}
+
+/// Gradients of the inputs of `f` from that of its result, by candle's own way back through `f` alone: for devices and
+/// precisions that there is no arithmetic of our own for.
+fn back_through(
+    inputs: &[&Tensor],
+    grad: &Tensor,
+    f: impl FnOnce(&[Tensor]) -> Result<Tensor>,
+) -> Result<Vec<Tensor>> {
+    let vars = inputs.iter().map(|input| Var::from_tensor(&input.detach())).collect::<Result<Vec<_>>>()?;
+    let tensors: Vec<Tensor> = vars.iter().map(|var| var.as_tensor().clone()).collect();
+    let mut gradients = (f(&tensors)? * grad.detach())?.sum_all()?.backward()?;
+    vars.iter().map(|var| gradients.remove(var).map_or_else(|| var.zeros_like(), Ok)).collect()
 }
 
 /// `e^x` to about 2e-7, in arithmetic that compilers turn into vector instructions (`f32::exp` is a call per value).
@@ -190,6 +213,30 @@ mod tests {
             let got = got.get(input).expect("every input has a gradient");
             let want = want.get(input).expect("every input has a gradient");
             close(got, want, &format!("gradient of input {i}"))?;
+        }
+        Ok(())
+    }
+
+    /// Asserts that `back` (inputs, gradient of the result) gives what the graph of `f` gives for each of the inputs, and
+    /// that candle's own way back through `f` gives the same.
+    pub(super) fn back_agrees(
+        inputs: &[Var],
+        f: impl Fn(&[Tensor]) -> Result<Tensor>,
+        back: impl Fn(&[Tensor], &Tensor) -> Result<Vec<Tensor>>,
+    ) -> Result<()> {
+        let args: Vec<Tensor> = inputs.iter().map(|v| v.as_tensor().clone()).collect();
+        let y = f(&args)?;
+        let grad = sample(y.dims(), 99)?.as_tensor().detach();
+        let want = (y * &grad)?.sum_all()?.backward()?;
+        let detached: Vec<Tensor> = args.iter().map(Tensor::detach).collect();
+        let got = back(&detached, &grad)?;
+        let alone = super::back_through(&detached.iter().collect::<Vec<_>>(), &grad, &f)?;
+        assert_eq!(got.len(), inputs.len());
+        for (i, ((input, got), alone)) in inputs.iter().zip(&got).zip(&alone).enumerate() {
+            assert!(!got.track_op(), "nothing of a way back is remembered");
+            let want = want.get(input).expect("every input has a gradient");
+            close(got, want, &format!("way back to input {i}"))?;
+            close(alone, want, &format!("candle's way back to input {i}"))?;
         }
         Ok(())
     }

@@ -48,6 +48,22 @@ impl Projector {
         })
     }
 
+    /// The same values, which do not change when those of the projector do.
+    pub fn copied(&self) -> Result<Self> {
+        Ok(Self { first: self.first.copied()?, second: self.second.copied()? })
+    }
+
+    /// Its tensors by their names.
+    pub fn tensors(&self) -> Result<Vec<(String, Tensor)>> {
+        let mut tensors = Vec::new();
+        for (name, layer) in [("0", &self.first), ("2", &self.second)] {
+            let (weight, bias) = layer.parts();
+            tensors.push((format!("{name}.weight"), weight.full()?));
+            tensors.extend(bias.map(|bias| (format!("{name}.bias"), bias.clone())));
+        }
+        Ok(tensors)
+    }
+
     /// (batch, tokens, features) to (batch, tokens, embedding).
     pub fn forward(&self, features: &Tensor) -> Result<Tensor> {
         self.second.forward(&ops::gelu(&self.first.forward(features)?)?)

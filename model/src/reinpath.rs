@@ -313,6 +313,11 @@ impl ReinPath {
         Ok(fuse(&features, self.manifest().image_side())?)
     }
 
+    /// What makes image embeddings of fused features.
+    pub fn projector(&self) -> &Projector {
+        &self.projector
+    }
+
     /// Image embeddings of fused features: (patches, image_tokens, fused) to (patches, image_tokens, hidden).
     pub fn embeddings(&self, features: &Tensor) -> Result<Tensor, Error> {
         Ok(self.projector.forward(features)?)

@@ -31,6 +31,8 @@ pub struct Drawn {
     pub id: u32,
     /// Natural logarithm of its probability under the model itself, before the penalty, temperature, top-k and top-p.
     pub logprob: f32,
+    /// The same at the temperature that it was drawn at (greedy: at 1), before the penalty, top-k and top-p.
+    pub tempered: f32,
 }
 
 /// What is wrong with a sampling, in a sentence; `None` when nothing is.
@@ -81,9 +83,14 @@ impl Sampler {
             }
             id
         };
-        let sum: f64 = logits.iter().map(|&x| f64::from(x - max).exp()).sum();
-        let logprob = f64::from(logits[id as usize] - max) - sum.ln();
-        Some(Drawn { id, logprob: logprob as f32 })
+        let at = |temperature: f64| {
+            let sum: f64 = logits.iter().map(|&x| (f64::from(x - max) / temperature).exp()).sum();
+            (f64::from(logits[id as usize] - max) / temperature - sum.ln()) as f32
+        };
+        let logprob = at(1.0);
+        let is_other = self.temperature > 0.0 && self.temperature != 1.0;
+        let tempered = if is_other { at(self.temperature) } else { logprob };
+        Some(Drawn { id, logprob, tempered })
     }
 
     /// The logits, with those of the tokens that were drawn already made smaller.
@@ -156,6 +163,19 @@ mod tests {
         assert_eq!(drawn.id, 1);
         let sum = 1.0 + 2.0 * 1f32.exp() + (-1f32).exp();
         assert!((drawn.logprob - (1.0 - sum.ln())).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_draw_tells_its_probability_at_its_temperature() {
+        let logits = [0.0, 1.0, 3.0];
+        let drawn = sampler(2.0, 0.5, 1).draw(&logits).unwrap();
+        let of = |temperature: f32| {
+            let sum: f32 = logits.iter().map(|x| (x / temperature).exp()).sum();
+            logits[drawn.id as usize] / temperature - sum.ln()
+        };
+        assert!((drawn.logprob - of(1.0)).abs() < 1e-6 && (drawn.tempered - of(2.0)).abs() < 1e-6);
+        let greedy = sampler(0.0, 1.0, 1).draw(&logits).unwrap();
+        assert_eq!(greedy.logprob, greedy.tempered);
     }
 
     #[test]

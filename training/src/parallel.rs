@@ -51,7 +51,7 @@ pub fn gradients(vars: &[Var], loss: impl Fn(usize) -> Result<Tensor> + Sync) ->
 }
 
 /// Runs `f` where products of matrices use this thread only.
-fn alone<R: Send>(f: impl FnOnce() -> Result<R> + Send) -> Result<R> {
+pub(crate) fn alone<R: Send>(f: impl FnOnce() -> Result<R> + Send) -> Result<R> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build();
     let pool = pool.map_err(|e| candle_core::Error::Msg(format!("no thread can be started: {e}")))?;
     pool.install(f)

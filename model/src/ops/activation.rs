@@ -4,8 +4,8 @@
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 
-use super::rows::{self, Rows};
-use super::{exp, is_plain, values, with_values};
+use super::rows::{self, RowPairs, Rows};
+use super::{back_through, exp, is_plain, values, with_values};
 
 /// Exact GELU, `x Φ(x)`.
 pub fn gelu(x: &Tensor) -> Result<Tensor> {
@@ -15,6 +15,24 @@ pub fn gelu(x: &Tensor) -> Result<Tensor> {
 /// `silu(gate) · up`, of equal shapes.
 pub fn silu_mul(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     if is_plain(gate) { gate.contiguous()?.apply_op2(&up.contiguous()?, SiluMul) } else { gate.silu()? * up }
+}
+
+/// Gradients of `gate` and `up` from that of [`silu_mul`]'s result.
+pub fn silu_mul_back(gate: &Tensor, up: &Tensor, grad: &Tensor) -> Result<(Tensor, Tensor)> {
+    if !is_plain(gate) {
+        let both = back_through(&[gate, up], grad, |x| x[0].silu()? * &x[1])?;
+        return Ok((both[0].clone(), both[1].clone()));
+    }
+    let gate_grad = with_values(gate, |gate| {
+        with_values(up, |up| {
+            with_values(grad, |grad| {
+                let mut gate_grad = grad.to_vec();
+                rows::each_pair(&GateBack, gate, up, &mut gate_grad, 1);
+                gate_grad
+            })
+        })
+    })???;
+    Ok((Tensor::from_vec(gate_grad, gate.dims(), gate.device())?, silu_mul(gate, grad)?))
 }
 
 /// Φ(x), the normal distribution function, to 1.5e-7 (Abramowitz and Stegun 7.1.26).
@@ -124,12 +142,35 @@ impl CustomOp2 for SiluMul {
     }
 }
 
+/// `y`, the gradient of the product at first, becomes that of the gate.
+struct GateBack;
+
+impl RowPairs for GateBack {
+    #[inline(always)]
+    fn compute(&self, gate: &[f32], up: &[f32], y: &mut [f32]) {
+        for ((y, &gate), up) in y.iter_mut().zip(gate).zip(up) {
+            let s = sigmoid(gate);
+            *y *= up * s * (1.0 + gate * (1.0 - s));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use candle_core::Result;
 
-    use super::super::tests::{agree, sample};
-    use super::{gelu, silu_mul};
+    use super::super::tests::{agree, back_agrees, sample};
+    use super::{gelu, silu_mul, silu_mul_back};
+
+    #[test]
+    fn the_way_back_is_that_of_the_graph() -> Result<()> {
+        let inputs = [sample(&[5, 30], 1)?, sample(&[5, 30], 2)?];
+        back_agrees(
+            &inputs,
+            |a| silu_mul(&a[0], &a[1]),
+            |a, grad| silu_mul_back(&a[0], &a[1], grad).map(|(gate, up)| vec![gate, up]),
+        )
+    }
 
     #[test]
     fn agrees_with_primitives() -> Result<()> {

@@ -5,12 +5,15 @@
 
 #![expect(clippy::inline_always, reason = "it is compiled with the vectors of the function that calls it")]
 
+mod spans;
+
 use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp3, D, DType, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
+pub use self::spans::{Span, attention_in_spans, attention_in_spans_back};
 use super::gemm::{Matrix, multiply, multiply_here};
 use super::rows::{self, Rows};
 use super::{exp, is_plain, with_values};

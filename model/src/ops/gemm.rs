@@ -51,7 +51,7 @@ pub(super) fn multiply(
     keep: f32,
     scale: f32,
 ) {
-    product(out, row_stride, a, b, [keep, scale], Parallelism::Rayon(0));
+    multiply_with(out, row_stride, a, b, [keep, scale], Parallelism::Rayon(0));
 }
 
 /// The same, on this thread alone: for many small products at once.
@@ -63,18 +63,32 @@ pub(super) fn multiply_here(
     keep: f32,
     scale: f32,
 ) {
-    product(out, row_stride, a, b, [keep, scale], Parallelism::None);
+    multiply_with(out, row_stride, a, b, [keep, scale], Parallelism::None);
 }
 
-fn product(
+/// `scale * a b`, row after row, in memory that nothing was written to before: filling it with zeros takes as long as a
+/// good part of a product with few columns.
+pub(super) fn product(a: Matrix<'_>, b: Matrix<'_>, scale: f32) -> Vec<f32> {
+    let len = a.rows * b.columns;
+    let mut out = Vec::with_capacity(len);
+    // SAFETY: the buffer has room for every element of the product, `run` writes all of them and, `keep` being 0, reads
+    // none.
+    #[expect(unsafe_code, reason = "the product writes the whole of a new buffer")]
+    unsafe {
+        run(out.as_mut_ptr(), b.columns, a, b, [0.0, scale], Parallelism::Rayon(0));
+        out.set_len(len);
+    }
+    out
+}
+
+fn multiply_with(
     out: &mut [f32],
     row_stride: usize,
     a: Matrix<'_>,
     b: Matrix<'_>,
-    [keep, scale]: [f32; 2],
+    scales: [f32; 2],
     threads: Parallelism,
 ) {
-    assert_eq!(a.columns, b.rows, "the inner sizes of a product differ");
     let (rows, columns) = (a.rows, b.columns);
     if rows == 0 || columns == 0 {
         return;
@@ -83,15 +97,36 @@ fn product(
         out.len() >= (rows - 1) * row_stride + columns && row_stride >= columns,
         "the product does not fit"
     );
-    // SAFETY: `Matrix::new` and the assertion above keep every accessed element inside its slice, `out` is borrowed
-    // mutably and so overlaps neither factor, and its elements are distinct because rows do not overlap.
-    #[expect(unsafe_code, reason = "the gemm crate takes raw pointers")]
+    // SAFETY: the assertion keeps every element inside `out`, which is borrowed mutably and so overlaps neither factor;
+    // its elements are distinct because rows do not overlap, and all of them hold values.
+    #[expect(unsafe_code, reason = "`run` takes a raw pointer")]
+    unsafe {
+        run(out.as_mut_ptr(), row_stride, a, b, scales, threads);
+    }
+}
+
+/// The product itself, to `out`.
+///
+/// # Safety
+/// `out` is valid for writes of `a`'s rows, `row_stride` apart, of `b`'s columns each, none of which overlap one another
+/// or a factor; where `keep`, the first of the scales, is not 0, they hold values.
+#[expect(unsafe_code, reason = "the gemm crate takes raw pointers")]
+unsafe fn run(
+    out: *mut f32,
+    row_stride: usize,
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    [keep, scale]: [f32; 2],
+    threads: Parallelism,
+) {
+    assert_eq!(a.columns, b.rows, "the inner sizes of a product differ");
+    // SAFETY: `Matrix::new` keeps every element of the factors inside its slice; the caller answers for `out`.
     unsafe {
         gemm::gemm(
-            rows,
-            columns,
+            a.rows,
+            b.columns,
             a.columns,
-            out.as_mut_ptr(),
+            out,
             1,
             row_stride as isize,
             keep != 0.0,
@@ -108,5 +143,23 @@ fn product(
             false,
             threads,
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Matrix, multiply, product};
+
+    #[test]
+    fn a_new_product_is_the_one_into_zeros_also_of_nothing() {
+        let values: Vec<f32> = (0..12).map(|i| i as f32 - 5.0).collect();
+        let (a, b) = (Matrix::new(&values, 3, 4, 4), Matrix::new(&values, 4, 3, 3));
+        let mut into = vec![0.0; 9];
+        multiply(&mut into, 3, a, b, 0.0, 2.0);
+        assert_eq!(product(a, b, 2.0), into);
+        assert_eq!(product(b.t(), b, 1.0).len(), 9);
+        let (tall, wide) = (Matrix::new(&[], 2, 0, 0), Matrix::new(&[], 0, 2, 2));
+        assert_eq!(product(tall, wide, 1.0), [0.0; 4]);
+        assert!(product(Matrix::new(&[], 0, 4, 4), b, 1.0).is_empty());
     }
 }

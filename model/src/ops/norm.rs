@@ -4,8 +4,8 @@
 
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, D, DType, Layout, Result, Shape, Tensor};
 
-use super::rows::{self, Rows};
-use super::{is_plain, values, with_values};
+use super::rows::{self, RowPairs, Rows};
+use super::{back_through, is_plain, values, with_values};
 
 /// `x / sqrt(mean(x²) + eps) · weight`: `x` is (…, hidden), `weight` (hidden).
 pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
@@ -18,6 +18,50 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
     let x = x.to_dtype(DType::F32)?;
     let scale = (x.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?;
     x.broadcast_div(&scale)?.to_dtype(dtype)?.broadcast_mul(weight)
+}
+
+/// The gradient of `x` from that of [`rms_norm`]'s result, added to `plus`: what comes back past the normalisation.
+pub fn rms_norm_back(
+    x: &Tensor,
+    weight: &Tensor,
+    eps: f64,
+    grad: &Tensor,
+    plus: Option<&Tensor>,
+) -> Result<Tensor> {
+    if !is_plain(x) {
+        let back = &back_through(&[x], grad, |x| rms_norm(&x[0], &weight.detach(), eps))?[0];
+        return plus.map_or_else(|| Ok(back.clone()), |plus| plus + back);
+    }
+    let mut dx =
+        plus.map_or_else(|| Ok(vec![0.0; x.elem_count()]), |plus| with_values(plus, <[f32]>::to_vec))?;
+    with_values(x, |x| {
+        with_values(weight, |weight| {
+            let norm = RmsNormBack { weight, eps: eps as f32 };
+            with_values(grad, |grad| rows::each_pair(&norm, x, grad, &mut dx, weight.len()))
+        })
+    })???;
+    Tensor::from_vec(dx, x.dims(), x.device())
+}
+
+/// The way back of root-mean-square normalisation, added to what is there.
+struct RmsNormBack<'a> {
+    weight: &'a [f32],
+    eps: f32,
+}
+
+impl RowPairs for RmsNormBack<'_> {
+    #[inline(always)]
+    fn compute(&self, x: &[f32], grad: &[f32], y: &mut [f32]) {
+        let width = self.weight.len();
+        let rows = x.chunks_exact(width).zip(grad.chunks_exact(width)).zip(y.chunks_exact_mut(width));
+        for ((x, grad), y) in rows {
+            let r = inverse_rms(x, self.eps);
+            let back = rows::sum_of_products(grad, self.weight, x) * r * r * r / width as f32;
+            for (((y, x), g), w) in y.iter_mut().zip(x).zip(grad).zip(self.weight) {
+                *y += g * w * r - x * back;
+            }
+        }
+    }
 }
 
 /// `(x - mean) / sqrt(variance + eps) · weight + bias`: `x` is (…, hidden), `weight` and `bias` (hidden).
@@ -223,8 +267,25 @@ impl CustomOp3 for LayerNorm {
 mod tests {
     use candle_core::{D, Result};
 
-    use super::super::tests::{agree, sample};
-    use super::{layer_norm, rms_norm};
+    use super::super::tests::{agree, back_agrees, sample};
+    use super::{layer_norm, rms_norm, rms_norm_back};
+
+    #[test]
+    fn the_way_back_is_that_of_the_graph_and_adds_to_what_came_past() -> Result<()> {
+        let (weight, plus) = (sample(&[20], 2)?, sample(&[3, 20], 3)?);
+        let (weight, plus) = (weight.as_tensor().detach(), plus.as_tensor().detach());
+        back_agrees(
+            &[sample(&[3, 20], 1)?],
+            |a| rms_norm(&a[0], &weight, 1e-5),
+            |a, grad| {
+                let past = rms_norm_back(&a[0], &weight, 1e-5, grad, Some(&plus))?;
+                let alone = rms_norm_back(&a[0], &weight, 1e-5, grad, None)?;
+                let difference = ((past - &plus)? - &alone)?.abs()?.max_all()?.to_scalar::<f32>()?;
+                assert!(difference < 1e-5, "{difference}");
+                Ok(vec![alone])
+            },
+        )
+    }
 
     #[test]
     fn agrees_with_primitives() -> Result<()> {

@@ -6,8 +6,12 @@
 use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use rayon::prelude::*;
 
 use super::{is_plain, values, with_values};
+
+/// Fewer values than this are rotated before another thread has begun.
+const SMALL: usize = 1 << 16;
 
 /// The frequencies that positions turn with.
 #[derive(Clone, Debug)]
@@ -52,10 +56,16 @@ impl Rotation {
         self.cos.len() / self.half.max(1)
     }
 
+    /// The rotation back, which is also the way of a gradient.
+    #[must_use]
+    pub fn inverse(&self) -> Self {
+        Self { sin: self.sin.iter().map(|sin| -sin).collect(), ..self.clone() }
+    }
+
     fn rotate(&self, x: &[f32], heads: usize, sign: f32) -> Vec<f32> {
         let (half, head_dim) = (self.half, 2 * self.half);
         let mut y = vec![0.0; x.len()];
-        for (row, (x, y)) in x.chunks_exact(head_dim).zip(y.chunks_exact_mut(head_dim)).enumerate() {
+        let one = |(row, (x, y)): (usize, (&[f32], &mut [f32]))| {
             let at = row / heads * half;
             let (cos, sin) = (&self.cos[at..at + half], &self.sin[at..at + half]);
             for i in 0..half {
@@ -63,6 +73,12 @@ impl Rotation {
                 y[i] = x[i] * cos[i] - x[i + half] * s;
                 y[i + half] = x[i + half] * cos[i] + x[i] * s;
             }
+        };
+        if x.len() < SMALL {
+            x.chunks_exact(head_dim).zip(y.chunks_exact_mut(head_dim)).enumerate().for_each(one);
+        } else {
+            let rows = x.par_chunks_exact(head_dim).zip(y.par_chunks_exact_mut(head_dim)).enumerate();
+            rows.with_min_len(SMALL / 4 / head_dim).for_each(one);
         }
         y
     }
@@ -137,6 +153,20 @@ mod tests {
             Tensor::cat(&[first, (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?], 3)
         };
         agree(&[sample(&[2, 3, 2, 4], 1)?], |a| rope(&a[0], &rotation), |a| reference(&a[0]))
+    }
+
+    #[test]
+    fn many_values_turn_as_few_do_and_back_again() -> Result<()> {
+        let rotary = Rotary::new(&[1.0, 0.1], 20_000);
+        let positions: Vec<u32> = (0..17_000).collect();
+        let (x, rotation) = (sample(&[1, 17_000, 1, 4], 1)?, rotary.at(&positions)?);
+        let turned = rope(x.as_tensor(), &rotation)?;
+        let last = rope(&x.narrow(1, 16_999, 1)?.detach(), &rotary.at(&[16_999])?)?;
+        let far = |a: &Tensor, b: &Tensor| (a - b)?.abs()?.max_all()?.to_scalar::<f32>();
+        assert_eq!(far(&turned.narrow(1, 16_999, 1)?, &last)?, 0.0);
+        assert!(far(&rope(&turned, &rotation.inverse())?, x.as_tensor())? < 1e-5);
+        assert!(far(&turned, x.as_tensor())? > 0.1);
+        Ok(())
     }
 
     #[test]

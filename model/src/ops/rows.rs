@@ -51,6 +51,78 @@ impl<R: Rows> WithSimd for Task<'_, R> {
     }
 }
 
+/// What is computed of rows from those of two others. `compute` is to be `#[inline(always)]`.
+pub(super) trait RowPairs: Sync {
+    /// Changes rows of `y` by the same rows of `a` and of `b`.
+    fn compute(&self, a: &[f32], b: &[f32], y: &mut [f32]);
+}
+
+/// Changes rows of `width` values of `y` by those of `a` and `b`, which have as many.
+pub(super) fn each_pair(rows: &impl RowPairs, a: &[f32], b: &[f32], y: &mut [f32], width: usize) {
+    assert!(a.len() == y.len() && b.len() == y.len() && width > 0, "all have as many values");
+    if y.len() < 2 * PART {
+        pair_here(rows, a, b, y);
+    } else {
+        let part = (PART / width).max(1) * width;
+        let inputs = a.par_chunks(part).zip(b.par_chunks(part));
+        y.par_chunks_mut(part).zip(inputs).for_each(|(y, (a, b))| pair_here(rows, a, b, y));
+    }
+}
+
+/// The same, on this thread.
+pub(super) fn pair_here(rows: &impl RowPairs, a: &[f32], b: &[f32], y: &mut [f32]) {
+    Arch::new().dispatch(PairTask { rows, a, b, y });
+}
+
+struct PairTask<'a, R> {
+    rows: &'a R,
+    a: &'a [f32],
+    b: &'a [f32],
+    y: &'a mut [f32],
+}
+
+impl<R: RowPairs> WithSimd for PairTask<'_, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) {
+        self.rows.compute(self.a, self.b, self.y);
+    }
+}
+
+/// The sum of the products of two times as many values.
+#[inline(always)]
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    let mut sums = [0.0; LANES];
+    for (a, b) in a.iter().zip(b) {
+        for i in 0..LANES {
+            sums[i] += a[i] * b[i];
+        }
+    }
+    for (i, (a, b)) in a_rest.iter().zip(b_rest).enumerate() {
+        sums[i] += a * b;
+    }
+    sums.iter().sum()
+}
+
+/// The sum of the products of three times as many values.
+#[inline(always)]
+pub(super) fn sum_of_products(a: &[f32], b: &[f32], c: &[f32]) -> f32 {
+    let ((a, a_rest), (b, b_rest), (c, c_rest)) =
+        (a.as_chunks::<LANES>(), b.as_chunks::<LANES>(), c.as_chunks::<LANES>());
+    let mut sums = [0.0; LANES];
+    for ((a, b), c) in a.iter().zip(b).zip(c) {
+        for i in 0..LANES {
+            sums[i] += a[i] * b[i] * c[i];
+        }
+    }
+    for (i, ((a, b), c)) in a_rest.iter().zip(b_rest).zip(c_rest).enumerate() {
+        sums[i] += a * b * c;
+    }
+    sums.iter().sum()
+}
+
 /// The sum of `f` of all values.
 #[inline(always)]
 pub(super) fn sum(values: &[f32], f: impl Fn(f32) -> f32) -> f32 {
@@ -107,12 +179,37 @@ mod tests {
         }
     }
 
+    struct Together;
+
+    impl RowPairs for Together {
+        #[inline(always)]
+        fn compute(&self, a: &[f32], b: &[f32], y: &mut [f32]) {
+            for ((y, a), b) in y.iter_mut().zip(a).zip(b) {
+                *y += a * b;
+            }
+        }
+    }
+
+    #[test]
+    fn every_pair_of_rows_changes_its_own() {
+        for rows in [1, 100_000] {
+            let a: Vec<f32> = (0..3 * rows).map(|i| (i % 7) as f32).collect();
+            let b: Vec<f32> = (0..3 * rows).map(|i| (i % 5) as f32).collect();
+            let mut y = vec![1.0; a.len()];
+            each_pair(&Together, &a, &b, &mut y, 3);
+            assert!(y.iter().zip(a.iter().zip(&b)).all(|(y, (a, b))| *y == 1.0 + a * b));
+        }
+    }
+
     #[test]
     fn sums_and_maxima_are_of_all_values() {
         for len in [0u16, 1, 15, 16, 17, 100] {
             let values: Vec<f32> = (0..len).map(|i| f32::from((i * 7) % 101) - 20.0).collect();
             assert_eq!(sum(&values, |x| x * x), values.iter().map(|x| x * x).sum::<f32>(), "{len}");
             assert_eq!(largest(&values), values.iter().copied().fold(f32::NEG_INFINITY, f32::max), "{len}");
+            assert_eq!(dot(&values, &values), sum(&values, |x| x * x), "{len}");
+            let ones = vec![1.0; values.len()];
+            assert_eq!(sum_of_products(&values, &ones, &values), sum(&values, |x| x * x), "{len}");
         }
         assert_eq!(largest(&[1.0, f32::NAN, 3.0, f32::NAN]), 3.0);
     }
