@@ -10,6 +10,8 @@ pub enum Error {
     #[error("the configuration is not valid: {reason}: {path}", path = path.display())]
     Config { reason: String, path: PathBuf },
     #[error(transparent)]
+    Dataset(#[from] crate::dataset::DatasetError),
+    #[error(transparent)]
     Package(#[from] reinpath_model::package::Error),
     #[error(transparent)]
     Patch(#[from] reinpath_model::patch::Error),

@@ -5,6 +5,7 @@
 //! file per stage. This crate knows no slide and no window.
 
 pub mod config;
+pub mod dataset;
 pub mod error;
 pub mod event;
 pub mod phantom;
@@ -13,6 +14,8 @@ pub mod rollout_record;
 pub mod rows;
 pub mod subtask;
 
+#[cfg(feature = "engine")]
+pub mod dataset_cli;
 #[cfg(feature = "engine")]
 pub mod evaluate;
 #[cfg(feature = "engine")]
