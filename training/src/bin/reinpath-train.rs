@@ -7,10 +7,13 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
 use reinpath_model::package::Package;
+use reinpath_training::config;
+use reinpath_training::dataset_cli::{self, DatasetCommand};
 use reinpath_training::evaluate::{self, HELD_OUT_SEED};
+use reinpath_training::phantom_set::{self, PhantomPlan};
 use reinpath_training::pretrain::pretrain;
+use reinpath_training::rows::Split;
 use reinpath_training::supervised::supervised;
-use reinpath_training::{config, phantom_set};
 
 /// Training allocates and frees large tensors all the time; the system's allocator returns them to the kernel each time.
 #[global_allocator]
@@ -57,12 +60,25 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Data sets: looked through before a run, counted, shown as the model gets them, cut, imported
+    #[command(subcommand)]
+    Dataset(DatasetCommand),
     /// Writes phantom fields with captions, questions and truth
     Phantom {
+        /// Fields
         #[arg(long)]
         count: usize,
         #[arg(long)]
         seed: u64,
+        /// Questions about each field
+        #[arg(long, default_value_t = 1)]
+        questions: usize,
+        /// Captions of each field
+        #[arg(long, default_value_t = 1)]
+        captions: usize,
+        /// Part that all rows belong to: train, validation or test
+        #[arg(long, value_parser = dataset_cli::part)]
+        split: Option<Split>,
         /// Folder to write to
         #[arg(short)]
         out: PathBuf,
@@ -108,7 +124,10 @@ fn execute(command: Command) -> anyhow::Result<()> {
         Command::Evaluate { model, benchmark: Benchmark::Phantom, limit, seed, json } => {
             evaluate_phantom(&model, limit, seed, json)?;
         }
-        Command::Phantom { count, seed, out } => phantom_set::write(count, seed, &out)?,
+        Command::Dataset(command) => dataset_cli::execute(command)?,
+        Command::Phantom { count, seed, questions, captions, split, out } => {
+            phantom_set::write(&PhantomPlan { count, seed, questions, captions, split }, &out)?;
+        }
     }
     Ok(())
 }
