@@ -6,12 +6,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::adapter::AdapterFiles;
 use crate::known::Known;
 use crate::language;
+use crate::llama::LlamaConfig;
 use crate::package::{Architecture, LanguageKind, Package};
 use crate::projector::Projector;
 use crate::prompt::ChatTokenizer;
 use crate::reinpath::{Error, at_prefix, check_vocabulary, open, open_encoder};
 use crate::vit::Vit;
 use crate::weights::Size;
+
+/// The configuration of the package's language model, without loading it.
+pub fn language_config(package: &Package) -> Result<LlamaConfig, Error> {
+    language::config(package)
+}
 
 /// What the package would take when it is loaded, or what is wrong with it.
 pub fn check(package: &Package) -> Result<Size, Error> {

@@ -30,6 +30,8 @@ pub enum Error {
     #[error("the checkpoint has format {found}, this program reads up to {known}: {path}", path = path.display())]
     CheckpointFormat { found: u32, known: u32, path: PathBuf },
     #[error(transparent)]
+    Dataset(#[from] crate::dataset::DatasetError),
+    #[error(transparent)]
     Package(#[from] reinpath_model::package::Error),
     #[error(transparent)]
     Patch(#[from] reinpath_model::patch::Error),

@@ -5,6 +5,7 @@
 //! `parallel`, `optimiser`, `stage`, …) and one file per stage. This crate knows no slide and no window.
 
 pub mod config;
+pub mod dataset;
 pub mod error;
 pub mod event;
 pub mod phantom;
@@ -21,6 +22,7 @@ pub mod checkpoint;
 #[cfg(feature = "engine")]
 pub mod dry_run;
 pub mod batch;
+pub mod dataset_cli;
 #[cfg(feature = "engine")]
 pub mod evaluate;
 #[cfg(feature = "engine")]

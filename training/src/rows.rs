@@ -161,7 +161,8 @@ impl Row {
         Ok(row)
     }
 
-    fn check(&self) -> Result<(), String> {
+    /// Whether a row that was made here would be read; the error is a sentence without the place.
+    pub fn check(&self) -> Result<(), String> {
         if self.id.trim().is_empty() {
             return Err("the row has no id".to_owned());
         }

@@ -1,17 +1,18 @@
 //! `reinpath-train`: the training programs on the command line.
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
-use clap::{Parser, Subcommand, ValueEnum};
-use reinpath_model::package::Package;
+use clap::{Parser, Subcommand};
+use reinpath_training::config;
+use reinpath_training::dataset_cli::{self, DatasetCommand};
 use reinpath_training::error::Error;
-use reinpath_training::evaluate::{self, HELD_OUT_SEED};
+use reinpath_training::evaluate_cli::{self, AblationsArgs, EvaluateArgs};
+use reinpath_training::phantom_set::{self, PhantomPlan};
 use reinpath_training::pretrain::pretrain;
+use reinpath_training::rows::Split;
 use reinpath_training::run_cli::{self, INTERRUPTED, ResumeArguments, RunArguments};
-use reinpath_training::{config, phantom_set};
 
 /// Training allocates and frees large tensors all the time; the system's allocator returns them to the kernel each time.
 #[global_allocator]
@@ -39,38 +40,32 @@ enum Command {
     /// Goes on with a run that was stopped or killed, to the numbers of one that never was
     Resume(ResumeArguments),
     /// Asks a package the questions of a benchmark and scores the generated conclusions
-    Evaluate {
-        /// Folder of the model package
-        #[arg(long)]
-        model: PathBuf,
-        #[arg(long, value_enum)]
-        benchmark: Benchmark,
-        /// Number of questions
-        #[arg(long, default_value_t = 600)]
-        limit: usize,
-        /// Seed of the fields and questions
-        #[arg(long, default_value_t = HELD_OUT_SEED)]
-        seed: u64,
-        /// One JSON object a line: every answer, then the figures
-        #[arg(long)]
-        json: bool,
-    },
+    Evaluate(EvaluateArgs),
+    /// Trains the arms of an ablation with several seeds and writes a table of what each reaches
+    Ablations(AblationsArgs),
+    /// Data sets: looked through before a run, counted, shown as the model gets them, cut, imported
+    #[command(subcommand)]
+    Dataset(DatasetCommand),
     /// Writes phantom fields with captions, questions and truth
     Phantom {
+        /// Fields
         #[arg(long)]
         count: usize,
         #[arg(long)]
         seed: u64,
+        /// Questions about each field
+        #[arg(long, default_value_t = 1)]
+        questions: usize,
+        /// Captions of each field
+        #[arg(long, default_value_t = 1)]
+        captions: usize,
+        /// Part that all rows belong to: train, validation or test
+        #[arg(long, value_parser = dataset_cli::part)]
+        split: Option<Split>,
         /// Folder to write to
         #[arg(short)]
         out: PathBuf,
     },
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Benchmark {
-    /// Fields of phantom tissue that no training saw
-    Phantom,
 }
 
 fn main() -> ExitCode {
@@ -103,34 +98,12 @@ fn execute(command: Command) -> anyhow::Result<()> {
         }
         Command::Run(arguments) => run_cli::run(&arguments)?,
         Command::Resume(arguments) => run_cli::resume(&arguments)?,
-        Command::Evaluate { model, benchmark: Benchmark::Phantom, limit, seed, json } => {
-            evaluate_phantom(&model, limit, seed, json)?;
+        Command::Evaluate(args) => evaluate_cli::evaluate(&args)?,
+        Command::Ablations(args) => evaluate_cli::ablations(&args)?,
+        Command::Dataset(command) => dataset_cli::execute(command)?,
+        Command::Phantom { count, seed, questions, captions, split, out } => {
+            phantom_set::write(&PhantomPlan { count, seed, questions, captions, split }, &out)?;
         }
-        Command::Phantom { count, seed, out } => phantom_set::write(count, seed, &out)?,
-    }
-    Ok(())
-}
-
-fn evaluate_phantom(model: &Path, limit: usize, seed: u64, json: bool) -> anyhow::Result<()> {
-    anyhow::ensure!(limit > 0, "at least one question is needed (--limit)");
-    let package = Package::open(model)?;
-    let mut out = std::io::stdout().lock();
-    let mut failed = None;
-    let figures = evaluate::phantom(&package, limit, seed, &mut |answer| {
-        if json {
-            let line = serde_json::json!({"type": "answer", "data": answer});
-            failed = writeln!(out, "{line}").err();
-        }
-        failed.is_none()
-    });
-    if let Some(error) = failed {
-        return Err(error).context("the results cannot be written to stdout");
-    }
-    let figures = figures?;
-    if json {
-        writeln!(out, "{}", serde_json::json!({"type": "finished", "data": figures}))?;
-    } else {
-        writeln!(out, "{figures}")?;
     }
     Ok(())
 }

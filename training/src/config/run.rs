@@ -70,7 +70,8 @@ impl Default for Compute {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataSource {
-    /// Folder with `rows.jsonl` and the images, relative to the working folder.
+    /// Folder with `rows.jsonl` and the images, or another file of rows (`.jsonl`) beside them; relative to the working
+    /// folder.
     pub folder: PathBuf,
     /// Part of the data set. A row that names no part belongs to `train`.
     #[serde(default = "train_split")]

@@ -3,8 +3,6 @@
 use std::ops::Range;
 
 use candle_core::{Device, Tensor};
-use rand::Rng as _;
-use rand::seq::IndexedRandom as _;
 use rand_chacha::ChaCha8Rng;
 use reinpath_model::prompt::{ChatTokenizer, END_OF_TURN, Segment, user_text};
 
@@ -12,9 +10,9 @@ use crate::config::SupervisedConfig;
 use crate::error::{Error, Result};
 use crate::fields::FieldPlan;
 use crate::parallel::PARTS;
-use crate::phantom::{QuestionItem, Truth, ask_any, balanced_set, decisive, full_caption};
+use crate::phantom::{QuestionItem, decisive};
+use crate::phantom_set::draw_fields;
 use crate::stage::Shuffle;
-use crate::subtask::QuestionKind;
 
 /// Something said about a field, as token ids.
 pub(super) struct Example {
@@ -58,25 +56,19 @@ impl Drawn {
     ) -> Result<Self> {
         let writer = Writer { config, tokenizer, end: tokenizer.token(END_OF_TURN)? };
         let mut drawn = Self { fields: vec![], captions: vec![], questions: vec![], prefix: vec![] };
-        for (truth, first) in balanced_set(rng, config.fields) {
-            let field = drawn.fields.len();
-            drawn.fields.push(FieldPlan { truth, seed: rng.random() });
-            for i in 0..config.questions_per_field {
-                let item = if i == 0 { first.clone() } else { any_question(&truth, rng) };
-                drawn.questions.push(writer.question(field, &item)?);
+        let fields = draw_fields(config.fields, config.questions_per_field, config.captions_per_field, rng);
+        for (field, said) in fields.into_iter().enumerate() {
+            drawn.fields.push(FieldPlan { truth: said.truth, seed: said.seed });
+            for item in &said.questions {
+                drawn.questions.push(writer.question(field, item)?);
             }
-            for _ in 0..config.captions_per_field {
-                drawn.captions.push(writer.caption(field, &full_caption(&truth, rng))?);
+            for caption in &said.captions {
+                drawn.captions.push(writer.caption(field, caption)?);
             }
         }
         drawn.prefix = writer.around_patch("", "", &[])?.0;
         Ok(drawn)
     }
-}
-
-fn any_question(truth: &Truth, rng: &mut ChaCha8Rng) -> QuestionItem {
-    let kind = QuestionKind::ALL.choose(rng).copied().unwrap_or(QuestionKind::Open);
-    ask_any(truth, kind, rng)
 }
 
 /// Writes examples as ids.
