@@ -11,10 +11,15 @@ pub mod phantom;
 pub mod phantom_set;
 pub mod rollout_record;
 pub mod rows;
+pub mod statistics;
 pub mod subtask;
 
 #[cfg(feature = "engine")]
+pub mod ablations;
+#[cfg(feature = "engine")]
 pub mod evaluate;
+#[cfg(feature = "engine")]
+pub mod evaluate_cli;
 #[cfg(feature = "engine")]
 pub mod features;
 #[cfg(feature = "engine")]

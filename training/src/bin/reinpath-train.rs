@@ -3,11 +3,12 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand, ValueEnum};
-use reinpath_model::package::Package;
-use reinpath_training::evaluate::{self, HELD_OUT_SEED};
+use clap::{Parser, Subcommand};
+use reinpath_training::evaluate_cli::{self, AblationsArgs, EvaluateArgs};
 use reinpath_training::pretrain::pretrain;
 use reinpath_training::supervised::supervised;
 use reinpath_training::{config, phantom_set};
@@ -41,22 +42,9 @@ enum Command {
         run: Option<PathBuf>,
     },
     /// Asks a package the questions of a benchmark and scores the generated conclusions
-    Evaluate {
-        /// Folder of the model package
-        #[arg(long)]
-        model: PathBuf,
-        #[arg(long, value_enum)]
-        benchmark: Benchmark,
-        /// Number of questions
-        #[arg(long, default_value_t = 600)]
-        limit: usize,
-        /// Seed of the fields and questions
-        #[arg(long, default_value_t = HELD_OUT_SEED)]
-        seed: u64,
-        /// One JSON object a line: every answer, then the figures
-        #[arg(long)]
-        json: bool,
-    },
+    Evaluate(EvaluateArgs),
+    /// Trains the arms of an ablation with several seeds and writes a table of what each reaches
+    Ablations(AblationsArgs),
     /// Writes phantom fields with captions, questions and truth
     Phantom {
         #[arg(long)]
@@ -67,12 +55,6 @@ enum Command {
         #[arg(short)]
         out: PathBuf,
     },
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Benchmark {
-    /// Fields of phantom tissue that no training saw
-    Phantom,
 }
 
 fn main() -> ExitCode {
@@ -105,38 +87,21 @@ fn execute(command: Command) -> anyhow::Result<()> {
         Command::Run { config, run } => {
             supervised(&config::read(&config)?, &run.unwrap_or_else(|| default_run(&config)))?;
         }
-        Command::Evaluate { model, benchmark: Benchmark::Phantom, limit, seed, json } => {
-            evaluate_phantom(&model, limit, seed, json)?;
-        }
+        Command::Evaluate(args) => evaluate_cli::evaluate(&args)?,
+        Command::Ablations(args) => evaluate_cli::ablations(&args, &asked()?)?,
         Command::Phantom { count, seed, out } => phantom_set::write(count, seed, &out)?,
     }
     Ok(())
 }
 
-fn default_run(config: &Path) -> PathBuf {
-    Path::new("runs").join(config.file_stem().unwrap_or_default())
+/// Is set when a signal asks to stop.
+fn asked() -> anyhow::Result<Arc<AtomicBool>> {
+    let asked = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&asked);
+    ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed)).context("signals cannot be heeded")?;
+    Ok(asked)
 }
 
-fn evaluate_phantom(model: &Path, limit: usize, seed: u64, json: bool) -> anyhow::Result<()> {
-    anyhow::ensure!(limit > 0, "at least one question is needed (--limit)");
-    let package = Package::open(model)?;
-    let mut out = std::io::stdout().lock();
-    let mut failed = None;
-    let figures = evaluate::phantom(&package, limit, seed, &mut |answer| {
-        if json {
-            let line = serde_json::json!({"type": "answer", "data": answer});
-            failed = writeln!(out, "{line}").err();
-        }
-        failed.is_none()
-    });
-    if let Some(error) = failed {
-        return Err(error).context("the results cannot be written to stdout");
-    }
-    let figures = figures?;
-    if json {
-        writeln!(out, "{}", serde_json::json!({"type": "finished", "data": figures}))?;
-    } else {
-        writeln!(out, "{figures}")?;
-    }
-    Ok(())
+fn default_run(config: &Path) -> PathBuf {
+    Path::new("runs").join(config.file_stem().unwrap_or_default())
 }
