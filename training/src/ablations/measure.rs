@@ -142,10 +142,9 @@ impl HeldOut {
 
 /// Names the encoders by what is in their files.
 fn encoders(manifest: &Manifest) -> String {
-    let hash =
-        |name: &String| manifest.files.get(name).map_or(name.as_str(), |record| record.sha256.as_str());
     let weights = manifest.encoders.iter().flat_map(|encoder| &encoder.weights);
-    weights.map(hash).collect::<Vec<_>>().join(" ")
+    let hashes = weights.map(|name| manifest.files.get(name).map_or(name, |record| &record.sha256).as_str());
+    hashes.collect::<Vec<_>>().join(" ")
 }
 
 impl Outcome {
