@@ -69,12 +69,13 @@ fn classes_stand_beside_what_their_colours_say() {
     let folder = tempfile::tempdir().unwrap();
     let model = model(&folder.path().join("model"));
     let data = folder.path().join("data");
-    let mut manifest = "file,cluster\n".to_owned();
+    let mut manifest = "file,cluster,split\n".to_owned();
     for i in 0..60 {
         let (class, colour) = [("pink", [200, 120, 180]), ("blue", [90, 90, 220])][i % 2];
         let name = format!("{class}/{i}.png");
         picture(&data.join(&name), colour.map(|c| c - (i / 10) as u8));
-        manifest += &format!("{name},t{}\n", i / 2);
+        let part = ["train", "test", "validation"][i / 2 % 3];
+        manifest += &format!("{name},t{},{part}\n", i / 2);
     }
     std::fs::write(data.join("m.csv"), manifest).unwrap();
     let class = |folder: &str, name: &str| Class { folder: folder.to_owned(), name: name.to_owned() };
@@ -87,8 +88,7 @@ fn classes_stand_beside_what_their_colours_say() {
             manifest: "m.csv".to_owned(),
             file: "file".to_owned(),
             cluster: "cluster".to_owned(),
-            share: 0.5,
-            seed: 1,
+            split: "split".to_owned(),
         }),
         classes: vec![class("pink", "pink tissue"), class("blue", "blue tissue")],
     };
@@ -108,7 +108,7 @@ fn classes_stand_beside_what_their_colours_say() {
         assert_eq!(confused, right.len());
         assert!(figures.left_out.is_empty() && figures.clusters * 2 == right.len());
         let svm = figures.colour_svm.unwrap();
-        assert_eq!(svm.fitted + right.len(), 60);
+        assert_eq!((svm.fitted, right.len()), (20, 20));
         svm
     };
     let by_colour = evaluate(false);

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
@@ -171,10 +171,13 @@ pub struct AblationsArgs {
     out: PathBuf,
 }
 
-/// Runs `ablations`; `asked` is set when a signal asks it to stop.
-pub fn ablations(args: &AblationsArgs, asked: &Arc<AtomicBool>) -> anyhow::Result<()> {
+/// Runs `ablations`; a signal stops it with a checkpoint of the run that is at work.
+pub fn ablations(args: &AblationsArgs) -> anyhow::Result<()> {
     let config = crate::config::read(&args.config)?;
-    let tables = crate::ablations::run(&config, &args.out, asked)?;
+    let asked = Arc::new(AtomicBool::new(false));
+    let signal = Arc::clone(&asked);
+    ctrlc::set_handler(move || signal.store(true, Ordering::Relaxed)).context("signals cannot be heeded")?;
+    let tables = crate::ablations::run(&config, &args.out, &asked)?;
     let line = serde_json::json!({"type": "finished", "data": {"tables": tables.display().to_string()}});
     writeln!(std::io::stdout().lock(), "{line}").context("the result cannot be written to stdout")
 }

@@ -3,10 +3,7 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use reinpath_training::evaluate_cli::{self, AblationsArgs, EvaluateArgs};
 use reinpath_training::pretrain::pretrain;
@@ -88,18 +85,10 @@ fn execute(command: Command) -> anyhow::Result<()> {
             supervised(&config::read(&config)?, &run.unwrap_or_else(|| default_run(&config)))?;
         }
         Command::Evaluate(args) => evaluate_cli::evaluate(&args)?,
-        Command::Ablations(args) => evaluate_cli::ablations(&args, &asked()?)?,
+        Command::Ablations(args) => evaluate_cli::ablations(&args)?,
         Command::Phantom { count, seed, out } => phantom_set::write(count, seed, &out)?,
     }
     Ok(())
-}
-
-/// Is set when a signal asks to stop.
-fn asked() -> anyhow::Result<Arc<AtomicBool>> {
-    let asked = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&asked);
-    ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed)).context("signals cannot be heeded")?;
-    Ok(asked)
 }
 
 fn default_run(config: &Path) -> PathBuf {

@@ -10,8 +10,7 @@
 //! manifest = "manifest.csv"                  # in the data folder: a line for each image
 //! file = "file"                              # the column with the image's path in the data folder
 //! cluster = "source_tissue_cluster"          # the column that says which images show the same tissue
-//! share = 0.25                               # how many of the clusters are held out
-//! seed = 1                                   # and which
+//! split = "split"                            # the column with the part: train, validation or test
 //!
 //! [[class]]
 //! folder = "lung_aca"
@@ -23,8 +22,9 @@ use std::path::{Component, Path};
 
 use serde::{Deserialize, Serialize};
 
+use crate::dataset::split_name;
 use crate::error::{Error, Result};
-use crate::seed;
+use crate::rows::Split;
 
 /// The version that this program reads.
 const FORMAT: u32 = 1;
@@ -59,58 +59,68 @@ pub struct Class {
     pub name: String,
 }
 
-/// Which images are held out: whole clusters, never single files.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Which images are asked about: those of the part `test`. What colour alone reaches is fitted on those of `train`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HeldOut {
     /// A CSV file in the data folder, its first line the names of its columns.
     pub manifest: String,
     /// Column with an image's path in the data folder.
     pub file: String,
-    /// Column with what an image has in common with others.
+    /// Column with what an image has in common with others; all images of a cluster must be of one part.
     pub cluster: String,
-    /// Share of the clusters.
-    pub share: f64,
-    pub seed: u64,
+    /// Column with the part that an image belongs to.
+    pub split: String,
+}
+
+/// What a manifest says of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    pub cluster: String,
+    pub split: Split,
 }
 
 impl HeldOut {
-    /// Whether a cluster is held out. It hangs on its name and the seed alone, so that training and evaluation agree
-    /// without a list, and a data set that grows moves nothing.
-    pub fn holds(&self, cluster: &str) -> bool {
-        // As many bits as an f64 holds.
-        let drawn = seed::of(self.seed, &["held out", cluster], 0) >> 11;
-        (drawn as f64) < self.share * 2f64.powi(53)
-    }
-
-    /// The cluster of each image by its path in the data folder.
-    pub fn clusters(&self, data: &Path) -> Result<BTreeMap<String, String>> {
+    /// What the manifest says of each image, by its path in the data folder.
+    ///
+    /// # Errors
+    /// Where a line is broken, a file is there twice, or a cluster is in two parts.
+    pub fn origins(&self, data: &Path) -> Result<BTreeMap<String, Origin>> {
         let path = data.join(&self.manifest);
         let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
         let wrong = |reason: String| Error::Benchmark(format!("{reason}: {}", path.display()));
-        let mut lines = text.trim_start_matches('\u{feff}').lines().enumerate();
-        let head: Vec<&str> = lines.next().map_or_else(Vec::new, |(_, line)| cells(line));
+        let mut lines = text.trim_start_matches('\u{feff}').lines().zip(1..);
+        let head: Vec<&str> = lines.next().map_or_else(Vec::new, |(line, _)| cells(line));
         let column = |name: &str| {
             let at = head.iter().position(|cell| *cell == name);
             at.ok_or_else(|| wrong(format!("the manifest has no column “{name}”")))
         };
-        let (file, cluster) = (column(&self.file)?, column(&self.cluster)?);
-        let mut clusters = BTreeMap::new();
-        for (at, line) in lines.filter(|(_, line)| !line.trim().is_empty()) {
+        let columns = [column(&self.file)?, column(&self.cluster)?, column(&self.split)?];
+        let mut origins = BTreeMap::new();
+        let mut parts = BTreeMap::new();
+        for (line, number) in lines.filter(|(line, _)| !line.trim().is_empty()) {
             let cells = cells(line);
             if line.contains('"') || cells.len() != head.len() {
                 let (found, wanted) = (cells.len(), head.len());
-                return Err(wrong(format!(
-                    "line {} has {found} cells instead of {wanted}, or quotes",
-                    at + 1
-                )));
+                return Err(wrong(format!("line {number} has {found} cells instead of {wanted}, or quotes")));
             }
-            if clusters.insert(cells[file].to_owned(), cells[cluster].to_owned()).is_some() {
-                return Err(wrong(format!("line {}: the file {} is there twice", at + 1, cells[file])));
+            let [file, cluster, split] = columns.map(|at| cells[at]);
+            let split = part(split).ok_or_else(|| {
+                wrong(format!("line {number}: “{split}” is none of train, validation, test"))
+            })?;
+            if *parts.entry(cluster).or_insert(split) != split {
+                return Err(wrong(format!("line {number}: the cluster {cluster} is in two parts")));
+            }
+            if origins.insert(file.to_owned(), Origin { cluster: cluster.to_owned(), split }).is_some() {
+                return Err(wrong(format!("line {number}: the file {file} is there twice")));
             }
         }
-        Ok(clusters)
+        Ok(origins)
     }
+}
+
+fn part(name: &str) -> Option<Split> {
+    [Split::Train, Split::Validation, Split::Test].into_iter().find(|&split| split_name(split) == name)
 }
 
 /// Only plain CSV, without quotes.
@@ -155,9 +165,6 @@ impl ClassFile {
             return Err("mpp must be more than 0".to_owned());
         }
         let Some(held_out) = &self.held_out else { return Ok(()) };
-        if !(held_out.share > 0.0 && held_out.share <= 1.0) {
-            return Err("held_out.share must be more than 0 and at most 1".to_owned());
-        }
         is_inside(&held_out.manifest)
     }
 }
@@ -186,8 +193,7 @@ mod tests {
             manifest: "m.csv".to_owned(),
             file: "file".to_owned(),
             cluster: "cluster".to_owned(),
-            share: 0.25,
-            seed: 1,
+            split: "split".to_owned(),
         }
     }
 
@@ -205,41 +211,28 @@ mod tests {
         assert!(refused("[[class]]\nfolder = \"b\"\nname = \"adenocarcinoma\"\n").contains("is there twice"));
         assert!(refused("[[class]]\nfolder = \"../b\"\nname = \"x\"\n").contains("does not lie in"));
         assert!(refused("[[class]]\nfolder = \"b\"\nname = \"x\"\ncolour = \"red\"\n").contains("colour"));
-        let share =
-            "[held_out]\nmanifest = \"m.csv\"\nfile = \"f\"\ncluster = \"c\"\nshare = 0.0\nseed = 1\n";
-        assert!(refused(&format!("{second}{share}")).contains("held_out.share"));
+        let more = "[held_out]\nmanifest = \"../m.csv\"\nfile = \"f\"\ncluster = \"c\"\nsplit = \"s\"\n";
+        assert!(refused(&format!("{second}{more}")).contains("“../m.csv”"));
     }
 
     #[test]
-    fn about_the_share_of_the_clusters_is_held_out_and_always_the_same() {
-        let held_out = held_out();
-        let names: Vec<String> = (0..4000).map(|i| format!("lung_aca_{i}")).collect();
-        let held: Vec<&String> = names.iter().filter(|name| held_out.holds(name)).collect();
-        assert!((900..1100).contains(&held.len()), "{}", held.len());
-        assert!(held.iter().all(|name| held_out.holds(name)));
-        let other = HeldOut { seed: 2, ..held_out.clone() };
-        assert!(
-            held.iter().filter(|name| other.holds(name)).count() < held.len() / 2,
-            "another seed, others"
-        );
-        assert!(names.iter().all(|name| HeldOut { share: 1.0, ..held_out.clone() }.holds(name)));
-    }
-
-    #[test]
-    fn a_manifest_gives_each_file_its_cluster_or_says_where_it_is_broken() {
+    fn a_manifest_gives_each_file_its_origin_or_says_where_it_is_broken() {
         let folder = tempfile::tempdir().unwrap();
         let read = |text: &str| {
             std::fs::write(folder.path().join("m.csv"), text).unwrap();
-            held_out().clusters(folder.path())
+            held_out().origins(folder.path())
         };
-        let clusters = read("\u{feff}file,class,cluster\na/1.png, a, t0\n\na/2.png,a,t1\r\n").unwrap();
-        assert_eq!((clusters["a/1.png"].as_str(), clusters["a/2.png"].as_str()), ("t0", "t1"));
+        let head = "file,class,cluster,split\n";
+        let origins = read(&format!("\u{feff}{head}a/1.png, a, t0,test\n\na/2.png,a,t1,train\r\n")).unwrap();
+        assert_eq!(origins["a/1.png"], Origin { cluster: "t0".to_owned(), split: Split::Test });
+        assert_eq!(origins["a/2.png"], Origin { cluster: "t1".to_owned(), split: Split::Train });
         let refused = |text: &str| read(text).unwrap_err().to_string();
-        assert!(refused("file,group\n").contains("no column “cluster”"));
+        assert!(refused("file,cluster,class\n").contains("no column “split”"));
         assert!(refused("").ends_with("m.csv"));
-        assert!(refused("file,cluster\na.png,x\nb.png\n").contains("line 3 has 1 cells"));
-        assert!(
-            refused("file,cluster\na.png,x\na.png,y\n").contains("line 3: the file a.png is there twice")
-        );
+        let second = |line: &str| refused(&format!("{head}a.png,a,x,test\n{line}\n"));
+        assert!(second("b.png").contains("line 3 has 1 cells"));
+        assert!(second("a.png,a,x,test").contains("line 3: the file a.png is there twice"));
+        assert!(second("b.png,a,x,train").contains("line 3: the cluster x is in two parts"));
+        assert!(second("b.png,a,z,most").contains("“most”"));
     }
 }

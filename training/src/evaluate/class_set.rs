@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::class_file::{Class, ClassFile};
+use super::class_file::{Class, ClassFile, Origin};
 use crate::error::{Error, Result};
+use crate::rows::Split;
 
 /// How images end that are read.
 const IMAGES: [&str; 5] = ["png", "jpg", "jpeg", "tif", "tiff"];
@@ -18,8 +19,8 @@ pub struct ClassImage {
     pub class: usize,
     /// What it has in common with others; itself where nothing is known.
     pub cluster: String,
-    /// Whether it is asked about; the others are what the colour machine is fitted on.
-    pub is_asked: bool,
+    /// Those of `test` are asked about, those of `train` are what the colour machine is fitted on.
+    pub split: Split,
 }
 
 /// The images of a data folder.
@@ -35,7 +36,7 @@ pub struct ClassSet {
 /// # Errors
 /// Where a class has no folder or no image, or an image is not in the manifest.
 pub fn read(data: &Path, file: &ClassFile) -> Result<ClassSet> {
-    let clusters = file.held_out.as_ref().map(|held_out| held_out.clusters(data)).transpose()?;
+    let origins = file.held_out.as_ref().map(|held_out| held_out.origins(data)).transpose()?;
     let mut set = ClassSet::default();
     let manifest = file.held_out.as_ref().map(|held_out| held_out.manifest.as_str());
     for name in names(data)? {
@@ -51,28 +52,23 @@ pub fn read(data: &Path, file: &ClassFile) -> Result<ClassSet> {
                 set.left_out.push(path);
                 continue;
             }
-            let (cluster, is_asked) = match (&file.held_out, &clusters) {
-                (Some(held_out), Some(clusters)) => {
-                    let cluster = clusters.get(&path).ok_or_else(|| {
-                        let manifest = data.join(&held_out.manifest);
-                        Error::Benchmark(format!(
-                            "the image {path} is not in the manifest: {}",
-                            manifest.display()
-                        ))
-                    })?;
-                    (cluster.clone(), held_out.holds(cluster))
-                }
-                _ => (path.clone(), true),
+            let Origin { cluster, split } = match (&file.held_out, &origins) {
+                (Some(held_out), Some(origins)) => origins.get(&path).cloned().ok_or_else(|| {
+                    let manifest = data.join(&held_out.manifest);
+                    let manifest = manifest.display();
+                    Error::Benchmark(format!("the image {path} is not in the manifest: {manifest}"))
+                })?,
+                _ => Origin { cluster: path.clone(), split: Split::Test },
             };
-            set.images.push(ClassImage { path, class, cluster, is_asked });
+            set.images.push(ClassImage { path, class, cluster, split });
         }
         if set.images.len() == before {
             let folder = data.join(folder);
             return Err(Error::Benchmark(format!("the class has no image: {}", folder.display())));
         }
     }
-    if !set.images.iter().any(|image| image.is_asked) {
-        return Err(Error::Benchmark(format!("no image is held out: {}", data.display())));
+    if !set.images.iter().any(|image| image.split == Split::Test) {
+        return Err(Error::Benchmark(format!("no image is of the part test: {}", data.display())));
     }
     Ok(set)
 }
@@ -137,7 +133,7 @@ mod tests {
         let read: Vec<(&str, usize)> = set.images.iter().map(|i| (i.path.as_str(), i.class)).collect();
         assert_eq!(read, [("pink/a.jpeg", 0), ("pink/b.PNG", 0), ("blue/d.tif", 1)]);
         assert_eq!(set.left_out, ["green", "readme.md", "pink/more", "pink/notes.txt"]);
-        assert!(set.images.iter().all(|image| image.is_asked && image.cluster == image.path));
+        assert!(set.images.iter().all(|image| image.split == Split::Test && image.cluster == image.path));
     }
 
     #[test]
@@ -152,31 +148,31 @@ mod tests {
     }
 
     #[test]
-    fn whole_clusters_are_held_out_and_every_image_needs_its_own() {
+    fn every_image_needs_its_line_in_the_manifest() {
         let folder = tempfile::tempdir().unwrap();
-        let mut manifest = "file,cluster\n".to_owned();
-        for i in 0..40 {
-            let name = format!("{}/{i}.png", if i % 2 == 0 { "pink" } else { "blue" });
-            write(folder.path(), &name);
-            manifest += &format!("{name},t{}\n", i / 4);
-        }
-        std::fs::write(folder.path().join("m.csv"), &manifest).unwrap();
         let held_out = HeldOut {
             manifest: "m.csv".to_owned(),
             file: "file".to_owned(),
             cluster: "cluster".to_owned(),
-            share: 0.5,
-            seed: 3,
+            split: "split".to_owned(),
         };
-        let set = read(folder.path(), &file(Some(held_out.clone()))).unwrap();
-        assert_eq!((set.images.len(), set.left_out.len()), (40, 0));
-        for image in &set.images {
-            assert_eq!(image.is_asked, held_out.holds(&image.cluster), "{image:?}");
+        let file = file(Some(held_out));
+        for name in ["pink/0.png", "pink/1.png", "blue/2.png"] {
+            write(folder.path(), name);
         }
-        let asked = set.images.iter().filter(|image| image.is_asked).count();
-        assert!(asked > 0 && asked < 40 && asked.is_multiple_of(4), "{asked}");
+        let manifest = |last: &str| {
+            let lines = format!("pink/0.png,t,train\npink/1.png,u,{last}\nblue/2.png,v,{last}\n");
+            std::fs::write(folder.path().join("m.csv"), format!("file,cluster,split\n{lines}"))
+        };
+        manifest("test").unwrap();
+        let set = read(folder.path(), &file).unwrap();
+        let parts: Vec<(&str, Split)> = set.images.iter().map(|i| (i.cluster.as_str(), i.split)).collect();
+        assert_eq!(parts, [("t", Split::Train), ("u", Split::Test), ("v", Split::Test)]);
+        assert!(set.left_out.is_empty());
+        manifest("train").unwrap();
+        assert!(read(folder.path(), &file).unwrap_err().to_string().contains("of the part test"));
         write(folder.path(), "pink/new.png");
-        let error = read(folder.path(), &file(Some(held_out))).unwrap_err().to_string();
+        let error = read(folder.path(), &file).unwrap_err().to_string();
         assert!(error.contains("pink/new.png") && error.ends_with("m.csv"), "{error}");
     }
 }

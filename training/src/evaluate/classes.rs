@@ -20,7 +20,7 @@ use super::colour::{ColourSvm, Target, mean_colours, normalise};
 use super::rows::{self, AnsweredRow, RowsReport, balanced, write_tallies};
 use crate::error::Result;
 use crate::phantom::{ColourSummary, Tally, colour_summary};
-use crate::rows::{Row, RowKind};
+use crate::rows::{Row, RowKind, Split};
 use crate::seed;
 use crate::statistics::{Difference, Unit, paired_bootstrap};
 
@@ -73,8 +73,8 @@ pub fn of_package(
     each: &mut dyn FnMut(&AnsweredRow) -> bool,
 ) -> Result<ClassFigures> {
     let ClassSet { images, left_out } = read(data, file)?;
-    let (asked, fitted): (Vec<ClassImage>, Vec<ClassImage>) =
-        images.into_iter().partition(|image| image.is_asked);
+    let of = |split: Split| images.iter().filter(|image| image.split == split).cloned().collect::<Vec<_>>();
+    let (asked, fitted) = (of(Split::Test), of(Split::Train));
     let asked = some(asked, options);
     let target = if options.normalise_colour {
         let known = if fitted.is_empty() { &asked } else { &fitted };
@@ -254,7 +254,7 @@ mod tests {
             path: format!("pink/{i}.png"),
             class: i % 2,
             cluster: String::new(),
-            is_asked: true,
+            split: Split::Test,
         };
         let rows: Vec<Row> = (0..200).map(|i| row(&file, &image(i), 1)).collect();
         for (i, row) in rows.iter().enumerate() {
@@ -275,7 +275,7 @@ mod tests {
             path: format!("{i}.png"),
             class: i % 2,
             cluster: format!("t{}", i / 4),
-            is_asked: true,
+            split: Split::Test,
         };
         let images: Vec<ClassImage> = (0..80).map(image).collect();
         let colours: Vec<ColourSummary> = (images.iter().enumerate())
