@@ -53,6 +53,9 @@ pub enum Error {
     Tokenizer(String),
     #[error("{0}")]
     Features(String),
+    /// A benchmark or an ablation that cannot be run.
+    #[error("{0}")]
+    Benchmark(String),
     #[error("the loss is not a number at step {step} of {stage}")]
     NotANumber { stage: String, step: usize },
     /// What a run's [`crate::config::TroubleRule`] stops it for.

@@ -23,8 +23,15 @@ pub mod checkpoint;
 pub mod dry_run;
 pub mod batch;
 pub mod dataset_cli;
+pub mod statistics;
+pub mod subtask;
+
+#[cfg(feature = "engine")]
+pub mod ablations;
 #[cfg(feature = "engine")]
 pub mod evaluate;
+#[cfg(feature = "engine")]
+pub mod evaluate_cli;
 #[cfg(feature = "engine")]
 pub mod features;
 #[cfg(feature = "engine")]

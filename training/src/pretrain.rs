@@ -3,6 +3,7 @@
 
 mod attributes;
 mod contrast;
+pub(crate) mod decoder;
 mod decoder_start;
 mod text;
 pub(crate) mod tokenizer;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::score::{AnswerScore, ConclusionKind};
+use crate::statistics::wilson_95;
 
 /// So many right of so many.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,13 +28,7 @@ impl Tally {
 
     /// Wilson's 95 % interval of the share; `None` of nothing.
     pub fn wilson_95(self) -> Option<(f64, f64)> {
-        let share = self.share()?;
-        let n = self.total as f64;
-        let z = 1.959_964_f64;
-        let z2 = z * z;
-        let centre = (share + z2 / (2.0 * n)) / (1.0 + z2 / n);
-        let half = z / (1.0 + z2 / n) * (share * (1.0 - share) / n + z2 / (4.0 * n * n)).sqrt();
-        Some(((centre - half).max(0.0), (centre + half).min(1.0)))
+        wilson_95(self.right, self.total)
     }
 }
 
