@@ -1,6 +1,6 @@
 //! Training of ReinPath models: phantom tissue, data sets, stages, evaluation and runs.
 //!
-//! In reading order: what is trained on (`phantom`, `rows`, `subtask`), what a run is told and tells (`config`,
+//! In reading order: what is trained on (`phantom`, `tissue`, `rows`, `subtask`), what a run is told and tells (`config`,
 //! `event`); then, behind the feature `engine`, what all training shares (`parallel`, `optimiser`, `stage`, …) and one
 //! file per stage. This crate knows no slide and no window.
 
@@ -12,6 +12,8 @@ pub mod phantom_set;
 pub mod rollout_record;
 pub mod rows;
 pub mod subtask;
+pub mod tissue;
+pub mod tissue_cli;
 
 #[cfg(feature = "engine")]
 pub mod evaluate;
