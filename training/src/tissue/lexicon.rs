@@ -348,7 +348,7 @@ mod tests {
             for pair in values.windows(2) {
                 let (low, high) = (pair[0].to.unwrap(), pair[1].from.unwrap());
                 assert!(low < high, "{}", pair[0].name());
-                let between = Measures::from_iter([(measure, (low + high) / 2.0)]);
+                let between = Measures::from_iter([(measure, f64::midpoint(low, high))]);
                 assert_eq!(lexicon.findings(&between), []);
                 let at_the_edge = Measures::from_iter([(measure, high)]);
                 let found = lexicon.findings(&at_the_edge);

@@ -84,7 +84,7 @@ pub fn measure(patch: &RgbImage) -> Measures {
     let brightness: Vec<f64> = (0..size.area()).map(|at| (red[at] + green[at] + blue[at]) / 3.0).collect();
     let space = open_spaces(&brightness, size);
     let is_red_cell =
-        |at: usize| red[at] - (green[at] + blue[at]) / 2.0 > RED_EXCESS && green[at] < RED_GREEN;
+        |at: usize| red[at] - f64::midpoint(green[at], blue[at]) > RED_EXCESS && green[at] < RED_GREEN;
     let tissue: Vec<bool> = space.iter().map(|open| !open).collect();
     let tissue_px = count(&tissue);
     if tissue_px == 0 {

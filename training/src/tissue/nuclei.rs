@@ -85,13 +85,12 @@ fn nuclear_mask(darkness: &[f64], tissue: &[bool], size: Size) -> Vec<bool> {
 /// The number of the nucleus that each pixel of the mask belongs to: flooded from the deepest places downwards.
 fn watershed(depth: &[f64], mask: &[bool], size: Size) -> Vec<Option<usize>> {
     let mut labels: Vec<Option<usize>> = vec![None; size.area()];
-    let mut order = 0_usize;
     let mut queue = BinaryHeap::new();
     for (label, seed) in seeds(depth, mask, size).into_iter().enumerate() {
         labels[seed] = Some(label);
-        queue.push((depth[seed].to_bits(), Reverse(order), seed));
-        order += 1;
+        queue.push((depth[seed].to_bits(), Reverse(label), seed));
     }
+    let mut order = queue.len();
     // Depths are not negative, so their bits are in their order; equal ones in the order in which they came.
     while let Some((_, _, at)) = queue.pop() {
         for beside in size.beside(at) {

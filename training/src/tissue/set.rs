@@ -148,7 +148,7 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), TissueError> {
 }
 
 fn write_jpeg(image: &RgbImage, path: &Path) -> Result<(), TissueError> {
-    let mut bytes = Vec::new();
+    let mut bytes: Vec<u8> = Vec::new();
     image
         .write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY))
         .map_err(|source| TissueError::Image { source, path: path.to_owned() })?;
