@@ -3,6 +3,9 @@
 //! In reading order: what is trained on (`phantom`, `rows`, `subtask`), what a run is told and tells (`config`,
 //! `event`) and what answers earn (`reward`); then, behind the feature `engine`, what all training shares (`objective`,
 //! `parallel`, `optimiser`, `stage`, …) and one file per stage. This crate knows no slide and no window.
+//! In reading order: what is trained on (`phantom`, `tissue`, `rows`, `subtask`), what a run is told and tells (`config`,
+//! `event`); then, behind the feature `engine`, what all training shares (`parallel`, `optimiser`, `stage`, …) and one
+//! file per stage. This crate knows no slide and no window.
 
 pub mod config;
 pub mod dataset;
@@ -16,6 +19,8 @@ pub mod rows;
 pub mod run_folder;
 pub mod seed;
 pub mod subtask;
+pub mod tissue;
+pub mod tissue_cli;
 
 #[cfg(feature = "engine")]
 pub mod checkpoint;

@@ -19,6 +19,7 @@ mod slide;
 mod topic;
 mod truth;
 
+pub(crate) use answer::OPTION;
 pub use answer::{CANNOT_BE_ASSESSED, decisive};
 pub use baseline::{ColourSummary, colour_baseline, colour_summary};
 pub use caption::{caption, full_caption};
@@ -30,6 +31,7 @@ pub use question::{QuestionItem, ask, ask_any, balanced_set};
 pub use render::{Component, District, Field, World, draw};
 pub use report::{PhantomReport, Tally};
 pub use score::{AnswerScore, chance_when_permuted, score_answer};
+pub(crate) use sentence::{framed, one_thing, sentence};
 pub use slide::{SlideError, write_demo_slide};
 pub use topic::{Outcome, Topic};
 pub use truth::{

@@ -18,7 +18,7 @@ use super::{Quality, Truth};
 use crate::subtask::QuestionKind;
 
 /// What stands before the letter of the option that an Analysis arrives at.
-pub(super) const OPTION: &str = ", option ";
+pub(crate) const OPTION: &str = ", option ";
 
 /// What the conclusion of every unreadable field contains.
 pub const CANNOT_BE_ASSESSED: &str = "cannot be assessed";

@@ -67,7 +67,7 @@ pub(super) fn state_quality(quality: Quality, rng: &mut impl Rng) -> String {
 }
 
 /// One statement as a sentence.
-pub(super) fn one_thing(phrases: &[String], clauses: &[String], rng: &mut impl Rng) -> String {
+pub(crate) fn one_thing(phrases: &[String], clauses: &[String], rng: &mut impl Rng) -> String {
     if let Some(clause) = clauses.choose(rng)
         && rng.random_bool(0.5)
     {
@@ -86,7 +86,7 @@ fn two_things(first: Claim, second: Claim, rng: &mut impl Rng) -> String {
 }
 
 /// A noun phrase as a sentence.
-fn framed(phrase: &str, rng: &mut impl Rng) -> String {
+pub(crate) fn framed(phrase: &str, rng: &mut impl Rng) -> String {
     match rng.random_range(0..4) {
         0 => format!("The field shows {phrase}."),
         1 => format!("We see {phrase}."),
@@ -96,7 +96,7 @@ fn framed(phrase: &str, rng: &mut impl Rng) -> String {
 }
 
 /// With a capital and a full stop.
-pub(super) fn sentence(text: &str) -> String {
+pub(crate) fn sentence(text: &str) -> String {
     let mut chars = text.chars();
     let first = chars.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
     format!("{first}{}.", chars.as_str())
