@@ -142,7 +142,8 @@ print(json.dumps({"seconds": Clock.seconds[1:], "parts": parts, "versions": vers
 def measured(command, threads):
     """Runs a measurement on as many processors as threads: its JSON line, with the largest memory it held in MiB."""
     bound = cpus(threads)
-    env = dict(os.environ, OMP_NUM_THREADS=str(threads), RAYON_NUM_THREADS=str(threads), TRL_EXPERIMENTAL_SILENCE="1")
+    env = dict(os.environ, OMP_NUM_THREADS=str(threads), RAYON_NUM_THREADS=str(threads),
+               CANDLE_NUM_THREADS="1", TRL_EXPERIMENTAL_SILENCE="1")
     bind = (lambda: os.sched_setaffinity(0, bound)) if bound else None
     child = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, text=True, env=env, preexec_fn=bind)
     try:
