@@ -10,7 +10,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use reinpath_model::fixture::{Speech, write_package};
-use reinpath_model::package::{Package, PackageWriter};
+use reinpath_model::package::Package;
 use reinpath_model::stage::StagedAnswer;
 use reinpath_tests::program;
 use reinpath_training::event::RunEvent;
@@ -82,17 +82,7 @@ impl Desk {
     fn new() -> Self {
         let desk = Self { folder: tempfile::tempdir().unwrap() };
         std::fs::create_dir(desk.path("base")).unwrap();
-        let mut manifest = write_package(&desk.path("base"), Speech::Babble(3)).unwrap();
-        let mut writer = PackageWriter::create(&desk.path("base")).unwrap();
-        let language = &manifest.language;
-        let names = (manifest.encoders.iter().flat_map(|encoder| &encoder.weights))
-            .chain(&language.weights)
-            .chain([&manifest.projector.weights, &language.config, &language.tokenizer]);
-        for name in names {
-            writer.path(name).unwrap();
-        }
-        manifest.files = writer.records().unwrap();
-        writer.manifest(&manifest).unwrap();
+        write_package(&desk.path("base"), Speech::Babble(3)).unwrap();
         desk.write_rows();
         std::fs::write(desk.path("kill.toml"), CONFIG).unwrap();
         desk
@@ -140,8 +130,8 @@ impl Desk {
             command.arg("run").arg("kill.toml").arg("--run").arg(run);
         }
         let log = std::fs::File::options().create(true).append(true).open(self.path("stderr.txt")).unwrap();
-        command.current_dir(self.folder.path()).env("XDG_CACHE_HOME", self.path("cache"));
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap()
+        command.current_dir(self.folder.path()).stdin(Stdio::null());
+        command.stdout(Stdio::null()).stderr(log).spawn().unwrap()
     }
 
     fn succeeded(&self, ended: ExitStatus) {
@@ -235,6 +225,8 @@ fn killed_at_any_moment_a_run_goes_on_to_the_same_numbers() {
     let (mut kills, mut in_checkpoint) = (0, 0);
     for number in 0..RUNS {
         let run = desk.path(&format!("run {number}"));
+        // Features are cached beside the runs: they too are written anew, and by a process that may be killed.
+        std::fs::remove_dir_all(desk.path("features")).ok();
         loop {
             let mut child = desk.start(&run);
             if kills >= KILLS {
