@@ -70,7 +70,7 @@ print(json.dumps({"samples": samples, "version": torch.__version__, "timm": timm
 
 
 def fail(sentence):
-    sys.exit(f"models.py: {sentence}")
+    sys.exit(f"{Path(sys.argv[0]).name}: {sentence}")
 
 
 def run(command, **options):
@@ -121,15 +121,15 @@ def environment(name, packages):
     return python
 
 
-def ours():
-    """Our program, built."""
+def ours(bench="models"):
+    """Our program of that name, built."""
     progress("building our measurements")
-    command = ["cargo", "bench", "--package", "reinpath-tests", "--bench", "models", "--no-run", "--locked"]
+    command = ["cargo", "bench", "--package", "reinpath-tests", "--bench", bench, "--no-run", "--locked"]
     lines = run([*command, "--message-format", "json"], cwd=ROOT).splitlines()
     for message in (json.loads(line) for line in lines if line.startswith("{")):
-        if message.get("executable") and message.get("target", {}).get("name") == "models":
+        if message.get("executable") and message.get("target", {}).get("name") == bench:
             return Path(message["executable"])
-    fail("cargo names no program of the benchmark `models`")
+    fail(f"cargo names no program of the benchmark `{bench}`")
 
 
 def cpu_flags():

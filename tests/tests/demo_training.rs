@@ -3,9 +3,11 @@
 
 use std::path::Path;
 
+use candle_core::Device;
 use reinpath_model::package::Package;
+use reinpath_model::sentence::SentenceEncoder;
 use reinpath_training::config::{PretrainConfig, SupervisedConfig};
-use reinpath_training::pretrain::pretrain;
+use reinpath_training::pretrain::{TEXT_ENCODER, pretrain};
 use reinpath_training::supervised::supervised;
 
 const PRETRAIN: &str = r#"
@@ -79,6 +81,15 @@ learning_rate = 1e-3
 steps = 3
 batch = 8
 learning_rate = 2e-3
+
+[sentence]
+width = 16
+layers = 1
+heads = 2
+[sentence.optimisation]
+steps = 2
+batch = 8
+learning_rate = 1e-3
 "#;
 
 fn supervised_config(base: &Path) -> SupervisedConfig {
@@ -118,9 +129,11 @@ fn the_same_seed_makes_the_same_package_and_a_stage_changes_only_what_it_trains(
     let runs = ["a", "b"].map(|name| folder.path().join(name));
     let packages = runs.each_ref().map(|run| pretrain(&config, run).unwrap());
     assert_eq!(losses(&runs[0]), losses(&runs[1]));
-    assert_eq!(losses(&runs[0]).len(), 9, "every step of the four stages");
+    assert_eq!(losses(&runs[0]).len(), 11, "every step of the five stages");
     let first = Package::open(&packages[0]).unwrap();
     assert_eq!(first.manifest, Package::open(&packages[1]).unwrap().manifest, "hashes of all files included");
+    let sentences = SentenceEncoder::load(&packages[0].join(TEXT_ENCODER), &Device::Cpu).unwrap();
+    assert_eq!(sentences.embed(&["Necrosis.".to_owned()]).unwrap().dims(), [1, 16]);
 
     let run = folder.path().join("supervised");
     let trained = Package::open(&supervised(&supervised_config(&packages[0]), &run).unwrap()).unwrap();

@@ -47,6 +47,21 @@ pub struct PretrainConfig {
     /// Plain texts that the decoder is trained on.
     pub texts: usize,
     pub text: Optimisation,
+    /// The text encoder of the semantic reward; none: the package brings none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sentence: Option<SentenceConfig>,
+}
+
+/// A text encoder of BERT's kind, trained on two observations of each field.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SentenceConfig {
+    /// Hidden size; the MLP's is four times it.
+    pub width: usize,
+    pub layers: usize,
+    pub heads: usize,
+    /// `batch` is the number of fields.
+    pub optimisation: Optimisation,
 }
 
 /// Contrastive training of images and captions.

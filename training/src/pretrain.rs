@@ -1,10 +1,12 @@
-//! Stage 0: encoders and a text-only base decoder made from nothing, on phantom tissue. Ours, not the paper's: it
-//! stands in for the published CONCH, UNI and Llama where nothing is downloaded. It never sees a staged answer.
+//! Stage 0: encoders, a text-only base decoder and a text encoder made from nothing, on phantom tissue. Ours, not the
+//! paper's: it stands in for the published CONCH, UNI, Llama and sentence encoder where nothing is downloaded. The
+//! decoder never sees a staged answer.
 
 mod attributes;
 mod contrast;
 pub(crate) mod decoder;
 mod decoder_start;
+mod sentence;
 mod text;
 pub(crate) mod tokenizer;
 
@@ -22,6 +24,7 @@ use reinpath_model::package::{
 use reinpath_model::projector::Projector;
 use reinpath_model::prompt::{ChatTokenizer, END_OF_TURN};
 
+pub use self::sentence::TEXT_ENCODER;
 use crate::config::PretrainConfig;
 use crate::error::{Error, Result};
 use crate::event::{EventSink, RunEvent};
@@ -66,6 +69,11 @@ pub fn pretrain(config: &PretrainConfig, run: &Path) -> Result<PathBuf> {
     let encoders = [contrast::train(&base, &mut sink)?, attributes::train(&base, &mut sink)?];
     for (encoder, spec) in encoders.iter().zip(&config.encoders) {
         write_vars(&mut writer, &spec.weights[0], encoder, "encoder.")?;
+    }
+
+    if let Some(settings) = &config.sentence {
+        let encoder = sentence::train(settings, config.seed + 20, &base.tokenizer, &mut sink)?;
+        encoder.write(&mut writer, &base.tokenizer)?;
     }
 
     let projector = VarMap::new();
