@@ -155,7 +155,7 @@ def llama_sources(python):
     folder = PLACE / name
     if not folder.exists():
         progress(f"fetching the sources of {LLAMA}")
-        fetch = ["--no-deps", "--no-binary", ":all:", "--dest", PLACE, LLAMA]
+        fetch = ["--no-deps", "--no-binary", LLAMA.split("==")[0], "--dest", PLACE, LLAMA]
         run([python, "-m", "pip", "download", "--quiet", *fetch])
         archives = list(PLACE.glob("llama[-_]cpp[-_]python-*.tar.gz"))
         if len(archives) != 1:

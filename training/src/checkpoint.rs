@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{Tensor, Var};
 
 pub use self::state::{Best, FileRecord, State, Streaks};
 use crate::config::{CheckpointRule, LoraSettings};

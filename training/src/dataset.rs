@@ -38,6 +38,8 @@ pub use self::table::{Table, grouped};
 pub use self::text::{Lengths, Measure, answer_text, emphasised, kind_name, split_name};
 #[cfg(feature = "engine")]
 pub use self::tokens::TokenMeasure;
+#[cfg(feature = "engine")]
+pub(crate) use self::tokens::question;
 use crate::rows::{Row, RowsError, write_rows};
 
 /// Name of the file of rows in a data set's folder.

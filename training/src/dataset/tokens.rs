@@ -59,7 +59,7 @@ impl TokenMeasure {
 }
 
 /// The row's question; a caption without one gets the first of the general questions.
-pub(super) fn question(row: &Row) -> &str {
+pub(crate) fn question(row: &Row) -> &str {
     row.question.as_deref().filter(|question| !question.trim().is_empty()).unwrap_or(&CAPTION_QUESTION)
 }
 
