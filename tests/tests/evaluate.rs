@@ -1,5 +1,6 @@
 //! Benchmarks asked of a model that always says the same: then every figure is known beforehand.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use candle_core::Device;
@@ -75,7 +76,7 @@ fn classes_stand_beside_what_their_colours_say() {
         let name = format!("{class}/{i}.png");
         picture(&data.join(&name), colour.map(|c| c - (i / 10) as u8));
         let part = ["train", "test", "validation"][i / 2 % 3];
-        manifest += &format!("{name},t{},{part}\n", i / 2);
+        writeln!(manifest, "{name},t{},{part}", i / 2).unwrap();
     }
     std::fs::write(data.join("m.csv"), manifest).unwrap();
     let class = |folder: &str, name: &str| Class { folder: folder.to_owned(), name: name.to_owned() };

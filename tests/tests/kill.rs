@@ -233,16 +233,12 @@ fn killed_at_any_moment_a_run_goes_on_to_the_same_numbers() {
                 desk.succeeded(child.wait().unwrap());
                 break;
             }
-            match kill(&mut child, kills, took, &run) {
-                Some(ended) => {
-                    desk.succeeded(ended);
-                    break;
-                }
-                None => {
-                    kills += 1;
-                    in_checkpoint += u64::from(is_writing(&run));
-                }
+            if let Some(ended) = kill(&mut child, kills, took, &run) {
+                desk.succeeded(ended);
+                break;
             }
+            kills += 1;
+            in_checkpoint += u64::from(is_writing(&run));
             // Nothing is left to be done for one that was killed after its last event.
             if matches!(RunFolder::new(&run).state(), Ok(RunState::Finished(_))) {
                 break;

@@ -28,6 +28,7 @@ struct Patch {
     figures: [f64; 8],
 }
 
+#[expect(clippy::unwrap_used, reason = "called by tests alone")]
 fn measured(folder: &Path) -> Vec<Patch> {
     let text = std::fs::read_to_string(folder.join("measured.jsonl")).unwrap();
     let patch = |line: &str| {

@@ -65,6 +65,9 @@ pub struct Loaded {
     pub path: PathBuf,
 }
 
+/// Names of checkpoints whose state cannot be read, and why.
+type Damaged = Vec<(String, Error)>;
+
 /// The checkpoints of a run.
 #[derive(Debug)]
 pub struct Checkpoints {
@@ -93,7 +96,7 @@ impl Checkpoints {
     }
 
     /// The same, with the names of those whose state cannot be read and why.
-    fn read_states(&self) -> Result<(Vec<State>, Vec<(String, Error)>)> {
+    fn read_states(&self) -> Result<(Vec<State>, Damaged)> {
         let (mut states, mut damaged) = (Vec::new(), Vec::new());
         for name in self.names()? {
             match State::read(&self.folder.join(&name).join(STATE)) {

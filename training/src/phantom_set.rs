@@ -144,7 +144,9 @@ mod tests {
     #[test]
     fn a_folder_holds_what_was_asked_for_and_the_same_again() {
         let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-        folders.iter().for_each(|folder| write(&PLAN, folder.path()).unwrap());
+        for folder in &folders {
+            write(&PLAN, folder.path()).unwrap();
+        }
         let read =
             |name: &str| folders.each_ref().map(|folder| std::fs::read(folder.path().join(name)).unwrap());
         for name in ["rows.jsonl", "truth.jsonl", "img/000007.png"] {

@@ -309,7 +309,8 @@ pub(crate) mod tests {
         let one = sequence(&[0], 3, &[&[5, 6, 7]]);
         let other = sequence(&[1, 0, 2], 9, &[&[8, 9], &[10, 11, 12, 13]]);
         let both = told(&policy.model, &[one.clone(), other.clone()]);
-        let (alone, beside) = (told(&policy.model, &[one]), told(&policy.model, &[other.clone()]));
+        let (alone, beside) =
+            (told(&policy.model, &[one]), told(&policy.model, std::slice::from_ref(&other)));
         assert!(far(&both[..3], &alone) < 1e-4 && far(&both[3..], &beside) < 1e-4);
         let apart: Vec<f32> = other
             .answers

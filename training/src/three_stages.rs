@@ -159,7 +159,7 @@ impl Job<'_> {
             None => state.enter(first_stage(&self.config)?, None),
             Some(loaded) => {
                 let State { config, program, .. } = state;
-                state = State { config, program, ..loaded.state.clone() };
+                state = State { program, config, ..loaded.state.clone() };
             }
         }
         let result = self.work(&mut state, loaded);

@@ -266,11 +266,11 @@ mod tests {
         Ok(())
     }
 
+    /// Variables with their gradients, by name.
+    type OfVars = BTreeMap<String, (Var, Tensor)>;
+
     /// Gradients of all variables of the graph of `y`.
-    fn of_graph(
-        y: &Tensor,
-        adapters: &VarMap,
-    ) -> Result<(candle_core::backprop::GradStore, BTreeMap<String, (Var, Tensor)>)> {
+    fn of_graph(y: &Tensor, adapters: &VarMap) -> Result<(candle_core::backprop::GradStore, OfVars)> {
         let store = y.backward()?;
         let data = adapters.data().lock().unwrap();
         let of =

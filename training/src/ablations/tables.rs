@@ -21,7 +21,8 @@ pub(super) type Records = BTreeMap<(String, u64), Record>;
 /// Everything that is in the tables.
 #[derive(Debug, Serialize)]
 pub(super) struct Tables {
-    pub(super) tables: Vec<TableOf>,
+    #[serde(rename = "tables")]
+    pub(super) compared: Vec<TableOf>,
     pub(super) lengths: Vec<LengthLine>,
     /// Held-out questions that every arm was asked.
     pub(super) questions: usize,
@@ -75,7 +76,7 @@ impl Tables {
     pub(super) fn new(config: &AblationsConfig, records: &Records) -> Self {
         let measured = || records.values().filter_map(|record| record.measured.as_ref());
         Self {
-            tables: config.tables.iter().map(|table| TableOf::new(config, table, records)).collect(),
+            compared: config.tables.iter().map(|table| TableOf::new(config, table, records)).collect(),
             lengths: config
                 .arms
                 .iter()
@@ -96,7 +97,7 @@ impl Tables {
             self.questions,
             self.seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")
         );
-        for table in &self.tables {
+        for table in &self.compared {
             table.write(&mut text);
         }
         self.write_lengths(&mut text);
@@ -311,7 +312,7 @@ mod tests {
             record("grpo-0", 1, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]),
             record("grpo-0", 2, &[0, 1, 2, 3, 4, 5]),
         ]);
-        let [cold, grpo] = &tables.tables[0].lines[..] else { panic!("two arms") };
+        let [cold, grpo] = &tables.compared[0].lines[..] else { panic!("two arms") };
         assert_eq!((cold.conclusions, cold.difference), (Tally { right: 8, total: 20 }, None));
         assert_eq!(grpo.seeds[&1], Tally { right: 10, total: 10 });
         assert_eq!(grpo.by_likelihood, Tally { right: 4, total: 10 });
@@ -328,7 +329,7 @@ mod tests {
     #[test]
     fn what_was_not_measured_yet_is_left_open() {
         let tables = tables(vec![record("grpo-0", 1, &[0])]);
-        let grpo = &tables.tables[0].lines[1];
+        let grpo = &tables.compared[0].lines[1];
         assert_eq!((grpo.difference, grpo.conclusions), (None, Tally { right: 1, total: 10 }));
         assert!(tables.markdown().contains("| cold start | – | – | – | – | – | – |"));
     }
@@ -342,7 +343,7 @@ mod tests {
             measured.outcomes[0].is_likeliest_right = Some(false);
         }
         let tables = tables(vec![before, after]);
-        let [cold, grpo] = &tables.tables[0].lines[..] else { panic!("two arms") };
+        let [cold, grpo] = &tables.compared[0].lines[..] else { panic!("two arms") };
         assert!(cold.seeds.is_empty() && cold.tokens.is_none());
         assert!((grpo.difference.unwrap().mean - 0.2).abs() < 1e-12, "one of five questions with options");
     }

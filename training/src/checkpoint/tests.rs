@@ -1,6 +1,6 @@
 //! Checkpoints torn at every step of their writing, damaged on the disk, of another version, and given up.
 
-use candle_core::DType;
+use candle_core::{DType, Device};
 
 use super::*;
 

@@ -120,8 +120,9 @@ impl Writer<'_> {
 
     fn write(&mut self, mut row: Row, number: usize) -> Result<(), DatasetError> {
         if self.ids.contains(&row.id) {
-            let free = (2..).map(|n| format!("{}~{n}", row.id)).find(|id| !self.ids.contains(id));
-            row.id = free.unwrap_or_default();
+            // One more than there are ids: one of them is free.
+            let mut numbered = (2..self.ids.len() + 3).map(|n| format!("{}~{n}", row.id));
+            row.id = numbered.find(|id| !self.ids.contains(id)).unwrap_or_default();
             count(&mut self.done.notes, "an id that was there already got a number".to_owned(), number);
         }
         self.ids.insert(row.id.clone());

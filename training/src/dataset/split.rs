@@ -64,7 +64,9 @@ pub fn split(rows: &mut [Row], shares: Shares, seed: u64) -> Result<SplitReport,
         let size = parts.entry(part).or_default();
         size.rows += block.len();
         size.blocks += 1;
-        block.iter().for_each(|&row| rows[row].split = Some(part));
+        for &row in block {
+            rows[row].split = Some(part);
+        }
     }
     let unknown_origin = rows.iter().filter(|row| origins(row).is_empty()).count();
     Ok(SplitReport { seed, parts, unknown_origin })

@@ -1,6 +1,6 @@
 //! Tables in plain text: the first column to the left, figures to the right.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 /// A table with a line of headings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,7 +34,7 @@ impl fmt::Display for Table {
         for line in &self.lines {
             let mut text = String::new();
             for (at, (cell, &width)) in line.iter().zip(&widths).enumerate() {
-                text += &if at == 0 { format!("{cell:<width$}") } else { format!("  {cell:>width$}") };
+                if at == 0 { write!(text, "{cell:<width$}") } else { write!(text, "  {cell:>width$}") }?;
             }
             writeln!(f, "{}", text.trim_end())?;
         }

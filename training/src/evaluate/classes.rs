@@ -90,7 +90,9 @@ pub fn of_package(
     let patches = |row: &Row| -> Result<Vec<Patch>> {
         let mut patches = rows::patches(data, row)?;
         if let Some(target) = &target {
-            patches.iter_mut().for_each(|patch| normalise(patch, target));
+            for patch in &mut patches {
+                normalise(patch, target);
+            }
         }
         Ok(patches)
     };
@@ -157,7 +159,9 @@ fn colours(
         let row = Row { mpp: file.mpp, ..Row::new(&image.path, &image.path, RowKind::Choice) };
         let mut patches: Vec<Patch> = rows::patches(data, &row)?;
         if let Some(target) = target {
-            patches.iter_mut().for_each(|patch| normalise(patch, target));
+            for patch in &mut patches {
+                normalise(patch, target);
+            }
         }
         Ok(patches.first().map_or([0.0; 6], |patch| colour_summary(&patch.rgb)))
     };

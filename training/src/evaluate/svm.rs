@@ -57,7 +57,7 @@ struct Scale {
 impl Svm {
     /// Fits a machine to examples with their classes, counted from 0.
     pub fn fit(examples: &[(Point, usize)], setting: Setting) -> Self {
-        let scale = Scale::of(examples.iter().map(|(point, _)| point));
+        let scale = Scale::of(&examples.iter().map(|(point, _)| point));
         let scaled: Vec<(Point, usize)> =
             examples.iter().map(|(point, class)| (scale.apply(point), *class)).collect();
         let classes = examples.iter().map(|(_, class)| class + 1).max().unwrap_or(0);
@@ -221,11 +221,11 @@ fn bias(weights: &[f64], gradient: &[f64], signs: &[f64], cost: f64) -> f64 {
             lowest = lowest.min(gain);
         }
     }
-    (highest + lowest) / 2.0
+    f64::midpoint(highest, lowest)
 }
 
 impl Scale {
-    fn of<'a>(points: impl Iterator<Item = &'a Point> + Clone) -> Self {
+    fn of<'a>(points: &(impl Iterator<Item = &'a Point> + Clone)) -> Self {
         let n = points.clone().count().max(1) as f64;
         let features = points.clone().next().map_or(0, Vec::len);
         let mean_of = |value: &dyn Fn(&Point) -> f64| points.clone().map(value).sum::<f64>() / n;
@@ -310,7 +310,9 @@ mod tests {
     fn labels_that_mean_nothing_are_not_learned() {
         let mut rng = ChaCha8Rng::seed_from_u64(3);
         let mut examples = cloud(&mut rng, [0.0, 0.0], 0, 200);
-        examples.iter_mut().for_each(|(_, class)| *class = usize::from(rng.random_bool(0.5)));
+        for (_, class) in &mut examples {
+            *class = usize::from(rng.random_bool(0.5));
+        }
         let groups: Vec<usize> = (0..examples.len()).collect();
         let (_, share) = Svm::best_setting(&examples, &groups);
         assert!((0.35..0.65).contains(&share), "{share}");

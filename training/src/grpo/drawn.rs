@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use reinpath_model::request::Sampling;
+use reinpath_model::stage::StagedAnswer;
 
 use super::Grpo;
 use crate::batch::{self, Batch, Sequence};
@@ -228,7 +229,7 @@ impl Grpo<'_> {
             question: question.text.clone(),
             choices: question.choices.clone(),
             label: question.label.clone(),
-            reference: question.reference.as_ref().map(|reference| reference.to_text()).unwrap_or_default(),
+            reference: question.reference.as_ref().map(StagedAnswer::to_text).unwrap_or_default(),
             answers: answers
                 .map(|((answer, text), (scored, &advantage))| AnswerRecord {
                     text: text.clone(),

@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn distances_are_those_of_a_search_through_all_pixels() {
-        let inside = mask(|x, y| !(x == 1 && y == 5) && !(x == 7 && y == 0) && !(x == 8 && y == 6));
+        let inside = mask(|x, y| ![(1, 5), (7, 0), (8, 6)].contains(&(x, y)));
         for (at, distance) in distances(&inside, SIZE).into_iter().enumerate() {
             let (x, y) = SIZE.place(at);
             let nearest = (0..SIZE.area())

@@ -139,7 +139,7 @@ fn copy(from: &Path, to: &Path) {
 
 /// A run with a tiny package.
 struct Place {
-    _place: tempfile::TempDir,
+    _parent: tempfile::TempDir,
     config: RunConfig,
     folder: RunFolder,
 }
@@ -168,7 +168,7 @@ impl Place {
         let config = toml::from_str(&text).unwrap();
         let folder = RunFolder::new(place.path().join("run"));
         folder.create().unwrap();
-        Self { _place: place, config, folder }
+        Self { _parent: place, config, folder }
     }
 
     /// One process on a folder: it begins, or goes on from the latest checkpoint.

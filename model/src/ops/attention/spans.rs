@@ -297,7 +297,7 @@ struct SoftmaxBack {
 
 impl RowPairs for SoftmaxBack {
     #[inline(always)]
-    fn compute(&self, p: &[f32], _p: &[f32], ds: &mut [f32]) {
+    fn compute(&self, p: &[f32], _same: &[f32], ds: &mut [f32]) {
         for (p, ds) in p.chunks_exact(self.keys).zip(ds.chunks_exact_mut(self.keys)) {
             let dot = rows::dot(p, ds);
             for (ds, p) in ds.iter_mut().zip(p) {

@@ -15,10 +15,10 @@ const MOST_NARROW: u64 = 100;
 /// What is known of an image file.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ImageFacts {
-    size: Option<(u32, u32)>,
+    pub(super) size: Option<(u32, u32)>,
     /// BLAKE3 of its pixels, where they were read.
     pub(super) pixels: Option<String>,
-    fault: Option<(FindingKind, String)>,
+    pub(super) fault: Option<(FindingKind, String)>,
 }
 
 /// All images by the path that the rows name, and what was found.

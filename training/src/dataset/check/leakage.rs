@@ -87,7 +87,9 @@ mod tests {
         let told_of = told(&rows, &BTreeMap::new());
         let detail = "the patient “p1” lies in train and in test".to_owned();
         assert_eq!(told_of, [(FindingKind::Leakage, 3, detail)]);
-        rows.iter_mut().for_each(|row| row.split = Some(Split::Test));
+        for row in &mut rows {
+            row.split = Some(Split::Test);
+        }
         assert!(told(&rows, &BTreeMap::new()).is_empty(), "one part cannot leak into another");
     }
 

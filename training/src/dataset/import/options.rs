@@ -75,6 +75,7 @@ mod tests {
         split_options(text)
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "what it is compared with may be none")]
     fn parts(question: &str, options: &[&str]) -> Option<(String, Vec<String>)> {
         Some((question.to_owned(), options.iter().map(|&option| option.to_owned()).collect()))
     }
