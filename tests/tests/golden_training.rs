@@ -57,7 +57,8 @@ fn advantages_are_trls() {
     for case in cases {
         let got = advantages(&case.rewards, case.group, case.scaling, case.floor);
         let what = format!("{:?} of {} with a floor of {}", case.scaling, case.group, case.floor);
-        agree(&what, &got, &case.advantages, 1e-9, 0.0);
+        // TRL computes them in f32.
+        agree(&what, &got, &case.advantages, 1e-6, 0.0);
     }
 }
 

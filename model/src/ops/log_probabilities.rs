@@ -245,7 +245,9 @@ mod tests {
         for told in [whole, blocks, primitives] {
             let of = |values: Vec<f32>| Tensor::from_vec(values, 7, hidden.device());
             assert!(off(&of(told.log_probabilities)?, &values)? < 1e-5);
-            assert!(off(&of(told.entropies)?, &entropies)? < 1e-5);
+            let far = off(&of(told.entropies)?, &entropies)?;
+            // The difference of two numbers that are larger.
+            assert!(far < 1e-4, "{far} of {entropies}");
             let slopes = told.slopes.unwrap();
             assert!(!slopes.track_op());
             assert!(off(&slopes.broadcast_mul(&weights.unsqueeze(1)?)?, &gradient)? < 1e-5);
