@@ -1,9 +1,11 @@
 //! The layers that encoders, projector and language model share.
 
-use candle_core::{Result, Tensor};
+use std::sync::Arc;
+
+use candle_core::{Result, Tensor, bail};
 use candle_nn::{Init, VarBuilder};
 
-use crate::ops;
+use crate::ops::{self, Packed, Then};
 use crate::tensors::{Matrix, Tensors};
 
 /// A linear layer, with at most one LoRA adapter that can be taken off: `y = W x + b + (α / rank) · B A x`.
@@ -93,6 +95,7 @@ impl Linear {
                 *weight = (&*weight + update)?;
             }
             Matrix::Quantised(_) => self.merged.push(pair),
+            Matrix::Packed(_) => bail!("an adapter cannot be added to a packed weight"),
         }
         Ok(())
     }
@@ -105,6 +108,7 @@ impl Linear {
                 *weight = (&*weight - update)?;
             }
             Matrix::Quantised(_) => drop(self.merged.pop()),
+            Matrix::Packed(_) => bail!("an adapter cannot be taken out of a packed weight"),
         }
         self.adapter = Some(pair);
         Ok(())
@@ -130,10 +134,10 @@ impl Linear {
     /// The layer with each output channel multiplied by `scale` (out), once and for all.
     ///
     /// # Errors
-    /// Of a quantised weight: its scales are those of its file.
+    /// Of a quantised weight: its scales are those of its file. Of a packed one: it is scaled before it is packed.
     pub fn fold(&mut self, scale: &Tensor) -> Result<()> {
         let Matrix::Full(weight) = &mut self.weight else {
-            candle_core::bail!("a quantised weight cannot be scaled");
+            bail!("a quantised or packed weight cannot be scaled");
         };
         *weight = weight.broadcast_mul(&scale.unsqueeze(1)?)?;
         self.bias = self.bias.as_ref().map(|bias| bias * scale).transpose()?;
@@ -148,6 +152,41 @@ impl Linear {
         let weight = weight.broadcast_mul(&scale.unsqueeze(1)?)?;
         let bias = self.bias.as_ref().map(|bias| bias * scale).transpose()?;
         ops::linear(x, &weight, bias.as_ref())
+    }
+
+    /// Lays the weight out for products, where there is a kernel for it: for a layer that is trained and changed no
+    /// further.
+    pub fn pack(&mut self) -> Result<()> {
+        if let Matrix::Full(weight) = &self.weight
+            && let Some(packed) = Packed::of(weight)?
+        {
+            self.weight = Matrix::Packed(Arc::new(packed));
+        }
+        Ok(())
+    }
+
+    /// The packed weight, where nothing else belongs to the layer.
+    fn packed(&self) -> Option<&Packed> {
+        match &self.weight {
+            Matrix::Packed(weight) if self.adapter.is_none() && self.merged.is_empty() => Some(weight),
+            _ => None,
+        }
+    }
+
+    /// Exact GELU of what the layer gives.
+    pub fn forward_gelu(&self, x: &Tensor) -> Result<Tensor> {
+        match self.packed() {
+            Some(weight) => weight.apply(x, self.bias.as_ref(), Then::Gelu),
+            None => ops::gelu(&self.forward(x)?),
+        }
+    }
+
+    /// What the layer gives, scaled as by [`Self::forward_scaled`], on top of `residual` (…, out).
+    pub fn forward_onto(&self, residual: &Tensor, x: &Tensor, scale: Option<&Tensor>) -> Result<Tensor> {
+        match self.packed().filter(|_| scale.is_none()) {
+            Some(weight) => weight.apply(x, self.bias.as_ref(), Then::Add(residual)),
+            None => residual + self.forward_scaled(x, scale)?,
+        }
     }
 }
 

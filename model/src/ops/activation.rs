@@ -19,7 +19,7 @@ pub fn silu_mul(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
 
 /// Φ(x), the normal distribution function, to 1.5e-7 (Abramowitz and Stegun 7.1.26).
 #[inline(always)]
-fn normal_distribution(x: f32) -> f32 {
+pub(super) fn normal_distribution(x: f32) -> f32 {
     let z = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
     let t = 1.0 / (1.0 + 0.327_591_1 * z);
     let p = 1.061_405_4;
