@@ -229,3 +229,53 @@ impl LayerNorm {
         ops::layer_norm(x, &self.weight, &self.bias, self.eps)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{D, Device};
+
+    use super::*;
+
+    fn sample(shape: &[usize], step: f32) -> Result<Tensor> {
+        let count: usize = shape.iter().product();
+        Tensor::from_vec((0..count).map(|i| (i as f32 * step).sin()).collect::<Vec<_>>(), shape, &Device::Cpu)
+    }
+
+    fn near(got: &Tensor, want: &Tensor) -> Result<()> {
+        assert_eq!(got.dims(), want.dims());
+        let off = (got - want)?.abs()?.flatten_all()?.max(D::Minus1)?.to_scalar::<f32>()?;
+        assert!(off < 1e-4, "off by {off}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_packed_layer_gives_what_the_plain_one_gives_and_stays_as_it_is() -> Result<()> {
+        let (weight, bias) = (sample(&[70, 33], 0.37)?, sample(&[70], 0.9)?);
+        let mut plain = Linear::new(Matrix::Full(weight), Some(bias));
+        let scale = sample(&[70], 0.21)?;
+        plain.fold(&scale)?;
+        let mut packed = plain.clone();
+        packed.pack()?;
+        let (x, residual) = (sample(&[2, 5, 33], 0.11)?, sample(&[2, 5, 70], 0.13)?);
+        near(&packed.forward(&x)?, &plain.forward(&x)?)?;
+        near(&packed.forward_scaled(&x, Some(&scale))?, &plain.forward_scaled(&x, Some(&scale))?)?;
+        near(&packed.forward_gelu(&x)?, &ops::gelu(&plain.forward(&x)?)?)?;
+        near(&packed.forward_onto(&residual, &x, None)?, &(&residual + plain.forward(&x)?)?)?;
+        let scaled = packed.forward_onto(&residual, &x, Some(&scale))?;
+        near(&scaled, &(&residual + plain.forward_scaled(&x, Some(&scale))?)?)?;
+        let rows = Tensor::new(&[69u32, 1], &Device::Cpu)?;
+        near(&packed.weight_rows(&rows)?, &plain.weight_rows(&rows)?)?;
+        let Some(_) = packed.packed() else {
+            eprintln!("skipped: there is no kernel for this processor");
+            return Ok(());
+        };
+        let refused = packed.fold(&scale).expect_err("it is packed").to_string();
+        assert!(refused.contains("packed weight cannot be scaled"), "{refused}");
+        packed.adapter = Some(LoraPair { a: sample(&[2, 33], 0.3)?, b: sample(&[70, 2], 0.4)?, scale: 1.0 });
+        plain.adapter.clone_from(&packed.adapter);
+        near(&packed.forward(&x)?, &plain.forward(&x)?)?;
+        near(&packed.forward_gelu(&x)?, &ops::gelu(&plain.forward(&x)?)?)?;
+        assert!(packed.merge().is_err());
+        Ok(())
+    }
+}

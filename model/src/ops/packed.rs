@@ -35,6 +35,7 @@ pub enum Then<'a> {
 }
 
 /// A product's values, but for its shape.
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "there is no kernel that reads them"))]
 struct Values<'a> {
     x: &'a [f32],
     panels: &'a [f32],

@@ -184,7 +184,10 @@ impl Work<'_> {
             let [bias] = unsafe { load::<1>(bias[column..].as_ptr(), 0, columns) };
             sums = [bias; R];
         }
-        let x = std::array::from_fn(|r| &self.values.x[(row + r) * self.inner..][span.clone()]);
+        let mut x: [&[f32]; R] = [&[]; R];
+        for (r, x) in x.iter_mut().enumerate() {
+            *x = &self.values.x[(row + r) * self.inner..][span.clone()];
+        }
         let weights = &self.values.panels.as_chunks().0[panel * self.inner..][span];
         sums = accumulate(sums, x, weights, ahead, self.inner);
         if let Some(residual) = residual {
@@ -221,11 +224,15 @@ fn accumulate<const R: usize>(
     inner: usize,
 ) -> [[__m512; VECTORS]; R] {
     let (whole, rest) = weights.as_chunks::<STEP>();
-    let steps: [&[[f32; STEP]]; R] = std::array::from_fn(|r| &x[r].as_chunks().0[..whole.len()]);
+    let mut steps: [&[[f32; STEP]]; R] = [&[]; R];
+    for (steps, x) in steps.iter_mut().zip(x) {
+        *steps = &x.as_chunks().0[..whole.len()];
+    }
     let Ahead { x: mut next_x, mut panel, lines } = ahead;
     for (i, weights) in whole.iter().enumerate() {
-        let values: [&[f32; STEP]; R] = std::array::from_fn(|r| &steps[r][i]);
+        let mut values = [&[0.0; STEP]; R];
         for r in 0..R {
+            values[r] = &steps[r][i];
             ask::<_MM_HINT_T1>(next_x.wrapping_add(r * inner));
         }
         next_x = next_x.wrapping_add(STEP);
@@ -237,12 +244,16 @@ fn accumulate<const R: usize>(
             for v in 0..VECTORS {
                 ask::<_MM_HINT_T0>(weights.as_ptr().wrapping_add(SOON * WIDTH + v * LANES));
             }
-            sums = add(sums, std::array::from_fn(|r| values[r][u]), weights);
+            let mut x = [0.0; R];
+            for (x, values) in x.iter_mut().zip(values) {
+                *x = values[u];
+            }
+            sums = add(sums, x, weights);
         }
     }
     let done = whole.len() * STEP;
     for (i, weights) in rest.iter().enumerate() {
-        sums = add(sums, std::array::from_fn(|r| x[r][done + i]), weights);
+        sums = add(sums, x.map(|x| x[done + i]), weights);
     }
     sums
 }
@@ -255,13 +266,15 @@ fn add<const R: usize>(
     x: [f32; R],
     weights: &[f32; WIDTH],
 ) -> [[__m512; VECTORS]; R] {
-    // SAFETY: the reference is to as many values as there are vectors of sixteen.
-    let weights: [__m512; VECTORS] =
-        std::array::from_fn(|v| unsafe { _mm512_loadu_ps(weights.as_ptr().add(v * LANES)) });
+    let mut vectors = [_mm512_setzero_ps(); VECTORS];
+    for (vector, weights) in vectors.iter_mut().zip(weights.as_chunks::<LANES>().0) {
+        // SAFETY: the reference is to sixteen values.
+        *vector = unsafe { _mm512_loadu_ps(weights.as_ptr()) };
+    }
     for (sums, x) in sums.iter_mut().zip(x) {
         let x = _mm512_set1_ps(x);
-        for (sum, weights) in sums.iter_mut().zip(weights) {
-            *sum = _mm512_fmadd_ps(x, weights, *sum);
+        for (sum, vector) in sums.iter_mut().zip(vectors) {
+            *sum = _mm512_fmadd_ps(x, vector, *sum);
         }
     }
     sums
@@ -283,13 +296,16 @@ fn gelu(row: &mut [f32]) {
 #[inline]
 unsafe fn load<const R: usize>(from: *const f32, stride: usize, columns: usize) -> [[__m512; VECTORS]; R] {
     let masks = masks(columns);
-    std::array::from_fn(|r| {
-        std::array::from_fn(|v| {
+    // No closures: they are calls where the function that they are given to is not compiled for these vectors.
+    let mut rows = [[_mm512_setzero_ps(); VECTORS]; R];
+    for (r, row) in rows.iter_mut().enumerate() {
+        for (v, (vector, mask)) in row.iter_mut().zip(masks).enumerate() {
             let from = from.wrapping_add(r * stride + v * LANES);
             // SAFETY: the mask leaves out what is past the columns; the caller answers for the rest.
-            unsafe { _mm512_maskz_loadu_ps(masks[v], from) }
-        })
-    })
+            *vector = unsafe { _mm512_maskz_loadu_ps(mask, from) };
+        }
+    }
+    rows
 }
 
 /// Which lanes of the vectors of a row are among the first `columns`.
