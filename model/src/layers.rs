@@ -155,7 +155,7 @@ impl Linear {
     }
 
     /// Lays the weight out for products, where there is a kernel for it: for a layer that is trained and changed no
-    /// further.
+    /// further. A weight that is a variable stays as it is.
     pub fn pack(&mut self) -> Result<()> {
         if let Matrix::Full(weight) = &self.weight
             && let Some(packed) = Packed::of(weight)?

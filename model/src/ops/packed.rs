@@ -45,10 +45,10 @@ struct Values<'a> {
 }
 
 impl Packed {
-    /// The weight (out, in) in panels; `None` where there is no kernel for it.
+    /// The weight (out, in) in panels; `None` where there is no kernel for it, or it is being trained.
     pub fn of(weight: &Tensor) -> Result<Option<Self>> {
         let (out, inner) = weight.dims2()?;
-        if !is_plain(weight) || !is_able() || out * inner == 0 {
+        if !is_plain(weight) || weight.track_op() || !is_able() || out * inner == 0 {
             return Ok(None);
         }
         let mut panels = vec![0.0; out.div_ceil(WIDTH) * inner * WIDTH];
@@ -239,6 +239,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_or_needs_gradients_is_refused() -> Result<()> {
+        assert!(Packed::of(sample(&[8, 5], 1)?.as_tensor())?.is_none(), "it is being trained");
         let Some(packed) = packed(&plain(&[8, 5], 1)?)? else { return Ok(()) };
         let refused = |x: &Tensor, bias: Option<&Tensor>, then: Then<'_>| {
             packed.apply(x, bias, then).expect_err("it is refused").to_string()
