@@ -2,12 +2,14 @@
 
 mod passed;
 
-use candle_core::{DType, Result, Tensor, TensorId};
+use std::sync::Arc;
+
+use candle_core::{DType, Result, Tensor, TensorId, bail};
 use candle_nn::{Init, VarBuilder};
 
 pub use self::passed::Learnt;
 pub(crate) use self::passed::read_gradient;
-use crate::ops::{self, Product};
+use crate::ops::{self, Packed, Product, Then};
 use crate::tensors::{Matrix, Tensors};
 
 /// A linear layer, with at most one LoRA adapter that can be taken off: `y = W x + b + (α / rank) · B A x`.
@@ -111,10 +113,14 @@ impl Linear {
     /// Adds the adapter to a weight in full precision, so that it costs nothing any more. A quantised weight keeps its
     /// adapters beside it: added, they would be rounded away.
     pub fn merge(&mut self) -> Result<()> {
+        if self.adapter.is_some() && matches!(self.weight, Matrix::Packed(_)) {
+            bail!("an adapter cannot be added to a packed weight");
+        }
         let Some(pair) = self.adapter.take() else { return Ok(()) };
         match &mut self.weight {
             Matrix::Full(weight) => *weight = pair.added_to(weight, 1.0)?,
             Matrix::Quantised(_) => self.merged.push(pair),
+            Matrix::Packed(_) => {}
         }
         Ok(())
     }
@@ -124,6 +130,7 @@ impl Linear {
         match &mut self.weight {
             Matrix::Full(weight) => *weight = pair.added_to(weight, -1.0)?,
             Matrix::Quantised(_) => drop(self.merged.pop()),
+            Matrix::Packed(_) => bail!("an adapter cannot be taken out of a packed weight"),
         }
         self.adapter = Some(pair);
         Ok(())
@@ -133,7 +140,8 @@ impl Linear {
     pub(crate) fn copied(&self) -> Result<Self> {
         let weight = match &self.weight {
             Matrix::Full(weight) => Matrix::Full(weight.detach().copy()?),
-            Matrix::Quantised(weight) => Matrix::Quantised(weight.clone()),
+            // These do not change.
+            Matrix::Quantised(_) | Matrix::Packed(_) => self.weight.clone(),
         };
         let bias = self.bias.as_ref().map(|bias| bias.detach().copy()).transpose()?;
         Ok(Self { weight, bias, adapter: None, merged: self.merged.clone() })
@@ -169,10 +177,10 @@ impl Linear {
     /// The layer with each output channel multiplied by `scale` (out), once and for all.
     ///
     /// # Errors
-    /// Of a quantised weight: its scales are those of its file.
+    /// Of a quantised weight: its scales are those of its file. Of a packed one: it is scaled before it is packed.
     pub fn fold(&mut self, scale: &Tensor) -> Result<()> {
         let Matrix::Full(weight) = &mut self.weight else {
-            candle_core::bail!("a quantised weight cannot be scaled");
+            bail!("a quantised or packed weight cannot be scaled");
         };
         *weight = weight.broadcast_mul(&scale.unsqueeze(1)?)?;
         self.bias = self.bias.as_ref().map(|bias| bias * scale).transpose()?;
@@ -187,6 +195,41 @@ impl Linear {
         let weight = weight.broadcast_mul(&scale.unsqueeze(1)?)?;
         let bias = self.bias.as_ref().map(|bias| bias * scale).transpose()?;
         ops::linear(x, &weight, bias.as_ref())
+    }
+
+    /// Lays the weight out for products, where there is a kernel for it: for a layer that is trained and changed no
+    /// further. A weight that is a variable stays as it is.
+    pub fn pack(&mut self) -> Result<()> {
+        if let Matrix::Full(weight) = &self.weight
+            && let Some(packed) = Packed::of(weight)?
+        {
+            self.weight = Matrix::Packed(Arc::new(packed));
+        }
+        Ok(())
+    }
+
+    /// The packed weight, where nothing else belongs to the layer.
+    fn packed(&self) -> Option<&Packed> {
+        match &self.weight {
+            Matrix::Packed(weight) if self.adapter.is_none() && self.merged.is_empty() => Some(weight),
+            _ => None,
+        }
+    }
+
+    /// Exact GELU of what the layer gives.
+    pub fn forward_gelu(&self, x: &Tensor) -> Result<Tensor> {
+        match self.packed() {
+            Some(weight) => weight.apply(x, self.bias.as_ref(), Then::Gelu),
+            None => ops::gelu(&self.forward(x)?),
+        }
+    }
+
+    /// What the layer gives, scaled as by [`Self::forward_scaled`], on top of `residual` (…, out).
+    pub fn forward_onto(&self, residual: &Tensor, x: &Tensor, scale: Option<&Tensor>) -> Result<Tensor> {
+        match self.packed().filter(|_| scale.is_none()) {
+            Some(weight) => weight.apply(x, self.bias.as_ref(), Then::Add(residual)),
+            None => residual + self.forward_scaled(x, scale)?,
+        }
     }
 }
 
@@ -232,5 +275,55 @@ impl LayerNorm {
     /// Normalises the last axis.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         ops::layer_norm(x, &self.weight, &self.bias, self.eps)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{D, Device};
+
+    use super::*;
+
+    fn sample(shape: &[usize], step: f32) -> Result<Tensor> {
+        let count: usize = shape.iter().product();
+        Tensor::from_vec((0..count).map(|i| (i as f32 * step).sin()).collect::<Vec<_>>(), shape, &Device::Cpu)
+    }
+
+    fn near(got: &Tensor, want: &Tensor) -> Result<()> {
+        assert_eq!(got.dims(), want.dims());
+        let off = (got - want)?.abs()?.flatten_all()?.max(D::Minus1)?.to_scalar::<f32>()?;
+        assert!(off < 1e-4, "off by {off}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_packed_layer_gives_what_the_plain_one_gives_and_stays_as_it_is() -> Result<()> {
+        let (weight, bias) = (sample(&[70, 33], 0.37)?, sample(&[70], 0.9)?);
+        let mut plain = Linear::new(Matrix::Full(weight), Some(bias));
+        let scale = sample(&[70], 0.21)?;
+        plain.fold(&scale)?;
+        let mut packed = plain.clone();
+        packed.pack()?;
+        let (x, residual) = (sample(&[2, 5, 33], 0.11)?, sample(&[2, 5, 70], 0.13)?);
+        near(&packed.forward(&x)?, &plain.forward(&x)?)?;
+        near(&packed.forward_scaled(&x, Some(&scale))?, &plain.forward_scaled(&x, Some(&scale))?)?;
+        near(&packed.forward_gelu(&x)?, &ops::gelu(&plain.forward(&x)?)?)?;
+        near(&packed.forward_onto(&residual, &x, None)?, &(&residual + plain.forward(&x)?)?)?;
+        let scaled = packed.forward_onto(&residual, &x, Some(&scale))?;
+        near(&scaled, &(&residual + plain.forward_scaled(&x, Some(&scale))?)?)?;
+        let rows = Tensor::new(&[69u32, 1], &Device::Cpu)?;
+        near(&packed.weight_rows(&rows)?, &plain.weight_rows(&rows)?)?;
+        let Some(_) = packed.packed() else {
+            eprintln!("skipped: there is no kernel for this processor");
+            return Ok(());
+        };
+        let refused = packed.fold(&scale).expect_err("it is packed").to_string();
+        assert!(refused.contains("packed weight cannot be scaled"), "{refused}");
+        packed.adapter = Some(LoraPair { a: sample(&[2, 33], 0.3)?, b: sample(&[70, 2], 0.4)?, scale: 1.0 });
+        plain.adapter.clone_from(&packed.adapter);
+        near(&packed.forward(&x)?, &plain.forward(&x)?)?;
+        near(&packed.forward_gelu(&x)?, &ops::gelu(&plain.forward(&x)?)?)?;
+        assert!(packed.merge().is_err());
+        Ok(())
     }
 }

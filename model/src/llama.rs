@@ -290,7 +290,7 @@ impl Llama {
     pub fn dtype(&self) -> DType {
         match &self.embed_tokens {
             Matrix::Full(weight) => weight.dtype(),
-            Matrix::Quantised(_) => DType::F32,
+            Matrix::Quantised(_) | Matrix::Packed(_) => DType::F32,
         }
     }
 }

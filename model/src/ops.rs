@@ -15,6 +15,7 @@ mod linear;
 mod log_probabilities;
 mod loss;
 mod norm;
+mod packed;
 mod products;
 mod rope;
 mod rows;
@@ -28,6 +29,7 @@ pub use linear::linear;
 pub use log_probabilities::{Predictions, log_probabilities};
 pub use loss::cross_entropy;
 pub use norm::{layer_norm, rms_norm, rms_norm_back};
+pub use packed::{Packed, Then};
 pub use products::{Product, sum_of_products};
 pub use rope::{Rotary, Rotation, rope};
 
@@ -138,10 +140,11 @@ fn exp(x: f32) -> f32 {
     // ln 2 in two parts, so that x - n ln 2 loses nothing (Cephes expf).
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
-    // Adding and taking away 1.5 * 2^23 rounds to an integer without a call.
+    // Adding and taking away 1.5 * 2^23 rounds to an integer without a call, which is then in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
     let x = x.clamp(-87.0, 88.0);
-    let n = (x * LOG2_E + ROUND) - ROUND;
+    let shifted = x * LOG2_E + ROUND;
+    let n = shifted - ROUND;
     let r = x - n * LN2_HIGH - n * LN2_LOW;
     let p = 1.987_569_1e-4;
     let p = p * r + 1.398_2e-3;
@@ -150,7 +153,8 @@ fn exp(x: f32) -> f32 {
     let p = p * r + 1.666_666_5e-1;
     let p = p * r + 5e-1;
     let y = p * r * r + r + 1.0;
-    y * f32::from_bits((((n as i32) + 127) << 23) as u32)
+    // 2^n, by its exponent. A cast of `n` would not do: it saturates, and that no compiler turns into vectors.
+    y * f32::from_bits((shifted.to_bits() << 23).wrapping_add(1.0f32.to_bits()))
 }
 
 #[cfg(test)]

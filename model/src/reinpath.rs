@@ -154,6 +154,7 @@ impl ReinPath {
                 .build(device, |vb| Vit::load(&at_prefix(&vb, &spec.prefix), spec))?;
             vit.fold_scales()?;
             vit.fit_positions(spec.image_size)?;
+            vit.pack()?;
             size += loaded;
             encoders.push((spec.clone(), vit));
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use candle_core::{Device, Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 
-use crate::ops;
+use crate::ops::{self, Packed, Then};
 use crate::quantised::Quantised;
 
 /// Named tensors below a prefix.
@@ -69,6 +69,8 @@ impl<'a> Tensors<'a> {
 pub enum Matrix {
     Full(Tensor),
     Quantised(Arc<Quantised>),
+    /// Laid out for products, in f32: it is trained and changed no further.
+    Packed(Arc<Packed>),
 }
 
 impl Matrix {
@@ -77,6 +79,7 @@ impl Matrix {
         match self {
             Self::Full(weight) => weight.dims2(),
             Self::Quantised(weight) => Ok(weight.dims()),
+            Self::Packed(weight) => Ok(weight.dims()),
         }
     }
 
@@ -88,6 +91,7 @@ impl Matrix {
                 let y = weight.apply(x)?;
                 bias.map_or(Ok(y.clone()), |bias| y.broadcast_add(bias))
             }
+            Self::Packed(weight) => weight.apply(x, bias, Then::Keep),
         }
     }
 
@@ -96,6 +100,7 @@ impl Matrix {
         match self {
             Self::Full(weight) => weight.index_select(indices, 0),
             Self::Quantised(weight) => weight.rows(indices),
+            Self::Packed(weight) => weight.rows(indices),
         }
     }
 
@@ -104,6 +109,7 @@ impl Matrix {
         match self {
             Self::Full(weight) => Ok(weight.clone()),
             Self::Quantised(weight) => weight.full(),
+            Self::Packed(weight) => weight.full(),
         }
     }
 
@@ -112,6 +118,7 @@ impl Matrix {
         match self {
             Self::Full(weight) => weight.elem_count() * weight.dtype().size_in_bytes(),
             Self::Quantised(weight) => weight.bytes(),
+            Self::Packed(weight) => weight.bytes(),
         }
     }
 }

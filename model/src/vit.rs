@@ -71,6 +71,14 @@ impl Vit {
         Ok(())
     }
 
+    /// Lays the weights out for products: for a model that is trained no further, after [`Self::fold_scales`].
+    pub fn pack(&mut self) -> Result<()> {
+        for Block { qkv, proj, fc1, fc2, .. } in &mut self.blocks {
+            [qkv, proj, fc1, fc2].into_iter().try_for_each(Linear::pack)?;
+        }
+        Ok(())
+    }
+
     /// Resizes the positions once and for all to the size that the encoder is given.
     pub fn fit_positions(&mut self, image_size: u32) -> Result<()> {
         let side = image_size as usize / self.patch_size;
@@ -151,8 +159,8 @@ impl Block {
         let (batch, tokens, width) = x.dims3()?;
         let qkv = self.qkv.forward(&self.norm1.forward(x)?)?;
         let qkv = qkv.reshape((batch, tokens, 3, self.heads, width / self.heads))?;
-        let x = (x + self.proj.forward_scaled(&ops::self_attention(&qkv)?, self.scale1.as_ref())?)?;
-        let y = ops::gelu(&self.fc1.forward(&self.norm2.forward(&x)?)?)?;
-        &x + self.fc2.forward_scaled(&y, self.scale2.as_ref())?
+        let x = self.proj.forward_onto(x, &ops::self_attention(&qkv)?, self.scale1.as_ref())?;
+        let y = self.fc1.forward_gelu(&self.norm2.forward(&x)?)?;
+        self.fc2.forward_onto(&x, &y, self.scale2.as_ref())
     }
 }

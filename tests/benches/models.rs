@@ -104,6 +104,7 @@ fn vit_l(repeats: usize) -> anyhow::Result<()> {
     let tensors = random(|vb| Vit::load(vb, &spec).map(drop))?;
     let mut vit = Vit::load(&VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu), &spec)?;
     vit.fold_scales()?;
+    vit.pack()?;
     let count = IMAGES * 3 * 224 * 224;
     let values: Vec<f32> = (0..count).map(|i| (i as f32 * 0.618).sin()).collect();
     let pixels = Tensor::from_vec(values, (IMAGES, 3, 224, 224), &Device::Cpu)?;

@@ -40,6 +40,7 @@ impl Linear {
             (Some(weight), _) | (None, Matrix::Full(weight)) => {
                 sum_of_products(plus, &[Product::linear(x, weight)])?
             }
+            (None, Matrix::Packed(weight)) => sum_of_products(plus, &[Product::linear(x, &weight.full()?)])?,
             (None, Matrix::Quantised(weight)) => {
                 let y = weight.apply(&x.detach())?.detach();
                 plus.map_or_else(|| Ok(y.clone()), |plus| plus + &y)?
@@ -65,6 +66,7 @@ impl Linear {
         let weight = match (whole, weight) {
             (Some(weight), _) => weight,
             (None, Matrix::Full(weight)) => weight.detach(),
+            (None, Matrix::Packed(weight)) => weight.full()?.to_dtype(grad.dtype())?,
             (None, Matrix::Quantised(weight)) => weight.full()?.to_dtype(grad.dtype())?,
         };
         passed.products.push((grad.clone(), weight, 1.0));

@@ -1,0 +1,254 @@
+//! Weights that are laid out once for products with them, for models that are trained no further.
+//!
+//! A general product arranges the weight anew each time, clears or presets what it adds to, and leaves GELU and sums to
+//! passes of their own. Here the weight lies in panels of 64 outputs, as the kernel (`avx512.rs`) reads it, in place of
+//! the plain one. Where there is no kernel for a processor, weights stay plain.
+
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+
+use candle_core::{DType, Device, Result, Tensor, bail};
+use rayon::prelude::*;
+
+use super::{is_plain, with_values};
+
+/// Outputs of a panel.
+const WIDTH: usize = 64;
+
+/// A frozen weight (out, in), in panels (out / 64, in, 64), of which the last ends in zeros.
+#[derive(Debug)]
+pub struct Packed {
+    panels: Vec<f32>,
+    out: usize,
+    inner: usize,
+}
+
+/// What is done with the product of a packed weight before it is written.
+#[derive(Clone, Copy, Debug)]
+pub enum Then<'a> {
+    /// Nothing.
+    Keep,
+    /// Exact GELU.
+    Gelu,
+    /// A tensor of the product's shape is added.
+    Add(&'a Tensor),
+}
+
+/// A product's values, but for its shape.
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "there is no kernel that reads them"))]
+struct Values<'a> {
+    x: &'a [f32],
+    panels: &'a [f32],
+    bias: Option<&'a [f32]>,
+    residual: Option<&'a [f32]>,
+    gelu: bool,
+}
+
+impl Packed {
+    /// The weight (out, in) in panels; `None` where there is no kernel for it, or it is being trained.
+    pub fn of(weight: &Tensor) -> Result<Option<Self>> {
+        let (out, inner) = weight.dims2()?;
+        if !is_plain(weight) || weight.track_op() || !is_able() || out * inner == 0 {
+            return Ok(None);
+        }
+        let mut panels = vec![0.0; out.div_ceil(WIDTH) * inner * WIDTH];
+        with_values(weight, |weight| {
+            let panels = panels.par_chunks_exact_mut(inner * WIDTH);
+            panels.zip(weight.par_chunks(inner * WIDTH)).for_each(|(panel, rows)| {
+                for (column, row) in rows.chunks_exact(inner).enumerate() {
+                    for (values, value) in panel.chunks_exact_mut(WIDTH).zip(row) {
+                        values[column] = *value;
+                    }
+                }
+            });
+        })?;
+        Ok(Some(Self { panels, out, inner }))
+    }
+
+    /// (out, in)
+    pub fn dims(&self) -> (usize, usize) {
+        (self.out, self.inner)
+    }
+
+    /// Bytes in memory.
+    pub fn bytes(&self) -> usize {
+        self.panels.len() * DType::F32.size_in_bytes()
+    }
+
+    /// The rows of these indices, (indices, in).
+    pub fn rows(&self, indices: &Tensor) -> Result<Tensor> {
+        let indices = indices.to_dtype(DType::U32)?.flatten_all()?.to_vec1::<u32>()?;
+        let mut values = Vec::with_capacity(indices.len() * self.inner);
+        for &index in &indices {
+            let index = index as usize;
+            if index >= self.out {
+                bail!("there is no row {index} in a matrix of {} rows", self.out);
+            }
+            let panel = self.panels[index / WIDTH * WIDTH * self.inner..].chunks_exact(WIDTH);
+            values.extend(panel.take(self.inner).map(|values| values[index % WIDTH]));
+        }
+        Tensor::from_vec(values, (indices.len(), self.inner), &Device::Cpu)
+    }
+
+    /// The plain weight.
+    pub fn full(&self) -> Result<Tensor> {
+        self.rows(&Tensor::arange(0, self.out as u32, &Device::Cpu)?)
+    }
+
+    /// `x Wᵀ + b`, and `then`: (…, in) to (…, out), on as many threads as the present pool has.
+    ///
+    /// # Errors
+    /// Of what needs gradients: there are none through a packed weight.
+    pub fn apply(&self, x: &Tensor, bias: Option<&Tensor>, then: Then<'_>) -> Result<Tensor> {
+        let residual = if let Then::Add(residual) = then { Some(residual) } else { None };
+        for tensor in [Some(x), bias, residual].into_iter().flatten() {
+            if !is_plain(tensor) || tensor.track_op() {
+                bail!("a packed weight is for values on the CPU in f32 that need no gradients");
+            }
+        }
+        let mut shape = x.dims().to_vec();
+        if shape.pop() != Some(self.inner) {
+            bail!("a linear layer for {} values got {:?}", self.inner, x.dims());
+        }
+        shape.push(self.out);
+        if let Some(residual) = residual.filter(|residual| residual.dims() != shape) {
+            bail!("{:?} cannot be added to a product {shape:?}", residual.dims());
+        }
+        if let Some(bias) = bias.filter(|bias| bias.dims() != [self.out]) {
+            bail!("a linear layer of {} outputs got a bias {:?}", self.out, bias.dims());
+        }
+        let sizes = (x.elem_count() / self.inner, self.inner, self.out);
+        let gelu = matches!(then, Then::Gelu);
+        let y = with_values(x, |x| {
+            with_these(bias, |bias| {
+                with_these(residual, |residual| {
+                    multiply(&Values { x, panels: &self.panels, bias, residual, gelu }, sizes)
+                })
+            })
+        })???;
+        Tensor::from_vec(y, shape, &Device::Cpu)
+    }
+}
+
+/// Runs `f` on the values of a tensor that may not be there.
+fn with_these<R>(x: Option<&Tensor>, f: impl FnOnce(Option<&[f32]>) -> R) -> Result<R> {
+    match x {
+        None => Ok(f(None)),
+        Some(x) => with_values(x, |x| f(Some(x))),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+use avx512::{is_able, multiply};
+
+#[cfg(not(target_arch = "x86_64"))]
+fn is_able() -> bool {
+    false
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn multiply(_: &Values<'_>, _: (usize, usize, usize)) -> Vec<f32> {
+    unreachable!("no weight has been packed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::sample;
+    use super::super::{alone, gelu, linear};
+    use super::*;
+
+    fn plain(shape: &[usize], seed: u64) -> Result<Tensor> {
+        Ok(sample(shape, seed)?.as_tensor().detach())
+    }
+
+    fn packed(weight: &Tensor) -> Result<Option<Packed>> {
+        let packed = Packed::of(weight)?;
+        assert_eq!(packed.is_some(), is_able());
+        if packed.is_none() {
+            eprintln!("skipped: there is no kernel for this processor");
+        }
+        Ok(packed)
+    }
+
+    fn near(got: &Tensor, want: &Tensor, what: &str) -> Result<()> {
+        assert_eq!(got.dims(), want.dims(), "{what}");
+        let off = (got - want)?.abs()?.flatten_all()?.max(0)?.to_scalar::<f32>()?;
+        let size = want.abs()?.flatten_all()?.max(0)?.to_scalar::<f32>()?;
+        assert!(off <= 1e-5 * size, "{what}: off by {off} at size {size}");
+        Ok(())
+    }
+
+    /// Products of these sizes, with everything that may come before and after them, against one step after another.
+    fn agrees((rows, inner, out): (usize, usize, usize)) -> Result<()> {
+        let (x, weight) = (plain(&[1, rows, inner], 1)?, plain(&[out, inner], 2)?);
+        let (bias, residual) = (plain(&[out], 3)?, plain(&[1, rows, out], 4)?);
+        let Some(packed) = packed(&weight)? else { return Ok(()) };
+        let what = |of: &str| format!("{of} of {rows} rows, {inner} to {out}");
+        let product = linear(&x, &weight, None)?;
+        near(&packed.apply(&x, None, Then::Keep)?, &product, &what("product"))?;
+        let want = linear(&x, &weight, Some(&bias))?;
+        near(&packed.apply(&x, Some(&bias), Then::Keep)?, &want, &what("product with bias"))?;
+        near(&packed.apply(&x, Some(&bias), Then::Gelu)?, &gelu(&want)?, &what("GELU"))?;
+        near(&packed.apply(&x, Some(&bias), Then::Add(&residual))?, &(&want + &residual)?, &what("sum"))?;
+        near(
+            &packed.apply(&x, None, Then::Add(&residual))?,
+            &(product + &residual)?,
+            &what("sum without bias"),
+        )
+    }
+
+    #[test]
+    fn products_agree_with_those_of_the_plain_weight() -> Result<()> {
+        for rows in [1, 2, 3, 4, 5, 6, 197, 401] {
+            for inner in [7, 16, 100] {
+                for out in [1, 63, 64, 200] {
+                    agrees((rows, inner, out))?;
+                }
+            }
+        }
+        // Sums that go to memory and back.
+        agrees((13, 2077, 70))
+    }
+
+    #[test]
+    fn one_thread_computes_what_many_do() -> Result<()> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(5).build().expect("threads can be started");
+        let (x, weight) = (plain(&[197, 300], 1)?, plain(&[333, 300], 2)?);
+        let Some(packed) = packed(&weight)? else { return Ok(()) };
+        let many = pool.install(|| packed.apply(&x, None, Then::Gelu))?;
+        // A thread that is in no pool yet.
+        let one = std::thread::scope(|scope| {
+            let one = scope.spawn(|| alone(|| packed.apply(&x, None, Then::Gelu)));
+            one.join().expect("the thread ends")
+        })?;
+        assert_eq!(many.to_vec2::<f32>()?, one.to_vec2::<f32>()?);
+        Ok(())
+    }
+
+    #[test]
+    fn the_plain_weight_comes_back() -> Result<()> {
+        let weight = plain(&[130, 9], 1)?;
+        let Some(packed) = packed(&weight)? else { return Ok(()) };
+        assert_eq!(packed.full()?.to_vec2::<f32>()?, weight.to_vec2::<f32>()?);
+        let rows = Tensor::new(&[129u32, 0, 64], &Device::Cpu)?;
+        let want = weight.index_select(&rows, 0)?;
+        assert_eq!(packed.rows(&rows)?.to_vec2::<f32>()?, want.to_vec2::<f32>()?);
+        assert!(packed.rows(&Tensor::new(&[130u32], &Device::Cpu)?).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn what_does_not_fit_or_needs_gradients_is_refused() -> Result<()> {
+        assert!(Packed::of(sample(&[8, 5], 1)?.as_tensor())?.is_none(), "it is being trained");
+        let Some(packed) = packed(&plain(&[8, 5], 1)?)? else { return Ok(()) };
+        let refused = |x: &Tensor, bias: Option<&Tensor>, then: Then<'_>| {
+            packed.apply(x, bias, then).expect_err("it is refused").to_string()
+        };
+        let x = plain(&[3, 5], 2)?;
+        assert!(refused(sample(&[3, 5], 2)?.as_tensor(), None, Then::Keep).contains("no gradients"));
+        assert!(refused(&plain(&[3, 4], 2)?, None, Then::Keep).contains("for 5 values"));
+        assert!(refused(&x, Some(&plain(&[7], 3)?), Then::Keep).contains("a bias [7]"));
+        assert!(refused(&x, None, Then::Add(&plain(&[3, 7], 3)?)).contains("cannot be added"));
+        Ok(())
+    }
+}

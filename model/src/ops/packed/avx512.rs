@@ -1,0 +1,334 @@
+//! Products with packed weights in AVX-512.
+//!
+//! A tile of six rows of `x` and a panel of 64 outputs is summed in 24 vectors, over so many inputs at a time that the
+//! six rows stay in the first cache; a panel stays in the second while all rows of a block go past it. What the next
+//! tile reads is asked for while this one is computed. The sums begin as the bias, and what is wanted of the products
+//! (GELU, a residual) is done while they are at hand: the result is written once, into memory that nobody has cleared.
+
+#![expect(
+    unsafe_code,
+    reason = "vectors are loaded and stored through pointers, and functions for a kind of processor are unsafe to call"
+)]
+
+use std::arch::x86_64::{
+    __m512, __mmask16, _MM_HINT_ET0, _MM_HINT_T0, _MM_HINT_T1, _mm_prefetch, _mm512_add_ps, _mm512_fmadd_ps,
+    _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps,
+};
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::{Values, WIDTH};
+use crate::ops::activation::normal_distribution;
+
+/// Rows of `x` that are multiplied together.
+const ROWS: usize = 6;
+/// Values of a vector, and vectors of a row of a panel.
+const LANES: usize = 16;
+const VECTORS: usize = WIDTH / LANES;
+/// Inputs that are summed before sums go to memory: six rows of them are half of the first cache.
+const DEPTH: usize = 1024;
+/// Rows of `x` that go past a panel before the next one is read: they and it fit the second cache.
+const BLOCK: usize = 396;
+/// Inputs between two looks at what to ask memory for: one line of a row of `x`.
+const STEP: usize = 16;
+/// Steps of a panel that are asked for in advance from the second cache.
+const SOON: usize = 8;
+/// Lines of the next panel that are asked for at a time, at most.
+const MOST_LINES: usize = 8;
+/// Fewer rows than this are not worth reading the weights for in another thread: it takes other panels instead.
+const FEWEST: usize = 96;
+/// Into how many parts the work of a thread is cut, so that none waits long for the last.
+const TASKS_PER_THREAD: usize = 2;
+/// Products of fewer values than this are done before another thread has begun.
+const SMALL: usize = 1 << 18;
+
+/// Whether this processor can.
+pub(super) fn is_able() -> bool {
+    is_x86_feature_detected!("avx512f")
+}
+
+/// `x Wᵀ` for rows `x` (m, k) and the panels of a matrix (n, k), with what comes before and after: (m, n).
+pub(super) fn multiply(values: &Values<'_>, (m, k, n): (usize, usize, usize)) -> Vec<f32> {
+    let Values { x, panels, bias, residual, .. } = values;
+    assert!(
+        is_able()
+            && x.len() == m * k
+            && panels.len() == n.div_ceil(WIDTH) * WIDTH * k
+            && bias.is_none_or(|bias| bias.len() == n)
+            && residual.is_none_or(|residual| residual.len() == m * n),
+        "the sizes of a product differ"
+    );
+    let mut y = Vec::with_capacity(m * n);
+    let work = Work { values, inner: k, out: n, to: Out(y.as_mut_ptr()) };
+    let (panels, threads) = (n.div_ceil(WIDTH), rayon::current_num_threads());
+    if threads == 1 || m * k * n < SMALL {
+        work.run(0..m, 0..panels);
+    } else {
+        let blocks = (m / FEWEST).clamp(1, threads);
+        let height = m.div_ceil(blocks).next_multiple_of(ROWS);
+        let width = panels.div_ceil((threads * TASKS_PER_THREAD).div_ceil(blocks));
+        let (down, across) = (m.div_ceil(height), panels.div_ceil(width));
+        (0..down * across).into_par_iter().for_each(|task| {
+            let (row, panel) = (task / across * height, task % across * width);
+            work.run(row..m.min(row + height), panel..panels.min(panel + width));
+        });
+    }
+    // SAFETY: there is room for so many, and the tasks together have written each of them.
+    unsafe { y.set_len(m * n) };
+    y
+}
+
+/// Where a product goes, (m, n). Each task writes rows and columns of its own.
+struct Out(*mut f32);
+
+// SAFETY: `Work::tile` alone uses the pointer, and no two tasks write or read the same value.
+unsafe impl Sync for Out {}
+
+/// A product, of which tasks do a part each.
+struct Work<'a> {
+    values: &'a Values<'a>,
+    /// Length of a row of `x`.
+    inner: usize,
+    /// Length of a row of the product.
+    out: usize,
+    to: Out,
+}
+
+/// What the next tile reads.
+#[derive(Clone, Copy)]
+struct Ahead {
+    /// The first of its rows of `x`.
+    x: *const f32,
+    /// A part of the panel that comes next, and the lines to ask for at a time.
+    panel: *const f32,
+    lines: usize,
+}
+
+impl Work<'_> {
+    fn run(&self, rows: Range<usize>, panels: Range<usize>) {
+        // SAFETY: `multiply` has asked whether the processor can.
+        unsafe { self.compute(rows, panels) }
+    }
+
+    #[target_feature(enable = "avx512f")]
+    fn compute(&self, rows: Range<usize>, panels: Range<usize>) {
+        if rows.is_empty() {
+            return;
+        }
+        let height = rows.len().div_ceil(rows.len().div_ceil(BLOCK)).next_multiple_of(ROWS);
+        for first in rows.clone().step_by(height) {
+            let rows = first..rows.end.min(first + height);
+            for panel in panels.clone() {
+                for start in (0..self.inner).step_by(DEPTH) {
+                    self.pass(rows.clone(), panel, start..self.inner.min(start + DEPTH));
+                }
+            }
+        }
+    }
+
+    /// Takes rows past some inputs of a panel.
+    #[target_feature(enable = "avx512f")]
+    fn pass(&self, rows: Range<usize>, panel: usize, span: Range<usize>) {
+        let x = self.values.x.as_ptr();
+        // Panels lie one after another, each with its inputs in their order.
+        let next = self.values.panels[..(panel * self.inner + span.end) * WIDTH].as_ptr_range().end;
+        let next_span = if span.end < self.inner { span.end } else { 0 };
+        let tiles = rows.len().div_ceil(ROWS);
+        let share = span.len() * VECTORS / tiles;
+        let lines = share.div_ceil(span.len().div_ceil(STEP)).min(MOST_LINES);
+        for (tile, row) in rows.clone().step_by(ROWS).enumerate() {
+            let (next_row, input) =
+                if row + ROWS < rows.end { (row + ROWS, span.start) } else { (rows.start, next_span) };
+            let ahead = Ahead {
+                x: x.wrapping_add(next_row * self.inner + input),
+                panel: next.wrapping_add(tile * share * LANES),
+                lines,
+            };
+            match rows.end - row {
+                1 => self.tile::<1>(row, panel, span.clone(), ahead),
+                2 => self.tile::<2>(row, panel, span.clone(), ahead),
+                3 => self.tile::<3>(row, panel, span.clone(), ahead),
+                4 => self.tile::<4>(row, panel, span.clone(), ahead),
+                5 => self.tile::<5>(row, panel, span.clone(), ahead),
+                _ => self.tile::<ROWS>(row, panel, span.clone(), ahead),
+            }
+        }
+    }
+
+    /// `R` rows from `row` times some inputs of a panel.
+    #[target_feature(enable = "avx512f")]
+    fn tile<const R: usize>(&self, row: usize, panel: usize, span: Range<usize>, ahead: Ahead) {
+        let column = panel * WIDTH;
+        let columns = WIDTH.min(self.out - column);
+        let at = row * self.out + column;
+        let is_first = span.start == 0;
+        // Until the last inputs are in, there is nothing to be done with the sums.
+        let is_last = span.end == self.inner;
+        let residual = self.values.residual.filter(|_| is_last).map(|residual| &residual[at..]);
+        for r in 0..R {
+            for v in 0..VECTORS {
+                let from = r * self.out + v * LANES;
+                ask_to_write(self.to.0.wrapping_add(at + from));
+                if let Some(residual) = residual {
+                    ask::<_MM_HINT_T0>(residual.as_ptr().wrapping_add(from));
+                }
+            }
+        }
+        let mut sums = [[_mm512_setzero_ps(); VECTORS]; R];
+        if !is_first {
+            // SAFETY: the inputs before these have put sums there, and no other task has.
+            sums = unsafe { load::<R>(self.to.0.add(at), self.out, columns) };
+        } else if let Some(bias) = self.values.bias {
+            // SAFETY: `multiply` has seen that there are as many values as columns of all panels.
+            let [bias] = unsafe { load::<1>(bias[column..].as_ptr(), 0, columns) };
+            sums = [bias; R];
+        }
+        let mut x: [&[f32]; R] = [&[]; R];
+        for (r, x) in x.iter_mut().enumerate() {
+            *x = &self.values.x[(row + r) * self.inner..][span.clone()];
+        }
+        let weights = &self.values.panels.as_chunks().0[panel * self.inner..][span];
+        sums = accumulate(sums, x, weights, ahead, self.inner);
+        if let Some(residual) = residual {
+            // SAFETY: `multiply` has seen that there are as many values as in the product, which has this tile.
+            let residual = unsafe { load::<R>(residual.as_ptr(), self.out, columns) };
+            for (sum, value) in sums.as_flattened_mut().iter_mut().zip(residual.as_flattened()) {
+                *sum = _mm512_add_ps(*sum, *value);
+            }
+        }
+        for (r, sums) in sums.iter().enumerate() {
+            // SAFETY: `multiply` has made room for the product; these columns of this row belong to this task alone.
+            let to = unsafe { self.to.0.add(at + r * self.out) };
+            for (v, (sum, mask)) in sums.iter().zip(masks(columns)).enumerate() {
+                // SAFETY: as above; the mask leaves out what belongs to another row.
+                unsafe { _mm512_mask_storeu_ps(to.wrapping_add(v * LANES), mask, *sum) };
+            }
+            if is_last && self.values.gelu {
+                // SAFETY: as above, and they have been written just now.
+                let values = unsafe { std::slice::from_raw_parts_mut(to, columns) };
+                gelu(values);
+            }
+        }
+    }
+}
+
+/// Adds the products of `R` rows of `x` and the same inputs of a panel. Rows of `x` are `inner` apart.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn accumulate<const R: usize>(
+    mut sums: [[__m512; VECTORS]; R],
+    x: [&[f32]; R],
+    weights: &[[f32; WIDTH]],
+    ahead: Ahead,
+    inner: usize,
+) -> [[__m512; VECTORS]; R] {
+    let (whole, rest) = weights.as_chunks::<STEP>();
+    let mut steps: [&[[f32; STEP]]; R] = [&[]; R];
+    for (steps, x) in steps.iter_mut().zip(x) {
+        *steps = &x.as_chunks().0[..whole.len()];
+    }
+    let Ahead { x: mut next_x, mut panel, lines } = ahead;
+    for (i, weights) in whole.iter().enumerate() {
+        let mut values = [&[0.0; STEP]; R];
+        for r in 0..R {
+            values[r] = &steps[r][i];
+            ask::<_MM_HINT_T1>(next_x.wrapping_add(r * inner));
+        }
+        next_x = next_x.wrapping_add(STEP);
+        for _ in 0..lines {
+            ask::<_MM_HINT_T1>(panel);
+            panel = panel.wrapping_add(LANES);
+        }
+        for (u, weights) in weights.iter().enumerate() {
+            for v in 0..VECTORS {
+                ask::<_MM_HINT_T0>(weights.as_ptr().wrapping_add(SOON * WIDTH + v * LANES));
+            }
+            let mut x = [0.0; R];
+            for (x, values) in x.iter_mut().zip(values) {
+                *x = values[u];
+            }
+            sums = add(sums, x, weights);
+        }
+    }
+    let done = whole.len() * STEP;
+    for (i, weights) in rest.iter().enumerate() {
+        sums = add(sums, x.map(|x| x[done + i]), weights);
+    }
+    sums
+}
+
+/// Adds the products of one input.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn add<const R: usize>(
+    mut sums: [[__m512; VECTORS]; R],
+    x: [f32; R],
+    weights: &[f32; WIDTH],
+) -> [[__m512; VECTORS]; R] {
+    let mut vectors = [_mm512_setzero_ps(); VECTORS];
+    for (vector, weights) in vectors.iter_mut().zip(weights.as_chunks::<LANES>().0) {
+        // SAFETY: the reference is to sixteen values.
+        *vector = unsafe { _mm512_loadu_ps(weights.as_ptr()) };
+    }
+    for (sums, x) in sums.iter_mut().zip(x) {
+        let x = _mm512_set1_ps(x);
+        for (sum, vector) in sums.iter_mut().zip(vectors) {
+            *sum = _mm512_fmadd_ps(x, vector, *sum);
+        }
+    }
+    sums
+}
+
+/// Exact GELU of a row of a tile.
+#[target_feature(enable = "avx512f")]
+fn gelu(row: &mut [f32]) {
+    for x in row {
+        *x *= normal_distribution(*x);
+    }
+}
+
+/// `columns` values of each of `R` rows that are `stride` apart, and zeros after them.
+///
+/// # Safety
+/// All of them can be read.
+#[target_feature(enable = "avx512f")]
+#[inline]
+unsafe fn load<const R: usize>(from: *const f32, stride: usize, columns: usize) -> [[__m512; VECTORS]; R] {
+    let masks = masks(columns);
+    // No closures: they are calls where the function that they are given to is not compiled for these vectors.
+    let mut rows = [[_mm512_setzero_ps(); VECTORS]; R];
+    for (r, row) in rows.iter_mut().enumerate() {
+        for (v, (vector, mask)) in row.iter_mut().zip(masks).enumerate() {
+            let from = from.wrapping_add(r * stride + v * LANES);
+            // SAFETY: the mask leaves out what is past the columns; the caller answers for the rest.
+            *vector = unsafe { _mm512_maskz_loadu_ps(mask, from) };
+        }
+    }
+    rows
+}
+
+/// Which lanes of the vectors of a row are among the first `columns`.
+#[inline]
+fn masks(columns: usize) -> [__mmask16; VECTORS] {
+    std::array::from_fn(|v| {
+        let lanes = columns.saturating_sub(v * LANES).min(LANES);
+        ((1u32 << lanes) - 1) as __mmask16
+    })
+}
+
+/// Asks for the line at an address, which may be any.
+#[inline]
+fn ask<const HINT: i32>(line: *const f32) {
+    // SAFETY: the line is asked for and not read, and every processor of this architecture has SSE.
+    #[allow(unused_unsafe, reason = "whether this is unsafe depends on the version of the library")]
+    unsafe {
+        _mm_prefetch::<HINT>(line.cast());
+    }
+}
+
+/// The same of a line that will be written.
+#[inline]
+fn ask_to_write(line: *mut f32) {
+    ask::<_MM_HINT_ET0>(line.cast_const());
+}
