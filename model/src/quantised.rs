@@ -2,9 +2,9 @@
 //!
 //! Candle's `QTensor` copies a matrix out of its file and packs it again at the first product, another time where the
 //! processor has AMX: four bits a weight become up to 20. Here the file's bytes are all there is. They are multiplied
-//! where they lie, sixteen rows at a time being unpacked into a buffer that stays in the cache (`avx512.rs`), or by
-//! candle's own dot products where the processor has no AVX-512 (`blocks.rs`). Pages that are not needed are the
-//! system's to drop, and two workers share them.
+//! where they lie: sixteen rows at a time being unpacked into a buffer that stays in the cache (`avx512.rs`), each row
+//! alone where few rows are multiplied by it (`avx512/few.rs`), or by candle's own dot products where the processor has no
+//! AVX-512 (`blocks.rs`). Pages that are not needed are the system's to drop, and two workers share them.
 
 #[cfg(target_arch = "x86_64")]
 mod activations;

@@ -70,7 +70,7 @@ impl Group {
 /// no number, so is the scale.
 #[expect(clippy::inline_always, reason = "as above")]
 #[inline(always)]
-fn quantised(x: &[f32; BLOCK]) -> ([i8; BLOCK], f32) {
+pub(super) fn quantised(x: &[f32; BLOCK]) -> ([i8; BLOCK], f32) {
     // Without their signs, numbers are in order as their bits are, and what is no number comes last.
     let largest = x.iter().fold(0u32, |largest, x| largest.max(x.to_bits() & 0x7fff_ffff));
     let scale = f32::from_bits(largest) / 127.0;

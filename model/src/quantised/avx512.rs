@@ -1,9 +1,9 @@
 //! Products with quantised matrices in AVX-512 with VNNI, on the bytes as files have them.
 //!
 //! Sixteen rows of a matrix, one in each lane of a vector, are unpacked for 256 columns into a buffer that stays in the
-//! first cache, and then multiplied by every row of `x`: unpacking costs as much as multiplying by one or two rows, so
-//! that prompts are bound by the products and single steps by memory. One `vpdpbusd` multiplies four unsigned bytes of
-//! each lane (weights) by four signed ones (`x`, the same for all lanes).
+//! first cache, and then multiplied by every row of `x`: unpacking costs as much as multiplying by a few rows, so that
+//! prompts are bound by the products. Single steps, which memory should bound, have kernels of their own (`few.rs`). One
+//! `vpdpbusd` multiplies four unsigned bytes of each lane (weights) by four signed ones (`x`, the same for all lanes).
 //!
 //! The lanes are those of the tiles in candle's `repack_x86.rs`, which keeps them in memory instead.
 
@@ -12,6 +12,7 @@
     reason = "vectors are loaded through pointers, and functions for a kind of processor are unsafe to call"
 )]
 
+mod few;
 mod unpack;
 
 use std::arch::x86_64::{
@@ -84,7 +85,11 @@ pub(super) fn multiply(
     x: &[f32],
     y: &mut [f32],
 ) -> bool {
-    let Some(format) = Format::of(kind).filter(|_| k.is_multiple_of(SPAN) && is_able()) else { return false };
+    let Some(format) = Format::of(kind).filter(|_| k.is_multiple_of(SPAN)) else { return false };
+    let few = few::Vectors::of(format).filter(|_| m <= few::MOST);
+    if few.is_none() && !is_able() {
+        return false;
+    }
     let stride = k / SPAN * format.bytes();
     if m == 0 {
         return true;
@@ -93,6 +98,10 @@ pub(super) fn multiply(
         x.len() == m * k && y.len() == m * n && bytes.len() == n * stride,
         "the sizes of a product differ"
     );
+    if let Some(vectors) = few {
+        few::multiply((format, vectors), bytes, (m, k, n), x, y);
+        return true;
+    }
     let groups = groups(format, x, (m, k));
     let lines = groups.iter().map(|group| group.width).sum();
     let work = Work { format, bytes, stride, rows: n, groups: &groups, lines, out: Out(y.as_mut_ptr()) };
@@ -109,7 +118,7 @@ pub(super) fn multiply(
     true
 }
 
-/// Whether this processor can.
+/// Whether this processor can, for any number of rows.
 pub(super) fn is_able() -> bool {
     is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
