@@ -25,8 +25,9 @@ const BEGIN: &[u8; 16] = b"reinpath feat 1\n";
 const HASH: usize = blake3::OUT_LEN;
 /// Images that are read at a time.
 const AT_A_TIME: usize = 64;
-/// Of these, those that go through the encoders at once.
-const BATCH: usize = 16;
+/// Images that go through the encoders together. One: among others the last bits of its features would depend on them,
+/// and a run that was killed halfway through the images would not go on to the same numbers.
+const BATCH: usize = 1;
 
 type Hash = [u8; HASH];
 
