@@ -18,6 +18,7 @@ use crate::dataset::{
 };
 use crate::rows::{Row, Split};
 use crate::subtask::Subtasks;
+use crate::tissue_cli::LungArgs;
 
 /// What can be done with a data set. DATA is its folder, or a file of rows beside the images.
 #[derive(Debug, Subcommand)]
@@ -34,6 +35,8 @@ pub enum DatasetCommand {
     Split(SplitArguments),
     /// Makes rows of a published data set: LLaVA's JSON or PathGen's
     Import(ImportArguments),
+    /// Writes rows about labelled lung patches: what is measured in them, questions and staged answers
+    Lung(LungArgs),
 }
 
 /// Arguments of `dataset check`.
@@ -164,6 +167,7 @@ pub fn execute(command: DatasetCommand) -> anyhow::Result<()> {
         DatasetCommand::Select(arguments) => select(&arguments),
         DatasetCommand::Split(arguments) => split(&arguments),
         DatasetCommand::Import(arguments) => import(arguments),
+        DatasetCommand::Lung(arguments) => arguments.run(&mut std::io::stdout().lock()),
     }
 }
 
