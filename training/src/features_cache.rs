@@ -25,9 +25,6 @@ const BEGIN: &[u8; 16] = b"reinpath feat 1\n";
 const HASH: usize = blake3::OUT_LEN;
 /// Images that are read at a time.
 const AT_A_TIME: usize = 64;
-/// Images that go through the encoders together. One: among others the last bits of its features would depend on them,
-/// and a run that was killed halfway through the images would not go on to the same numbers.
-const BATCH: usize = 1;
 
 type Hash = [u8; HASH];
 
@@ -81,9 +78,9 @@ pub fn prepare(
             }
         }
         let mut unreadable: HashMap<Hash, Error> = HashMap::new();
-        let computed: Vec<Vec<Result<Vec<f32>>>> =
-            missing.par_chunks(BATCH).map(|batch| compute(model, batch)).collect::<Result<_>>()?;
-        for ((hash, _), features) in missing.iter().zip(computed.into_iter().flatten()) {
+        let computed: Vec<Result<Vec<f32>>> =
+            missing.par_iter().map(|(_, image)| compute(model, image)).collect::<Result<_>>()?;
+        for ((hash, _), features) in missing.iter().zip(computed) {
             match features {
                 Ok(features) => writer.add(hash, &features)?,
                 Err(error) => drop(unreadable.insert(*hash, error)),
@@ -179,17 +176,15 @@ fn hash_of(image: &Path) -> Result<Hash> {
     Ok(*hasher.finalize().as_bytes())
 }
 
-/// Features of image files, or why one of them cannot be read; an error where the model cannot compute.
-fn compute(model: &ReinPath, images: &[(Hash, &PathBuf)]) -> Result<Vec<Result<Vec<f32>>>> {
-    let patches: Vec<Result<Patch>> = images.iter().map(|(_, image)| patch_of(model, image)).collect();
-    let good: Vec<Patch> = patches.iter().filter_map(|patch| patch.as_ref().ok().cloned()).collect();
-    let mut features = Vec::new().into_iter();
-    if !good.is_empty() {
-        features = model.features(&good)?.flatten_from(1)?.to_vec2::<f32>()?.into_iter();
+/// Features of an image file, or why it cannot be read; an error where the model cannot compute.
+///
+/// It goes through the encoders alone: among others the last bits of its features would depend on them, and a run that
+/// was killed halfway through the images would not go on to the same numbers.
+fn compute(model: &ReinPath, image: &Path) -> Result<Result<Vec<f32>>> {
+    match patch_of(model, image) {
+        Ok(patch) => Ok(Ok(model.features(&[patch])?.flatten_all()?.to_vec1()?)),
+        Err(fault) => Ok(Err(fault)),
     }
-    let missing = || Error::Features("the model gave too few features".to_owned());
-    let next = |patch: Result<Patch>| patch.and_then(|_| features.next().ok_or_else(missing));
-    Ok(patches.into_iter().map(next).collect())
 }
 
 /// An image file as a patch that every encoder can look at.
