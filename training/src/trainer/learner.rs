@@ -37,7 +37,9 @@ pub trait Learner {
 
     /// Whether the step after this one (counted from 0) needs nothing that this one left in memory, such as answers
     /// that several updates are made from. Always so after the last step.
-    fn may_pause_after(&self, step: usize) -> bool;
+    fn may_pause_after(&self, _step: usize) -> bool {
+        true
+    }
 
     /// The image files of the rows, each once and sorted: their features say what the package knows.
     fn images(&self) -> &[PathBuf];
