@@ -253,8 +253,7 @@ pub(crate) fn supervised_step(
         (measure::TOKENS.to_owned(), tokens as f64),
         (measure::ENTROPY.to_owned(), outcome.entropy),
     ]);
-    let loss = outcome.gradients.loss;
-    Ok(StepResult { gradients: outcome.gradients, loss, measures, rollouts: Vec::new(), warnings })
+    Ok(StepResult { gradients: outcome.gradients, measures, rollouts: Vec::new(), warnings })
 }
 
 #[cfg(test)]

@@ -114,7 +114,6 @@ impl<'a> Grpo<'a> {
             drift = drift.max(of_part);
         }
         let mut result = StepResult {
-            loss: outcome.gradients.loss,
             gradients: outcome.gradients,
             measures: drawn.measures.clone(),
             rollouts: Vec::new(),

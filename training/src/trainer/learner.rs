@@ -57,9 +57,8 @@ pub trait Learner {
 /// What a step computed.
 #[derive(Debug)]
 pub struct StepResult {
-    /// Of the variables that [`Learner::learning`] names, in its order.
+    /// Of the variables that [`Learner::learning`] names, in its order; with the loss.
     pub gradients: Gradients,
-    pub loss: f64,
     /// By the names in [`crate::event::measure`].
     pub measures: Measures,
     /// Answers that were drawn in this step, a record a question; empty where none were.
