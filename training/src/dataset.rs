@@ -35,6 +35,8 @@ pub use self::source::{Purpose, SourceRow, SourceRows, read_sources};
 pub use self::split::{PartSize, Shares, SplitReport, split};
 pub use self::stats::{Group, Stats, SubtaskStats, Unit, stats};
 pub use self::table::{Table, grouped};
+#[cfg(feature = "engine")]
+pub(crate) use self::text::part_of;
 pub use self::text::{Lengths, Measure, answer_text, emphasised, kind_name, split_name};
 #[cfg(feature = "engine")]
 pub use self::tokens::TokenMeasure;

@@ -254,8 +254,7 @@ fn select(arguments: &SelectArguments) -> anyhow::Result<()> {
     let out = output_beside(&dataset, &arguments.output)?;
     let path = dataset.path.clone();
     let rows = dataset.into_rows()?;
-    let is_for_training = |row: &&Row| row.split.is_none_or(|split| split == Split::Train);
-    let rows: Vec<&Row> = rows.iter().filter(is_for_training).collect();
+    let rows: Vec<&Row> = rows.iter().filter(|row| dataset::part_of(row) == Split::Train).collect();
     let taken = dataset::select(&rows, arguments.count, arguments.seed);
     ensure!(
         !taken.is_empty(),

@@ -55,7 +55,7 @@ pub fn split_name(split: Split) -> &'static str {
 }
 
 /// The part that a row belongs to: `train` unless it says another.
-pub(super) fn part_of(row: &Row) -> Split {
+pub(crate) fn part_of(row: &Row) -> Split {
     row.split.unwrap_or(Split::Train)
 }
 
