@@ -37,7 +37,7 @@ pub use self::stats::{Group, Stats, SubtaskStats, Unit, stats};
 pub use self::table::{Table, grouped};
 #[cfg(feature = "engine")]
 pub(crate) use self::text::part_of;
-pub use self::text::{Lengths, Measure, answer_text, emphasised, kind_name, split_name};
+pub use self::text::{Lengths, Measure, answer_text, emphasised, kind_name, split_name, split_named};
 #[cfg(feature = "engine")]
 pub use self::tokens::TokenMeasure;
 #[cfg(feature = "engine")]

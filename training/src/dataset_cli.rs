@@ -173,11 +173,7 @@ pub fn execute(command: DatasetCommand) -> anyhow::Result<()> {
 
 /// The part of a data set with this name, for clap.
 pub fn part(name: &str) -> Result<Split, String> {
-    let parts = [Split::Train, Split::Validation, Split::Test];
-    parts
-        .into_iter()
-        .find(|&part| dataset::split_name(part) == name)
-        .ok_or_else(|| "the parts are train, validation and test".to_owned())
+    dataset::split_named(name).ok_or_else(|| "the parts are train, validation and test".to_owned())
 }
 
 fn check(arguments: &CheckArguments) -> anyhow::Result<()> {
