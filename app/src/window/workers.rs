@@ -148,7 +148,8 @@ impl Workers {
             Effect::Ask(order) => self.ask(*order, model),
             Effect::StopAsking { id } => self.answerer.stop(id),
             Effect::SaveSettings(settings) => self.save(settings),
-            Effect::CopyText(_) | Effect::ToggleModelPicker | Effect::Quit => {}
+            Effect::ReleaseModel => self.answerer.release(),
+            Effect::CopyText(_) | Effect::ToggleModelPicker | Effect::Train(_) | Effect::Quit => {}
         }
     }
 
@@ -373,7 +374,7 @@ mod tests {
         let path = folder.path().join("config/window.toml");
         assert_eq!(read_settings(&path), Settings::default());
         let settings =
-            Settings { dark: false, notice_accepted: true, model: Some(folder.path().join("models/own")) };
+            Settings { dark: false, model: Some(folder.path().join("models/own")), ..Settings::default() };
         save_settings(&path, &settings).unwrap();
         assert_eq!(read_settings(&path), settings);
         std::fs::write(&path, "dark = 3 ][").unwrap();

@@ -12,6 +12,7 @@ use reinpath::window::answerer::Answerer;
 use reinpath::window::event::Event;
 use reinpath::window::model_list::ModelList;
 use reinpath::window::state::ModelInfo;
+use reinpath::window::train::TrainPlaces;
 use reinpath::window::update::AskOrder;
 use reinpath::window::workers::EventSender;
 use reinpath::window::{App, Parts};
@@ -173,6 +174,7 @@ pub(crate) fn window(slides: Vec<PathBuf>, picked: Vec<PathBuf>, script: &Script
             Box::new(script)
         }),
         settings_file: None,
+        training: TrainPlaces::default(),
     };
     Harness::builder()
         .with_size(vec2(1440.0, 900.0))

@@ -1,0 +1,1 @@
+//! A run's events as a TensorBoard event file, for those who use it.
