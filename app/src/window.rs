@@ -48,7 +48,7 @@ use frame_times::FrameTimes;
 use model_list::ModelLister;
 use state::{AppState, Mode};
 use train::control::ControlCommand;
-use train::{TrainCommand, TrainDesks, TrainPanels, TrainPlaces};
+use train::{TrainCommand, TrainDesks, TrainPanels, TrainPlaces, TrainState};
 use update::Effect;
 use viewer_panel::ViewerPanel;
 use workers::{EventSender, Opener, Picker, Workers};
@@ -184,7 +184,11 @@ impl App {
             commands.send(Command::Open(path));
         }
         Self {
-            state: AppState { settings, ..AppState::default() },
+            state: AppState {
+                settings,
+                train: TrainState { places: parts.training, ..TrainState::default() },
+                ..AppState::default()
+            },
             commands,
             command_receiver,
             events,

@@ -27,6 +27,7 @@ pub mod setup;
 /// What the training mode shows, as plain data.
 #[derive(Debug, Default)]
 pub struct TrainState {
+    pub places: TrainPlaces,
     pub setup: setup::SetupState,
     pub look: look::LookState,
     pub runs: runs::RunsState,

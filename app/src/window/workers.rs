@@ -288,7 +288,10 @@ pub fn system_folder_picker() -> Picker {
 }
 
 /// What a dialog gave; `instead` is said where the system shows none.
-fn with_dialog(instead: &str, dialog: impl FnOnce() -> Option<Vec<PathBuf>>) -> Result<Vec<PathBuf>, String> {
+pub(super) fn with_dialog(
+    instead: &str,
+    dialog: impl FnOnce() -> Option<Vec<PathBuf>>,
+) -> Result<Vec<PathBuf>, String> {
     /// Nobody closes a dialog sooner than this: there was none.
     const SOONEST: std::time::Duration = std::time::Duration::from_millis(250);
     let asked = std::time::Instant::now();

@@ -61,6 +61,16 @@ pub(in crate::window) fn event(_state: &mut AppState, _news: RolloutsEvent) -> V
     Vec::new()
 }
 
+/// A run that is followed has told more; called after `state.train.runs.told` has it.
+pub(super) fn told(_state: &mut AppState, _run: &RunKey) -> Vec<Effect> {
+    Vec::new()
+}
+
+/// Another run is in view.
+pub(super) fn shown(_state: &mut AppState) -> Vec<Effect> {
+    Vec::new()
+}
+
 /// The threads behind it.
 pub(super) struct RolloutsDesk {
     _events: EventSender,

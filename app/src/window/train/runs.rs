@@ -11,7 +11,7 @@ use super::super::command::CommandSender;
 use super::super::state::AppState;
 use super::super::update::Effect;
 use super::super::workers::EventSender;
-use super::TrainPlaces;
+use super::{TrainEffect, TrainPlaces, chart, control, rollouts};
 use crate::runs::RunKey;
 use crate::runs::told::{ListedRun, RunTold};
 
@@ -72,13 +72,63 @@ impl RunsState {
 }
 
 /// Carries out a wish.
-pub(in crate::window) fn command(_state: &mut AppState, _wish: RunsCommand) -> Vec<Effect> {
-    Vec::new()
+pub(in crate::window) fn command(state: &mut AppState, wish: RunsCommand) -> Vec<Effect> {
+    let runs = &mut state.train.runs;
+    match wish {
+        RunsCommand::Refresh => return vec![effect(RunsEffect::ReadList)],
+        RunsCommand::ToggleList => {
+            runs.is_list_shown = !runs.is_list_shown;
+            return Vec::new();
+        }
+        RunsCommand::Show(key) => {
+            runs.compared.retain(|other| *other != key);
+            runs.shown = Some(key);
+        }
+        RunsCommand::Open(folder) => {
+            if !state.settings.runs.contains(&folder) {
+                state.settings.runs.push(folder.clone());
+            }
+            runs.shown = Some(RunKey::new(folder));
+        }
+        RunsCommand::Compare(key, true) if runs.shown.as_ref() != Some(&key) => runs.compared.push(key),
+        RunsCommand::Compare(key, _) => runs.compared.retain(|other| *other != key),
+    }
+    let mut effects = vec![follow(state)];
+    effects.extend(chart::shown(state));
+    effects.extend(rollouts::shown(state));
+    effects.extend(control::shown(state));
+    effects
 }
 
 /// Takes in what happened.
-pub(in crate::window) fn event(_state: &mut AppState, _news: RunsEvent) -> Vec<Effect> {
+pub(in crate::window) fn event(state: &mut AppState, news: RunsEvent) -> Vec<Effect> {
+    match news {
+        RunsEvent::List(list) => state.train.runs.list = Some(list),
+        RunsEvent::Machine(sample) => state.train.runs.machine = Some(sample),
+        RunsEvent::Told(told) => {
+            let key = told.key.clone();
+            state.train.runs.told.insert(key.clone(), told);
+            let mut effects = chart::told(state, &key);
+            effects.extend(rollouts::told(state, &key));
+            effects.extend(control::told(state, &key));
+            return effects;
+        }
+    }
     Vec::new()
+}
+
+/// Follows the shown run, those beside it and those that this window started.
+pub(super) fn follow(state: &AppState) -> Effect {
+    let runs = &state.train.runs;
+    let mut keys: Vec<RunKey> =
+        runs.shown.iter().chain(&runs.compared).chain(&state.train.control.started).cloned().collect();
+    keys.sort();
+    keys.dedup();
+    effect(RunsEffect::Follow(keys))
+}
+
+fn effect(effect: RunsEffect) -> Effect {
+    Effect::Train(TrainEffect::Runs(effect))
 }
 
 /// The threads behind it.

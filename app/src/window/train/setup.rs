@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use egui::Ui;
+use reinpath_training::config::RunConfig;
 use serde_json::Value;
 
 use super::super::command::CommandSender;
@@ -61,6 +62,15 @@ pub(in crate::window) fn command(_state: &mut AppState, _wish: SetupCommand) -> 
 /// Takes in what happened.
 pub(in crate::window) fn event(_state: &mut AppState, _news: SetupEvent) -> Vec<Effect> {
     Vec::new()
+}
+
+/// The configuration that the draft stands for.
+///
+/// # Errors
+/// A sentence that names the setting, where the draft is none.
+pub(super) fn config(state: &AppState) -> Result<RunConfig, String> {
+    serde_json::from_value(state.train.setup.draft.clone())
+        .map_err(|error| format!("The settings are not complete: {error}."))
 }
 
 /// The threads behind it.
