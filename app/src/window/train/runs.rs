@@ -90,8 +90,13 @@ pub(in crate::window) fn command(state: &mut AppState, wish: RunsCommand) -> Vec
             }
             runs.shown = Some(RunKey::new(folder));
         }
-        RunsCommand::Compare(key, true) if runs.shown.as_ref() != Some(&key) => runs.compared.push(key),
-        RunsCommand::Compare(key, _) => runs.compared.retain(|other| *other != key),
+        RunsCommand::Compare(key, true)
+            if runs.shown.as_ref() != Some(&key) && !runs.compared.contains(&key) =>
+        {
+            runs.compared.push(key);
+        }
+        RunsCommand::Compare(_, true) => return Vec::new(),
+        RunsCommand::Compare(key, false) => runs.compared.retain(|other| *other != key),
     }
     let mut effects = vec![follow(state)];
     effects.extend(chart::shown(state));
