@@ -137,12 +137,7 @@ impl Quantised {
     fn row<'a>(&self, bytes: &'a [u8], row: usize) -> &'a [u8] {
         let stored = match self.paired_heads {
             None => row,
-            Some(heads) => {
-                let head_dim = self.rows / heads;
-                let (head, within) = (row / head_dim, row % head_dim);
-                let (second, plane) = (within / (head_dim / 2), within % (head_dim / 2));
-                head * head_dim + 2 * plane + second
-            }
+            Some(heads) => paired_row(row, self.rows / heads),
         };
         let length = bytes.len() / self.rows;
         &bytes[stored * length..][..length]
@@ -163,6 +158,14 @@ impl Quantised {
         }
         Ok(y)
     }
+}
+
+/// Where a row lies that is counted in halves (0, 1, …, half, half + 1, …), where those of each head of `head_dim` rows,
+/// an even number, are stored in pairs (0, half, 1, half + 1, …).
+pub(crate) fn paired_row(row: usize, head_dim: usize) -> usize {
+    let (head, within) = (row / head_dim, row % head_dim);
+    let (second, plane) = (within / (head_dim / 2), within % (head_dim / 2));
+    head * head_dim + 2 * plane + second
 }
 
 /// What a product with pairs of rows has given, put into halves; `pairs` is room for it.

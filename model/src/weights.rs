@@ -25,6 +25,8 @@ use half::{bf16, f16};
 use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
 
+use crate::quantised::paired_row;
+
 /// Bytes before the header of a safetensors file: its length.
 const LENGTH_BYTES: usize = 8;
 
@@ -307,12 +309,7 @@ fn row_by_row(values: &[f32], shape: &[usize], strides: &[usize]) -> Vec<f32> {
 /// those of queries and keys, in the order of halves (0, 1, …, half, half + 1, …). `rows` is their number, an even one for
 /// each head.
 fn in_halves(rows: usize, heads: usize) -> impl Iterator<Item = usize> {
-    let head_dim = rows / heads;
-    (0..rows).map(move |row| {
-        let (head, within) = (row / head_dim, row % head_dim);
-        let (second, plane) = (within / (head_dim / 2), within % (head_dim / 2));
-        head * head_dim + 2 * plane + second
-    })
+    (0..rows).map(move |row| paired_row(row, rows / heads))
 }
 
 /// What happened while an architecture asked for its tensors.

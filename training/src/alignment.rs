@@ -77,17 +77,9 @@ impl Learner for Alignment<'_> {
 
     fn step(&mut self, step: usize, policy: &Policy, _watch: &Watch<'_>) -> Result<StepResult> {
         let batch = self.optimisation.batch;
-        let sequences = (step * batch..(step + 1) * batch)
-            .map(|place| {
-                let row = self.order.at(place);
-                self.sequence(row, place)
-            })
-            .collect::<Result<_>>()?;
+        let rows = self.order.batch(step, batch).into_iter().zip(step * batch..);
+        let sequences = rows.map(|(row, place)| self.sequence(row, place)).collect::<Result<_>>()?;
         supervised_step(&self.examples, policy, &self.learning(policy), sequences, &self.optimisation)
-    }
-
-    fn may_pause_after(&self, _step: usize) -> bool {
-        true
     }
 
     fn images(&self) -> &[PathBuf] {

@@ -82,14 +82,9 @@ impl Learner for ColdStart<'_> {
     }
 
     fn step(&mut self, step: usize, policy: &Policy, _watch: &Watch<'_>) -> Result<StepResult> {
-        let batch = self.optimisation.batch;
-        let rows: Vec<usize> = (step * batch..(step + 1) * batch).map(|place| self.order.at(place)).collect();
+        let rows = self.order.batch(step, self.optimisation.batch);
         let sequences = rows.into_iter().map(|row| self.sequence(row)).collect::<Result<_>>()?;
         supervised_step(&self.examples, policy, &self.learning(policy), sequences, &self.optimisation)
-    }
-
-    fn may_pause_after(&self, _step: usize) -> bool {
-        true
     }
 
     fn images(&self) -> &[PathBuf] {

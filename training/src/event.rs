@@ -130,6 +130,8 @@ pub struct Step {
 
 /// Names of what a step measures beside its loss.
 pub mod measure {
+    use crate::reward::part;
+
     /// Answer tokens that the loss is on.
     pub const TOKENS: &str = "tokens";
     /// Means over a batch's answers: the whole reward, then its parts, unweighted.
@@ -138,6 +140,8 @@ pub mod measure {
     pub const REWARD_ACCURACY: &str = "reward_accuracy";
     pub const REWARD_SEMANTIC: &str = "reward_semantic";
     pub const REWARD_EXTERNAL: &str = "reward_external";
+    pub const REWARD_REPETITION: &str = "reward_repetition";
+    pub const REWARD_OVERLONG: &str = "reward_overlong";
     /// Standard deviation of the rewards of a question's answers, mean over questions.
     pub const REWARD_SPREAD: &str = "reward_spread";
     /// Share of questions whose answers all earn the same.
@@ -161,6 +165,19 @@ pub mod measure {
     pub const UPDATE_SECS: &str = "update_secs";
     /// Answers that the external program could not score.
     pub const UNSCORED: &str = "unscored";
+
+    /// The measure that is the mean of a part of the reward; `None` of a name that is none of [`part`].
+    pub fn of_part(name: &str) -> Option<&'static str> {
+        Some(match name {
+            part::FORMAT => REWARD_FORMAT,
+            part::ACCURACY => REWARD_ACCURACY,
+            part::SEMANTIC => REWARD_SEMANTIC,
+            part::EXTERNAL => REWARD_EXTERNAL,
+            part::REPETITION => REWARD_REPETITION,
+            part::OVERLONG => REWARD_OVERLONG,
+            _ => return None,
+        })
+    }
 }
 
 /// What answers to held-out rows reached.
@@ -266,7 +283,8 @@ impl EventSink {
 
 #[cfg(test)]
 mod tests {
-    use super::{EVENTS, EventSink, RunEvent};
+    use super::{EVENTS, EventSink, RunEvent, measure};
+    use crate::reward::part;
 
     fn stage(steps: usize) -> RunEvent {
         RunEvent::Stage { stage: "alignment".to_owned(), steps }
@@ -279,6 +297,16 @@ mod tests {
             other => panic!("{other:?}"),
         };
         text.lines().map(event).collect()
+    }
+
+    #[test]
+    fn each_part_of_the_reward_is_measured_by_its_name() {
+        let parts =
+            [part::FORMAT, part::ACCURACY, part::SEMANTIC, part::EXTERNAL, part::REPETITION, part::OVERLONG];
+        for name in parts {
+            assert_eq!(measure::of_part(name), Some(format!("reward_{name}").as_str()));
+        }
+        assert_eq!(measure::of_part("spread"), None, "the measure of that name is none of a part");
     }
 
     #[test]

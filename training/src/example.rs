@@ -185,7 +185,7 @@ impl Order {
     }
 
     /// The example at a place counted from the beginning of the stage.
-    pub(crate) fn at(&mut self, place: usize) -> usize {
+    fn at(&mut self, place: usize) -> usize {
         let number = (place / self.pass.len()) as u64;
         if self.shuffled.as_ref().is_none_or(|(shuffled, _)| *shuffled != number) {
             let mut pass = self.pass.clone();
@@ -194,6 +194,11 @@ impl Order {
         }
         let shuffled = self.shuffled.as_ref().map_or(&self.pass, |(_, pass)| pass);
         shuffled[place % self.pass.len()]
+    }
+
+    /// The examples of a batch, which is counted from the beginning of the stage.
+    pub(crate) fn batch(&mut self, number: usize, size: usize) -> Vec<usize> {
+        (number * size..(number + 1) * size).map(|place| self.at(place)).collect()
     }
 }
 
@@ -248,8 +253,7 @@ pub(crate) fn supervised_step(
         (measure::TOKENS.to_owned(), tokens as f64),
         (measure::ENTROPY.to_owned(), outcome.entropy),
     ]);
-    let loss = outcome.gradients.loss;
-    Ok(StepResult { gradients: outcome.gradients, loss, measures, rollouts: Vec::new(), warnings })
+    Ok(StepResult { gradients: outcome.gradients, measures, rollouts: Vec::new(), warnings })
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! exact as if they were computed anew), and a checksum of both. A record that is damaged is computed again and written
 //! at the end; a later record of the same image counts. Runs may share the file: one at a time adds to it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
@@ -25,9 +25,6 @@ const BEGIN: &[u8; 16] = b"reinpath feat 1\n";
 const HASH: usize = blake3::OUT_LEN;
 /// Images that are read at a time.
 const AT_A_TIME: usize = 64;
-/// Images that go through the encoders together. One: among others the last bits of its features would depend on them,
-/// and a run that was killed halfway through the images would not go on to the same numbers.
-const BATCH: usize = 1;
 
 type Hash = [u8; HASH];
 
@@ -81,9 +78,9 @@ pub fn prepare(
             }
         }
         let mut unreadable: HashMap<Hash, Error> = HashMap::new();
-        let computed: Vec<Vec<Result<Vec<f32>>>> =
-            missing.par_chunks(BATCH).map(|batch| compute(model, batch)).collect::<Result<_>>()?;
-        for ((hash, _), features) in missing.iter().zip(computed.into_iter().flatten()) {
+        let computed: Vec<Result<Vec<f32>>> =
+            missing.par_iter().map(|(_, image)| compute(model, image)).collect::<Result<_>>()?;
+        for ((hash, _), features) in missing.iter().zip(computed) {
             match features {
                 Ok(features) => writer.add(hash, &features)?,
                 Err(error) => drop(unreadable.insert(*hash, error)),
@@ -164,32 +161,27 @@ fn key(model: &ReinPath) -> Result<String> {
     let settings = serde_json::json!([spec.encoders, spec.fusion, model.device().is_cpu()]);
     hasher.update(settings.to_string().as_bytes());
     for name in spec.encoders.iter().flat_map(|encoder| &encoder.weights) {
-        let path = model.package.file(name);
-        let file = File::open(&path).map_err(Error::io(&path))?;
-        let mut weights = blake3::Hasher::new();
-        weights.update_reader(file).map_err(Error::io(&path))?;
-        hasher.update(weights.finalize().as_bytes());
+        hasher.update(&hash_of(&model.package.file(name))?);
     }
     Ok(hasher.finalize().to_hex()[..32].to_owned())
 }
 
-fn hash_of(image: &Path) -> Result<Hash> {
+/// Of a file's bytes.
+fn hash_of(file: &Path) -> Result<Hash> {
     let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(File::open(image).map_err(Error::io(image))?).map_err(Error::io(image))?;
+    hasher.update_reader(File::open(file).map_err(Error::io(file))?).map_err(Error::io(file))?;
     Ok(*hasher.finalize().as_bytes())
 }
 
-/// Features of image files, or why one of them cannot be read; an error where the model cannot compute.
-fn compute(model: &ReinPath, images: &[(Hash, &PathBuf)]) -> Result<Vec<Result<Vec<f32>>>> {
-    let patches: Vec<Result<Patch>> = images.iter().map(|(_, image)| patch_of(model, image)).collect();
-    let good: Vec<Patch> = patches.iter().filter_map(|patch| patch.as_ref().ok().cloned()).collect();
-    let mut features = Vec::new().into_iter();
-    if !good.is_empty() {
-        features = model.features(&good)?.flatten_from(1)?.to_vec2::<f32>()?.into_iter();
+/// Features of an image file, or why it cannot be read; an error where the model cannot compute.
+///
+/// It goes through the encoders alone: among others the last bits of its features would depend on them, and a run that
+/// was killed halfway through the images would not go on to the same numbers.
+fn compute(model: &ReinPath, image: &Path) -> Result<Result<Vec<f32>>> {
+    match patch_of(model, image) {
+        Ok(patch) => Ok(Ok(model.features(&[patch])?.flatten_all()?.to_vec1()?)),
+        Err(fault) => Ok(Err(fault)),
     }
-    let missing = || Error::Features("the model gave too few features".to_owned());
-    let next = |patch: Result<Patch>| patch.and_then(|_| features.next().ok_or_else(missing));
-    Ok(patches.into_iter().map(next).collect())
 }
 
 /// An image file as a patch that every encoder can look at.
@@ -255,8 +247,8 @@ struct Writer {
     store: Store,
     /// Where the record of each image begins.
     places: HashMap<Hash, u64>,
-    /// Places whose records were looked at and are whole.
-    whole: HashMap<Hash, u64>,
+    /// Images whose records were looked at and are whole.
+    whole: HashSet<Hash>,
     /// Where the next record goes.
     end: u64,
     added: usize,
@@ -293,18 +285,18 @@ impl Writer {
             file.set_len(end).map_err(io())?;
             end
         };
-        Ok(Self { store, places, whole: HashMap::new(), end, added: 0, damaged: 0 })
+        Ok(Self { store, places, whole: HashSet::new(), end, added: 0, damaged: 0 })
     }
 
     /// Whether the features of an image are there and whole; a damaged record is forgotten.
     fn has(&mut self, hash: &Hash) -> Result<bool> {
-        if self.whole.contains_key(hash) {
+        if self.whole.contains(hash) {
             return Ok(true);
         }
         let Some(&place) = self.places.get(hash) else { return Ok(false) };
         let is_whole = self.store.read(place)?.is_some_and(|(own, _)| own == *hash);
         if is_whole {
-            self.whole.insert(*hash, place);
+            self.whole.insert(*hash);
         } else {
             self.places.remove(hash);
             self.damaged += 1;
@@ -327,7 +319,7 @@ impl Writer {
         file.write_all(&record).map_err(Error::io(&self.store.path))?;
         drop(file);
         self.places.insert(*hash, self.end);
-        self.whole.insert(*hash, self.end);
+        self.whole.insert(*hash);
         self.end += self.store.record();
         self.added += 1;
         Ok(())

@@ -14,7 +14,7 @@ use reinpath_model::ops::{self, Predictions};
 use crate::batch::Batch;
 use crate::config::Compute;
 use crate::error::Result;
-use crate::parallel::{Gradients, alone};
+use crate::parallel::Gradients;
 use crate::policy::Model;
 
 /// What a batch's parts gave.
@@ -96,7 +96,7 @@ fn shared<R: Send>(
     }
     std::thread::scope(|scope| {
         let threads: Vec<_> =
-            (0..workers).map(|i| scope.spawn(move || alone(|| Ok(work(i, workers))))).collect();
+            (0..workers).map(|i| scope.spawn(move || ops::alone(|| Ok(work(i, workers))))).collect();
         threads
             .into_iter()
             .map(|thread| {

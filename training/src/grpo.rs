@@ -45,7 +45,7 @@ pub(crate) struct Grpo<'a> {
     judge: Option<Judge>,
     /// Where the distance to it weighs something.
     reference: Option<Model>,
-    /// The answers that updates are being made from.
+    /// The answers that more updates are to be made from.
     drawn: Option<Drawn>,
 }
 
@@ -96,7 +96,7 @@ impl<'a> Grpo<'a> {
     /// One update from what was drawn.
     fn update(&self, drawn: &Drawn, policy: &Policy, is_first: bool) -> Result<StepResult> {
         let config = self.config;
-        let totals = Totals::new(&drawn.lengths(), &drawn.kept);
+        let totals = Totals::new(&drawn.lengths, &drawn.kept);
         let outcome = {
             let learning: Vec<Var> = self.learning(policy).into_iter().map(|(var, _)| var).collect();
             let compute = &self.examples.context.config.compute;
@@ -114,7 +114,6 @@ impl<'a> Grpo<'a> {
             drift = drift.max(of_part);
         }
         let mut result = StepResult {
-            loss: outcome.gradients.loss,
             gradients: outcome.gradients,
             measures: drawn.measures.clone(),
             rollouts: Vec::new(),
@@ -196,27 +195,23 @@ impl Learner for Grpo<'_> {
 
     fn step(&mut self, step: usize, policy: &Policy, watch: &Watch<'_>) -> Result<StepResult> {
         let begin = std::time::Instant::now();
-        let is_first = step.is_multiple_of(self.config.updates);
-        let (mut records, mut warnings, mut secs) = (Vec::new(), Vec::new(), 0.0);
-        if is_first || self.drawn.is_none() {
-            let mut drawn = self.draw(step, policy, watch)?;
-            records = std::mem::take(&mut drawn.records);
-            warnings = std::mem::take(&mut drawn.warnings);
-            self.drawn = Some(drawn);
-            secs = begin.elapsed().as_secs_f64();
-        }
-        let Some(drawn) = self.drawn.take() else {
-            return Err(Error::Features("there are no answers to learn from".to_owned()));
+        let kept = self.drawn.take();
+        let is_first = kept.is_none();
+        let mut drawn = match kept {
+            Some(drawn) => drawn,
+            None => self.draw(step, policy, watch)?,
         };
+        let secs = begin.elapsed().as_secs_f64();
         let mut result = self.update(&drawn, policy, is_first)?;
         if is_first {
             result.measures.insert(measure::ROLLOUT_SECS.to_owned(), secs);
         }
         let update_secs = begin.elapsed().as_secs_f64() - secs;
         result.measures.insert(measure::UPDATE_SECS.to_owned(), update_secs);
-        result.rollouts = records;
-        result.warnings.extend(warnings);
-        self.drawn = Some(drawn);
+        // Told once, with the first update from them.
+        result.rollouts = std::mem::take(&mut drawn.records);
+        result.warnings.append(&mut drawn.warnings);
+        self.drawn = (!self.may_pause_after(step)).then_some(drawn);
         Ok(result)
     }
 

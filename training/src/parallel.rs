@@ -5,6 +5,7 @@
 //! order of their sum are fixed, so that a run gives the same numbers whatever the machine does.
 
 use candle_core::{Result, Tensor, Var};
+use reinpath_model::ops::alone;
 
 /// Parts of a batch; two cores are the machine these runs are made for.
 pub const PARTS: usize = 2;
@@ -48,11 +49,4 @@ pub fn gradients(vars: &[Var], loss: impl Fn(usize) -> Result<Tensor> + Sync) ->
         }
     }
     Ok(total)
-}
-
-/// Runs `f` where products of matrices use this thread only.
-pub(crate) fn alone<R: Send>(f: impl FnOnce() -> Result<R> + Send) -> Result<R> {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build();
-    let pool = pool.map_err(|e| candle_core::Error::Msg(format!("no thread can be started: {e}")))?;
-    pool.install(f)
 }

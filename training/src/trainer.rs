@@ -165,8 +165,9 @@ impl<'a> Stage<'a> {
     /// One step with its events.
     fn step(&mut self) -> Result<()> {
         let (step, watch) = (self.state.step, self.watch());
-        let StepResult { gradients, loss, measures, rollouts, warnings } =
+        let StepResult { gradients, measures, rollouts, warnings } =
             self.learner.step(step, self.policy, &watch)?;
+        let loss = gradients.loss;
         for warning in warnings {
             self.run.context.warn(&warning)?;
         }

@@ -105,25 +105,32 @@ pub(super) fn multiply(
     let groups = groups(format, x, (m, k));
     let lines = groups.iter().map(|group| group.width).sum();
     let work = Work { format, bytes, stride, rows: n, groups: &groups, lines, out: Out(y.as_mut_ptr()) };
-    let tiles = n.div_ceil(LANES);
-    if m * k * n < SMALL {
-        work.run(0..tiles);
-        return true;
-    }
-    let at_a_time = tiles.div_ceil(rayon::current_num_threads() * TASKS_PER_THREAD);
-    (0..tiles.div_ceil(at_a_time)).into_par_iter().for_each(|task| {
-        let first = task * at_a_time;
-        work.run(first..tiles.min(first + at_a_time));
-    });
+    in_tasks(m * k * n, n.div_ceil(LANES), TASKS_PER_THREAD, |tiles| work.run(tiles));
     true
 }
 
 /// Whether this processor can, for any number of rows.
 pub(super) fn is_able() -> bool {
+    has_vectors() && is_x86_feature_detected!("avx512vnni")
+}
+
+/// Whether this processor has what all kernels need.
+fn has_vectors() -> bool {
     is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512vl")
-        && is_x86_feature_detected!("avx512vnni")
+}
+
+/// Runs `count` parts of a product of so many values, in so many tasks for each thread; a small one on this thread.
+fn in_tasks(values: usize, count: usize, tasks_per_thread: usize, run: impl Fn(Range<usize>) + Sync) {
+    if values < SMALL {
+        return run(0..count);
+    }
+    let at_a_time = count.div_ceil(rayon::current_num_threads() * tasks_per_thread);
+    (0..count.div_ceil(at_a_time)).into_par_iter().for_each(|task| {
+        let first = task * at_a_time;
+        run(first..count.min(first + at_a_time));
+    });
 }
 
 /// `x` (m, k), quantised.

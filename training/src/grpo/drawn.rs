@@ -33,7 +33,8 @@ pub(super) struct Drawn {
     of_parts: Vec<OfPart>,
     /// (answers) whether each is in the loss.
     pub(super) kept: Vec<bool>,
-    lengths: Vec<usize>,
+    /// Of each answer, in tokens.
+    pub(super) lengths: Vec<usize>,
     pub(super) measures: Measures,
     pub(super) records: Vec<RolloutRecord>,
     pub(super) warnings: Vec<String>,
@@ -49,11 +50,6 @@ struct OfPart {
 }
 
 impl Drawn {
-    /// Of each answer, in tokens.
-    pub(super) fn lengths(&self) -> Vec<usize> {
-        self.lengths.clone()
-    }
-
     /// The answers of a micro-batch.
     pub(super) fn answers(&self, part: usize) -> Answers<'_> {
         let OfPart { old, reference, answer_of, advantages, kept } = &self.of_parts[part];
@@ -66,8 +62,7 @@ impl Grpo<'_> {
     pub(super) fn draw(&mut self, step: usize, policy: &Policy, watch: &Watch<'_>) -> Result<Drawn> {
         let (batch, round) = (self.optimisation.batch, step / self.config.updates);
         let writer = policy.merged()?;
-        let rows: Vec<usize> =
-            (round * batch..(round + 1) * batch).map(|place| self.order.at(place)).collect();
+        let rows = self.order.batch(round, batch);
         let mut groups = self.groups(&writer, &rows, (step, 0), watch)?;
         let mut warnings = Vec::new();
         if self.config.resample > 0 {
@@ -188,6 +183,7 @@ impl Grpo<'_> {
             None => Vec::new(),
             Some(reference) => predictions(reference, &parts, compute)?,
         };
+        let mut references = references.into_iter();
         let of_parts = ranges
             .iter()
             .enumerate()
@@ -196,7 +192,7 @@ impl Grpo<'_> {
                 let mine = groups[range.clone()].iter().flat_map(|group| &group.answers);
                 OfPart {
                     old: mine.flat_map(|answer| answer.log_probabilities.iter().copied()).collect(),
-                    reference: references.get(number).map(|of_part| of_part.log_probabilities.clone()),
+                    reference: references.next().map(|of_part| of_part.log_probabilities),
                     answer_of: parts[number].answer_of(),
                     advantages: advantages[own.clone()].to_vec(),
                     kept: kept[own].to_vec(),
@@ -263,8 +259,10 @@ fn measures(groups: &[Group], rewards: &[f64], samples: usize) -> Measures {
     for (name, &value) in scored.iter().flat_map(|one| &one.parts) {
         parts.entry(name).or_default().push(value);
     }
-    let mut measures: Measures =
-        parts.iter().map(|(name, values)| (format!("reward_{name}"), mean(values))).collect();
+    let mut measures: Measures = parts
+        .iter()
+        .filter_map(|(name, values)| Some((measure::of_part(name)?.to_owned(), mean(values))))
+        .collect();
     let lengths: Vec<f64> = answers.iter().map(|answer| answer.ids.len() as f64).collect();
     let no_spread = rewards.chunks(samples).filter(|group| deviation(group) == 0.0).count();
     let count = |is: &dyn Fn(&&Scored) -> bool| scored.iter().copied().filter(is).count();

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use candle_core::Device;
 use reinpath_model::package::Package;
 use reinpath_model::reinpath::ReinPath;
 
@@ -71,11 +70,6 @@ impl Context {
     /// The seed of one use of random numbers in this run.
     pub fn seed(&self, words: &[&str], number: u64) -> u64 {
         seed::of(self.config.seed, words, number)
-    }
-
-    /// Where the run computes.
-    pub fn device(&self) -> &Device {
-        self.model.device()
     }
 
     pub fn send(&self, event: &RunEvent) -> Result<()> {

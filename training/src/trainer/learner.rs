@@ -37,7 +37,9 @@ pub trait Learner {
 
     /// Whether the step after this one (counted from 0) needs nothing that this one left in memory, such as answers
     /// that several updates are made from. Always so after the last step.
-    fn may_pause_after(&self, step: usize) -> bool;
+    fn may_pause_after(&self, _step: usize) -> bool {
+        true
+    }
 
     /// The image files of the rows, each once and sorted: their features say what the package knows.
     fn images(&self) -> &[PathBuf];
@@ -55,9 +57,8 @@ pub trait Learner {
 /// What a step computed.
 #[derive(Debug)]
 pub struct StepResult {
-    /// Of the variables that [`Learner::learning`] names, in its order.
+    /// Of the variables that [`Learner::learning`] names, in its order; with the loss.
     pub gradients: Gradients,
-    pub loss: f64,
     /// By the names in [`crate::event::measure`].
     pub measures: Measures,
     /// Answers that were drawn in this step, a record a question; empty where none were.

@@ -89,7 +89,7 @@ impl Learner for Toy {
             loss = f64::NAN;
         }
         let (measures, rollouts, warnings) = (Measures::new(), Vec::new(), Vec::new());
-        Ok(StepResult { gradients: Gradients { values, loss }, loss, measures, rollouts, warnings })
+        Ok(StepResult { gradients: Gradients { values, loss }, measures, rollouts, warnings })
     }
 
     fn may_pause_after(&self, step: usize) -> bool {

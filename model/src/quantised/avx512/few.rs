@@ -12,17 +12,15 @@ mod block;
 
 use std::arch::x86_64::{
     __m512, __m512i, _MM_HINT_T0, _mm_prefetch, _mm512_add_epi16, _mm512_add_ps, _mm512_cvtepi32_ps,
-    _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_fnmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512,
-    _mm512_madd_epi16, _mm512_maddubs_epi16, _mm512_mul_ps, _mm512_permutexvar_ps, _mm512_reduce_add_ps,
-    _mm512_set1_epi16, _mm512_setzero_ps, _mm512_setzero_si512,
+    _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_fnmadd_ps, _mm512_loadu_si512, _mm512_madd_epi16,
+    _mm512_maddubs_epi16, _mm512_mul_ps, _mm512_permutexvar_ps, _mm512_reduce_add_ps, _mm512_set1_epi16,
+    _mm512_setzero_ps, _mm512_setzero_si512,
 };
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use self::block::{Block, Values};
 use super::unpack::{Q4K_BYTES, Q6K_BYTES, Q8_0_BYTES};
-use super::{Format, LANES, Out, SMALL, SPAN};
+use super::{Format, LANES, Out, SPAN, has_vectors, in_tasks, load};
 
 /// The most rows of `x` for which this is faster than tiles.
 pub(super) const MOST: usize = 4;
@@ -43,11 +41,8 @@ pub(super) enum Vectors {
 impl Vectors {
     /// What this processor has for a format; `None` where it has nothing.
     pub(super) fn of(format: Format) -> Option<Self> {
-        let has_vectors = is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512vl");
         match format {
-            _ if !has_vectors => None,
+            _ if !has_vectors() => None,
             _ if is_x86_feature_detected!("avx512vnni") => Some(Self::Vnni),
             Format::Q4K | Format::Q6K => Some(Self::Plain),
             Format::Q8_0 => None,
@@ -69,15 +64,7 @@ pub(super) fn multiply(
     let stride = k / SPAN * format.bytes();
     let out = Out(y.as_mut_ptr());
     let work = Work { format, vectors, bytes, stride, rows: n, values: &values, lines: m, out };
-    if m * k * n < SMALL {
-        work.run(0..n);
-        return;
-    }
-    let at_a_time = n.div_ceil(rayon::current_num_threads() * TASKS_PER_THREAD);
-    (0..n.div_ceil(at_a_time)).into_par_iter().for_each(|task| {
-        let first = task * at_a_time;
-        work.run(first..n.min(first + at_a_time));
-    });
+    in_tasks(m * k * n, n, TASKS_PER_THREAD, |rows| work.run(rows));
 }
 
 /// A product, of which tasks do some rows of the matrix each.
@@ -174,8 +161,8 @@ macro_rules! kernels {
         #[target_feature(enable = $features)]
         #[inline]
         fn add(totals: &mut [__m512; 2], block: &Block, values: &Values, lanes: &[__m512i; 2]) {
-            let scales = _mm512_mul_ps(block.scales, floats(&values.scales));
-            totals[0] = _mm512_fnmadd_ps(block.scales, floats(&values.offsets), totals[0]);
+            let scales = _mm512_mul_ps(block.scales, load(&values.scales));
+            totals[0] = _mm512_fnmadd_ps(block.scales, load(&values.offsets), totals[0]);
             for i in 0..2 {
                 let values = [whole(&values.quants[i][0]), whole(&values.quants[i][1])];
                 let products = _mm512_cvtepi32_ps($product(block.weights[i], values));
@@ -229,13 +216,6 @@ fn whole<T: Copy, const N: usize>(values: &[T; N]) -> __m512i {
     const { assert!(size_of::<[T; N]>() == 64) };
     // SAFETY: the reference is to 64 bytes.
     unsafe { _mm512_loadu_si512(values.as_ptr().cast()) }
-}
-
-#[target_feature(enable = "avx512f")]
-#[inline]
-fn floats(values: &[f32; LANES]) -> __m512 {
-    // SAFETY: the reference is to sixteen values.
-    unsafe { _mm512_loadu_ps(values.as_ptr()) }
 }
 
 #[cfg(test)]
