@@ -26,13 +26,13 @@ use reinpath_model::package::{MANIFEST, Package};
 use reinpath_model::prompt::ChatTokenizer;
 
 use self::base::Parts;
-use self::measure::{HeldOut, Record, write_whole};
+use self::measure::{HeldOut, Record};
 pub use self::settings::{AblationsConfig, Arm, Comparison, DecoderSource, Measure, PhantomData, Stage};
 use self::tables::{Records, Tables};
 use crate::config::{self, PretrainConfig, RunConfig};
 use crate::error::{Error, Result};
 use crate::pretrain::decoder;
-use crate::run_folder::RunFolder;
+use crate::run_folder::{RunFolder, write_whole};
 use crate::{seed, three_stages};
 
 /// Trains and measures every arm with every seed, and writes the tables; returns the file of the Markdown ones. What is in
@@ -187,8 +187,8 @@ impl Work<'_> {
     fn write_tables(&self) -> Result<()> {
         let tables = Tables::new(self.config, &self.records);
         let json = serde_json::to_string_pretty(&tables).map_err(|e| Error::Benchmark(e.to_string()))?;
-        write_whole(&self.folder.join("ablations.json"), &json)?;
-        write_whole(&self.markdown_file(), &tables.markdown())
+        write_whole(&self.folder.join("ablations.json"), json.as_bytes())?;
+        write_whole(&self.markdown_file(), tables.markdown().as_bytes())
     }
 }
 
@@ -208,7 +208,7 @@ fn train(config: RunConfig, folder: &Path, asked: &Arc<AtomicBool>) -> Result<Pa
 /// Writes the text of settings, or compares it with what is there.
 fn keep(path: &Path, settings: &str) -> Result<()> {
     if !path.is_file() {
-        return write_whole(path, settings);
+        return write_whole(path, settings.as_bytes());
     }
     let found = std::fs::read_to_string(path).map_err(Error::io(path))?;
     (found == settings).then_some(()).ok_or_else(|| {

@@ -12,7 +12,7 @@ use crate::batch::Sequence;
 use crate::config::{AlignmentConfig, Optimisation};
 use crate::dataset::{Purpose, answer_text};
 use crate::error::{Error, Result};
-use crate::example::{Examples, Order, learning, resolved, supervised_step};
+use crate::example::{Examples, Order, learning, supervised_step};
 use crate::policy::Policy;
 use crate::subtask::Subtasks;
 use crate::trainer::{Context, Learner, Outlook, StepResult, Watch};
@@ -41,7 +41,7 @@ impl<'a> Alignment<'a> {
             return Err(Error::Setting("`alignment.questions` has no question".to_owned()));
         }
         Ok(Self {
-            optimisation: resolved(&config.optimisation, examples.pass.len())?,
+            optimisation: examples.resolved(&config.optimisation)?,
             order: Order::new(examples.pass.clone(), context.seed(&["alignment"], 0)),
             config,
             examples,

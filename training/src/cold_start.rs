@@ -11,7 +11,7 @@ use crate::batch::Sequence;
 use crate::config::{ColdStartConfig, Optimisation};
 use crate::dataset::{Purpose, answer_text, emphasised, question, select};
 use crate::error::Result;
-use crate::example::{Examples, Order, learning, resolved, supervised_step};
+use crate::example::{Examples, Order, learning, supervised_step};
 use crate::policy::Policy;
 use crate::rows::{Row, RowAnswer};
 use crate::trainer::{Context, Learner, Outlook, StepResult, Watch};
@@ -31,7 +31,7 @@ impl<'a> ColdStart<'a> {
         let chosen = |rows: &[&Row]| config.select.map(|count| select(rows, count, seed));
         let examples = Examples::read(context, &config.data, Purpose::ColdStart, chosen)?;
         Ok(Self {
-            optimisation: resolved(&config.optimisation, examples.pass.len())?,
+            optimisation: examples.resolved(&config.optimisation)?,
             order: Order::new(examples.pass.clone(), context.seed(&["cold_start"], 0)),
             config,
             examples,

@@ -35,7 +35,9 @@ pub use self::source::{Purpose, SourceRow, SourceRows, read_sources};
 pub use self::split::{PartSize, Shares, SplitReport, split};
 pub use self::stats::{Group, Stats, SubtaskStats, Unit, stats};
 pub use self::table::{Table, grouped};
-pub use self::text::{Lengths, Measure, answer_text, emphasised, kind_name, split_name};
+#[cfg(feature = "engine")]
+pub(crate) use self::text::part_of;
+pub use self::text::{Lengths, Measure, answer_text, emphasised, kind_name, split_name, split_named};
 #[cfg(feature = "engine")]
 pub use self::tokens::TokenMeasure;
 #[cfg(feature = "engine")]

@@ -173,11 +173,7 @@ pub fn execute(command: DatasetCommand) -> anyhow::Result<()> {
 
 /// The part of a data set with this name, for clap.
 pub fn part(name: &str) -> Result<Split, String> {
-    let parts = [Split::Train, Split::Validation, Split::Test];
-    parts
-        .into_iter()
-        .find(|&part| dataset::split_name(part) == name)
-        .ok_or_else(|| "the parts are train, validation and test".to_owned())
+    dataset::split_named(name).ok_or_else(|| "the parts are train, validation and test".to_owned())
 }
 
 fn check(arguments: &CheckArguments) -> anyhow::Result<()> {
@@ -254,8 +250,7 @@ fn select(arguments: &SelectArguments) -> anyhow::Result<()> {
     let out = output_beside(&dataset, &arguments.output)?;
     let path = dataset.path.clone();
     let rows = dataset.into_rows()?;
-    let is_for_training = |row: &&Row| row.split.is_none_or(|split| split == Split::Train);
-    let rows: Vec<&Row> = rows.iter().filter(is_for_training).collect();
+    let rows: Vec<&Row> = rows.iter().filter(|row| dataset::part_of(row) == Split::Train).collect();
     let taken = dataset::select(&rows, arguments.count, arguments.seed);
     ensure!(
         !taken.is_empty(),

@@ -12,6 +12,7 @@ use reinpath_model::reinpath::ReinPath;
 use serde::Serialize;
 
 use crate::dataset::ROWS;
+use crate::dataset_cli::part;
 use crate::error::Error;
 use crate::evaluate::class_file::ClassFile;
 use crate::evaluate::classes::{self, ClassOptions};
@@ -36,9 +37,9 @@ pub struct EvaluateArgs {
     /// TOML file that gives each folder its class and states the question
     #[arg(long, required_if_eq("benchmark", "classes"))]
     classes: Option<PathBuf>,
-    /// Part of the rows; by default test where there is one, else all
-    #[arg(long, value_enum)]
-    split: Option<Part>,
+    /// Part of the rows: train, validation or test; by default test where there is one, else all
+    #[arg(long, value_parser = part)]
+    split: Option<Split>,
     /// Most questions that are asked [default: 600 of phantom, otherwise all]
     #[arg(long)]
     limit: Option<usize>,
@@ -66,23 +67,6 @@ enum Benchmark {
     Phantom,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Part {
-    Train,
-    Validation,
-    Test,
-}
-
-impl From<Part> for Split {
-    fn from(part: Part) -> Self {
-        match part {
-            Part::Train => Self::Train,
-            Part::Validation => Self::Validation,
-            Part::Test => Self::Test,
-        }
-    }
-}
-
 /// Runs `evaluate`.
 pub fn evaluate(args: &EvaluateArgs) -> anyhow::Result<()> {
     anyhow::ensure!(args.limit != Some(0), "at least one question is needed (--limit)");
@@ -102,7 +86,7 @@ pub fn evaluate(args: &EvaluateArgs) -> anyhow::Result<()> {
         }
         (Benchmark::Rows, Some(data), _) => {
             let rows = read_rows(&data.join(ROWS))?;
-            let mut asked = asked(&rows, args.split.map(Split::from));
+            let mut asked = asked(&rows, args.split);
             asked.truncate(args.limit.unwrap_or(usize::MAX));
             anyhow::ensure!(!asked.is_empty(), "no row asks a question: {}", data.display());
             let model = load(&package, &args.device)?;

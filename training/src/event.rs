@@ -251,24 +251,30 @@ impl EventSink {
         Ok(Self { file: Some(file), path, written: length, is_heard: true })
     }
 
-    /// Writes one event to both. Stdout that is closed is no error: the run folder tells the same.
+    /// Writes one event to both, to stdout also where the file has no room for it: how a run on a full disk ended is told
+    /// there. Stdout that is closed is no error: the run folder tells the same.
     pub fn send(&mut self, event: &RunEvent) -> Result<()> {
         let mut line = serde_json::to_vec(event)
             .map_err(|e| Error::Config { reason: e.to_string(), path: self.path.clone() })?;
         line.push(b'\n');
-        if let Some(file) = &mut self.file {
-            if let Err(error) = file.write_all(&line) {
-                // What came through of the line would spoil the next one. When that fails too, a reader skips it.
-                file.set_len(self.written).ok();
-                file.seek(SeekFrom::Start(self.written)).ok();
-                return Err(Error::io(&self.path)(error));
-            }
-            self.written += line.len() as u64;
-        }
+        let kept = self.keep(&line);
         if self.is_heard && std::io::stdout().lock().write_all(&line).is_err() {
             tracing::info!("stdout is closed; the events go on in {}", self.path.display());
             self.is_heard = false;
         }
+        kept
+    }
+
+    /// Writes a line to the file.
+    fn keep(&mut self, line: &[u8]) -> Result<()> {
+        let Some(file) = &mut self.file else { return Ok(()) };
+        if let Err(error) = file.write_all(line) {
+            // What came through of the line would spoil the next one. When that fails too, a reader skips it.
+            file.set_len(self.written).ok();
+            file.seek(SeekFrom::Start(self.written)).ok();
+            return Err(Error::io(&self.path)(error));
+        }
+        self.written += line.len() as u64;
         Ok(())
     }
 

@@ -81,6 +81,18 @@ impl<'a> Examples<'a> {
         Ok(Self { context, rows, pass, places, images, features, end })
     }
 
+    /// The settings with as many steps as their epochs take. Tells where a batch is more than all rows.
+    pub(crate) fn resolved(&self, optimisation: &Optimisation) -> Result<Optimisation> {
+        let resolved = resolved(optimisation, self.pass.len())?;
+        let (batch, rows) = (resolved.batch, self.rows.len());
+        if rows < batch {
+            self.context.warn(&format!(
+                "A batch of {batch} is more than all rows, {rows}: the same row is there several times in each step."
+            ))?;
+        }
+        Ok(resolved)
+    }
+
     /// The prompt of a row with this question.
     pub(crate) fn prompt(&self, row: usize, question: &str) -> Result<Prompt> {
         let row = &self.rows[row].row;
@@ -160,7 +172,7 @@ fn keep(rows: &mut Vec<SourceRow>, pass: &mut Vec<usize>, is_kept: impl Fn(usize
 }
 
 /// The settings with as many steps as their epochs take over `examples`.
-pub(crate) fn resolved(optimisation: &Optimisation, examples: usize) -> Result<Optimisation> {
+fn resolved(optimisation: &Optimisation, examples: usize) -> Result<Optimisation> {
     let mut resolved = optimisation.clone();
     if resolved.batch == 0 {
         return Err(Error::Setting("a batch of 0 examples is none: `batch` must be at least 1".to_owned()));

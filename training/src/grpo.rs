@@ -17,7 +17,7 @@ use crate::config::{GrpoConfig, Optimisation};
 use crate::dataset::{Purpose, SourceRow, answer_text, question};
 use crate::error::{Error, Result};
 use crate::event::measure;
-use crate::example::{Examples, Order, at_once, learning, resolved};
+use crate::example::{Examples, Order, at_once, learning};
 use crate::gradients::gradients;
 use crate::objective::{LossMeasures, Totals, policy_loss};
 use crate::policy::{Model, Policy};
@@ -59,7 +59,7 @@ impl<'a> Grpo<'a> {
             reward::Question::new(&source.row, images)
         };
         let questions = examples.rows.iter().map(question).collect();
-        let mut optimisation = resolved(&config.optimisation, examples.pass.len())?;
+        let mut optimisation = examples.resolved(&config.optimisation)?;
         if config.optimisation.steps == 0 {
             // An epoch asks every question once, however many updates are made from its answers.
             optimisation.steps *= config.updates;

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use candle_core::{DType, Tensor, Var};
 use candle_nn::VarMap;
 use reinpath_model::package::PackageWriter;
+use safetensors::tensor::{SafeTensorError, serialize_to_file};
 
 use crate::config::LoraSettings;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::init::sorted_vars;
 
 /// What stands before the names of adapters (PEFT's layout) and of the projector's tensors (LLaVA's).
@@ -62,5 +63,10 @@ pub(crate) fn write_tensors(
     name: &str,
     tensors: &HashMap<String, Tensor>,
 ) -> Result<()> {
-    Ok(candle_core::safetensors::save(tensors, writer.path(name)?)?)
+    let path = writer.path(name)?;
+    // As candle's `save`, which would not name the file that finds the disk full.
+    serialize_to_file(tensors, None, &path).map_err(|error| match error {
+        SafeTensorError::IoError(error) => Error::io(&path)(error),
+        other => candle_core::Error::from(other).into(),
+    })
 }

@@ -12,13 +12,14 @@ use reinpath_model::reinpath::ReinPath;
 use serde::{Deserialize, Serialize};
 
 use super::settings::Measure;
-use crate::dataset::{ROWS, read_patch};
+use crate::dataset::ROWS;
 use crate::error::{Error, Result};
 use crate::evaluate::answerer::Answerer;
-use crate::evaluate::rows::{AnsweredRow, answer, asked, figures, likeliest};
+use crate::evaluate::rows::{AnsweredRow, answer, asked, by_likelihood, figures, likeliest, patches};
 use crate::event::RowFigures;
 use crate::phantom::Tally;
 use crate::rows::{Row, Split, read_rows};
+use crate::run_folder::write_whole;
 
 /// Patches that go through the encoders at once.
 const PATCHES: usize = 16;
@@ -96,14 +97,9 @@ impl HeldOut {
             Measure::Likelihoods => likeliest(&answerer, &rows, &mut each)?,
             Measure::Answers | Measure::Nothing => answer(&answerer, &rows, true, &mut each)?,
         };
-        let mut by_likelihood = Tally::default();
-        answered
-            .iter()
-            .filter_map(AnsweredRow::is_likeliest_right)
-            .for_each(|right| by_likelihood.add(right));
         Ok(Some(Measured {
             figures: figures(&rows, &answered),
-            by_likelihood,
+            by_likelihood: by_likelihood(&answered),
             secs: begin.elapsed().as_secs_f64(),
             outcomes: rows.iter().zip(&answered).map(|(row, answer)| Outcome::new(row, answer)).collect(),
         }))
@@ -116,7 +112,7 @@ impl HeldOut {
             return Ok(features.clone());
         }
         let of_rows = |rows: &[Row]| -> Result<Vec<Tensor>> {
-            let patches = rows.iter().map(|row| self.patches(row)).collect::<Result<Vec<_>>>()?;
+            let patches = rows.iter().map(|row| patches(&self.folder, row)).collect::<Result<Vec<_>>>()?;
             let features = model.features(&patches.concat())?;
             let mut at = 0;
             let of_row = |patches: Vec<Patch>| {
@@ -129,14 +125,6 @@ impl HeldOut {
         let features = parts.concat();
         self.features.insert(key, features.clone());
         Ok(features)
-    }
-
-    fn patches(&self, row: &Row) -> Result<Vec<Patch>> {
-        let read = |image: &String| {
-            let patch = read_patch(&self.folder.join(image), row.mpp);
-            patch.map_err(|error| Error::Benchmark(error.to_string()))
-        };
-        row.images.iter().map(read).collect()
     }
 }
 
@@ -178,13 +166,6 @@ impl Record {
     /// Writes it whole or not at all.
     pub(super) fn write(&self, path: &Path) -> Result<()> {
         let text = serde_json::to_string(self).map_err(|e| Error::Benchmark(e.to_string()))?;
-        write_whole(path, &text)
+        write_whole(path, text.as_bytes())
     }
-}
-
-/// Writes a text file beside its place and moves it there.
-pub(super) fn write_whole(path: &Path, text: &str) -> Result<()> {
-    let part = path.with_extension("part");
-    std::fs::write(&part, text).map_err(Error::io(&part))?;
-    std::fs::rename(&part, path).map_err(Error::io(path))
 }

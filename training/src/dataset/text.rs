@@ -54,8 +54,13 @@ pub fn split_name(split: Split) -> &'static str {
     }
 }
 
+/// The part of a data set with this name.
+pub fn split_named(name: &str) -> Option<Split> {
+    [Split::Train, Split::Validation, Split::Test].into_iter().find(|&split| split_name(split) == name)
+}
+
 /// The part that a row belongs to: `train` unless it says another.
-pub(super) fn part_of(row: &Row) -> Split {
+pub(crate) fn part_of(row: &Row) -> Split {
     row.split.unwrap_or(Split::Train)
 }
 

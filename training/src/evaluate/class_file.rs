@@ -22,7 +22,7 @@ use std::path::{Component, Path};
 
 use serde::{Deserialize, Serialize};
 
-use crate::dataset::split_name;
+use crate::dataset::split_named;
 use crate::error::{Error, Result};
 use crate::rows::Split;
 
@@ -105,7 +105,7 @@ impl HeldOut {
                 return Err(wrong(format!("line {number} has {found} cells instead of {wanted}, or quotes")));
             }
             let [file, cluster, split] = columns.map(|at| cells[at]);
-            let split = part(split).ok_or_else(|| {
+            let split = split_named(split).ok_or_else(|| {
                 wrong(format!("line {number}: “{split}” is none of train, validation, test"))
             })?;
             if *parts.entry(cluster).or_insert(split) != split {
@@ -117,10 +117,6 @@ impl HeldOut {
         }
         Ok(origins)
     }
-}
-
-fn part(name: &str) -> Option<Split> {
-    [Split::Train, Split::Validation, Split::Test].into_iter().find(|&split| split_name(split) == name)
 }
 
 /// Only plain CSV, without quotes.

@@ -87,15 +87,7 @@ pub fn of_package(
 
     let rows: Vec<Row> = asked.iter().map(|image| row(file, image, options.seed)).collect();
     let rows: Vec<&Row> = rows.iter().collect();
-    let patches = |row: &Row| -> Result<Vec<Patch>> {
-        let mut patches = rows::patches(data, row)?;
-        if let Some(target) = &target {
-            for patch in &mut patches {
-                normalise(patch, target);
-            }
-        }
-        Ok(patches)
-    };
+    let patches = |row: &Row| patches(data, row, target.as_ref());
     let images = |rows: &[&Row]| -> Result<Vec<Tensor>> { rows::images_of(model, rows, &patches) };
     let mut right = Vec::with_capacity(rows.len());
     let mut confusion = BTreeMap::<String, BTreeMap<String, usize>>::new();
@@ -148,6 +140,15 @@ fn choice_text<'a>(answer: &'a AnsweredRow, letter: &str) -> Option<&'a str> {
     answer.choices.get(usize::from(at)).map(String::as_str)
 }
 
+/// The patches of a row as the model gets them.
+fn patches(data: &Path, row: &Row, target: Option<&Target>) -> Result<Vec<Patch>> {
+    let mut patches = rows::patches(data, row)?;
+    if let Some(target) = target {
+        patches.iter_mut().for_each(|patch| normalise(patch, target));
+    }
+    Ok(patches)
+}
+
 /// Six colour numbers of each image, as the model gets it.
 fn colours(
     data: &Path,
@@ -157,12 +158,7 @@ fn colours(
 ) -> Result<Vec<ColourSummary>> {
     let colours = |image: &ClassImage| -> Result<ColourSummary> {
         let row = Row { mpp: file.mpp, ..Row::new(&image.path, &image.path, RowKind::Choice) };
-        let mut patches: Vec<Patch> = rows::patches(data, &row)?;
-        if let Some(target) = target {
-            for patch in &mut patches {
-                normalise(patch, target);
-            }
-        }
+        let patches = patches(data, &row, target)?;
         Ok(patches.first().map_or([0.0; 6], |patch| colour_summary(&patch.rgb)))
     };
     images.par_iter().map(colours).collect()

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use reinpath_model::stage::{StagedAnswer, extract_choice};
+use reinpath_model::stage::{StagedAnswer, extract_choice, words};
 
 use crate::rows::{Row, RowKind};
 
@@ -99,13 +99,6 @@ pub fn class(row: &Row) -> Option<String> {
         Some(subtask) => format!("{subtask}: {name}"),
         None => name.to_owned(),
     })
-}
-
-/// Lower-case words with single spaces, one also at either end, so that `contains` matches whole words only.
-fn words(text: &str) -> String {
-    let lower = text.to_lowercase();
-    let words: Vec<&str> = lower.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty()).collect();
-    format!(" {} ", words.join(" "))
 }
 
 #[cfg(test)]

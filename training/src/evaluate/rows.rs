@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answerer::Answerer;
 use super::judge::{Labels, class, judge, option_name};
-use crate::dataset::{kind_name, read_patch};
+use crate::dataset::{kind_name, part_of, read_patch};
 use crate::error::{Error, Result};
 use crate::event::RowFigures;
 use crate::phantom::Tally;
@@ -68,10 +68,7 @@ pub struct RowsReport {
 pub fn asked(rows: &[Row], split: Option<Split>) -> Vec<&Row> {
     let has_test = rows.iter().any(|row| row.split == Some(Split::Test));
     let wanted = split.or(has_test.then_some(Split::Test));
-    let is_wanted = |row: &&Row| {
-        // As in training, a row that names no part belongs to `train`.
-        wanted.is_none_or(|wanted| row.split.unwrap_or(Split::Train) == wanted)
-    };
+    let is_wanted = |row: &&Row| wanted.is_none_or(|wanted| part_of(row) == wanted);
     rows.iter().filter(|row| row.kind != RowKind::Caption).filter(is_wanted).collect()
 }
 
@@ -215,15 +212,20 @@ pub(super) fn report(
 ) -> Result<RowsReport> {
     let begin = Instant::now();
     let answered = answer(answerer, rows, true, each)?;
-    let mut by_likelihood = Tally::default();
-    answered.iter().filter_map(AnsweredRow::is_likeliest_right).for_each(|right| by_likelihood.add(right));
     Ok(RowsReport {
         figures: figures(rows, &answered),
-        by_likelihood,
+        by_likelihood: by_likelihood(&answered),
         cut_off: answered.iter().filter(|answer| answer.is_cut_off).count(),
         tokens: answered.iter().map(|answer| answer.tokens).sum(),
         secs: begin.elapsed().as_secs_f64(),
     })
+}
+
+/// Of the answers with a likeliest option and a label, how often that option is the right one.
+pub(crate) fn by_likelihood(answered: &[AnsweredRow]) -> Tally {
+    let mut tally = Tally::default();
+    answered.iter().filter_map(AnsweredRow::is_likeliest_right).for_each(|right| tally.add(right));
+    tally
 }
 
 /// Image embeddings of rows, (images, image tokens, hidden) each, all patches through the encoders together.
@@ -243,7 +245,7 @@ pub(super) fn images_of(
 }
 
 /// The patches of a row, read from its image files.
-pub(super) fn patches(folder: &Path, row: &Row) -> Result<Vec<Patch>> {
+pub(crate) fn patches(folder: &Path, row: &Row) -> Result<Vec<Patch>> {
     let read = |image: &String| {
         read_patch(&folder.join(image), row.mpp).map_err(|error| Error::Benchmark(error.to_string()))
     };
