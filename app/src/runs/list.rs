@@ -72,7 +72,7 @@ fn changed(folder: &RunFolder) -> u64 {
 }
 
 /// When a file or folder was last written; `None` where there is none.
-pub(super) fn written(path: &Path) -> Option<SystemTime> {
+fn written(path: &Path) -> Option<SystemTime> {
     path.metadata().ok()?.modified().ok()
 }
 
