@@ -39,7 +39,9 @@ impl RunsPanel {
         header_ui(ui, runs, commands);
         if runs.is_list_shown || runs.shown.is_none() {
             match runs.list.as_deref() {
-                None => drop(caption(ui, "Looking for runs.")),
+                None => {
+                    caption(ui, "Looking for runs.");
+                }
                 Some([]) => {
                     let sentence = "There is no run yet: choose a preset on the left and press Look through.";
                     caption(ui, sentence);
@@ -80,7 +82,7 @@ fn send(commands: &CommandSender, wish: RunsCommand) {
 
 /// The run in view: its name, how far it has come, when it last wrote something, and what is wrong with its folder.
 fn header_ui(ui: &mut Ui, runs: &RunsState, commands: &CommandSender) {
-    let told = runs.shown_run().map(AsRef::as_ref);
+    let told: Option<&RunTold> = runs.shown_run().map(AsRef::as_ref);
     ui.horizontal_wrapped(|ui| {
         let words = format!("Runs ({})", keys_of(ui.ctx(), "Runs"));
         if toggle(ui, runs.is_list_shown, words).clicked() {
@@ -147,11 +149,12 @@ fn run_ui(
 ) {
     let runs = &state.train.runs;
     let (key, name) = (&run.key, run.key.name());
-    let told = runs.told.get(key).map(AsRef::as_ref);
+    let told: Option<&RunTold> = runs.told.get(key).map(AsRef::as_ref);
     cell(ui, name_width, name.as_str()).on_hover_text(key.folder().display().to_string());
     let standing = told.map_or(&run.state, |told| &told.listed);
-    let words = RichText::new(in_words(standing, told.and_then(|told| told.waits_for.as_deref())));
-    let response = cell(ui, STATE_WIDTH, words.color(colour(ui, standing)));
+    let words = in_words(standing, told.and_then(|told| told.waits_for.as_deref()));
+    let words = RichText::new(words).color(colour(ui, standing));
+    let response = cell(ui, STATE_WIDTH, words);
     if let Some(sentence) = sentence(standing) {
         response.on_hover_text(sentence);
     }
@@ -193,7 +196,8 @@ fn cell(ui: &mut Ui, width: f32, words: impl Into<WidgetText>) -> Response {
 
 fn standing_ui(ui: &mut Ui, state: &Listed, told: Option<&RunTold>) {
     let words = in_words(state, told.and_then(|told| told.waits_for.as_deref()));
-    let response = ui.label(RichText::new(words).color(colour(ui, state)));
+    let words = RichText::new(words).color(colour(ui, state));
+    let response = ui.label(words);
     if let Some(sentence) = sentence(state) {
         response.on_hover_text(sentence);
     }
