@@ -172,3 +172,6 @@ fn folder_ui(ui: &mut Ui, state: &AppState, commands: &CommandSender) {
         send(commands, SetupCommand::Pick(Pick::RunFolder));
     }
 }
+
+#[cfg(test)]
+mod tests;

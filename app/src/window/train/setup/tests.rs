@@ -1,3 +1,5 @@
+//! Wishes and news in, draft and effects out: no egui context, no threads, no files.
+
 use serde_json::json;
 
 use super::super::{TrainEvent, TrainPlaces};

@@ -143,7 +143,5 @@ mod tests {
         let text = text_of(&config).unwrap();
         assert_eq!(toml::from_str::<RunConfig>(&text).unwrap(), config);
         assert!(text.contains("repetition_words = 3") && text.contains("[checkpoints]"), "{text}");
-        let too_large = RunConfig { seed: u64::MAX, ..config };
-        assert!(text_of(&too_large).unwrap_err().starts_with("The settings cannot be written as TOML"));
     }
 }

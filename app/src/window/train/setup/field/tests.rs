@@ -1,3 +1,5 @@
+//! The tree of fields beside the configuration itself: the same settings, the same values, the same paths.
+
 use std::collections::BTreeSet;
 
 use reinpath_training::config::{
