@@ -1,6 +1,6 @@
 //! A data set among the settings: what it is in a few words, and looking at it before a run does.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use egui::{Button, Ui};
 use serde_json::Value;
@@ -12,7 +12,7 @@ use super::super::look::LookCommand;
 /// Its heading: its number and the end of its path.
 pub(super) fn heading(at: usize, source: &Value) -> String {
     let folder = source.get("folder").and_then(Value::as_str).unwrap_or_default();
-    let name = PathBuf::from(folder).file_name().map(|name| name.to_string_lossy().into_owned());
+    let name = Path::new(folder).file_name().map(|name| name.to_string_lossy().into_owned());
     let split = source.get("split").and_then(Value::as_str).unwrap_or("train");
     match name {
         Some(name) => format!("{} · {name} · {split}", at + 1),

@@ -155,7 +155,7 @@ fn folder_ui(ui: &mut Ui, state: &AppState, commands: &CommandSender) {
     let mut text =
         setup.folder.as_ref().map(|folder| folder.to_string_lossy().into_owned()).unwrap_or_default();
     let named = folder(state);
-    let hint = named.as_ref().map_or_else(String::new, |folder| folder.display().to_string());
+    let hint = named.as_ref().map(|folder| folder.display().to_string()).unwrap_or_default();
     let edit = TextEdit::singleline(&mut text)
         .id(Id::unique("train run folder"))
         .hint_text(hint)

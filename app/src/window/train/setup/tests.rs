@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::super::{TrainEvent, TrainPlaces};
 use super::*;
+use crate::runs::RunKey;
 use crate::runs::told::{Listed, ListedRun};
 use crate::window::event::Event;
 use crate::window::update;

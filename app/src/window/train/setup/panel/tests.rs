@@ -109,6 +109,8 @@ fn every_control_has_a_name_when_everything_is_in_view() {
     let mut harness = shown(with_settings());
     harness.state_mut().panel.form.search = "o".to_owned();
     harness.run_ok();
+    harness.state_mut().panel.form.search = "rows.jsonl".to_owned();
+    harness.run_ok();
     harness.get_by_label("Folder (grpo.data.0.folder)");
     harness.get_by_label("Choose grpo.data.0.folder");
 }
