@@ -98,7 +98,7 @@ impl<'a> Form<'a> {
             self.change(key, if on { field.inner().start() } else { Value::Null });
         }
         if is_on {
-            let title = format!("Settings of {}", field.title.to_lowercase());
+            let title = format!("{} settings", field.title);
             self.folded_ui(ui, field, fields, key, &title);
         }
     }

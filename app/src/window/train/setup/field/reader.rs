@@ -7,6 +7,8 @@ use super::{Field, FieldKind, joined};
 /// Settings that hold paths: the schema calls a path a string. The second word says whether it is one of a folder.
 const PATHS: &[(&str, bool)] =
     &[("base", true), ("folder", true), ("questions", false), ("text_encoder", true)];
+/// Words that are written otherwise than in a key.
+const NAMES: &[(&str, &str)] = &[("grpo", "GRPO"), ("kl", "KL"), ("lora", "LoRA")];
 /// Definitions within definitions: far more than a configuration has, and an end for one that refers to itself.
 const DEEPEST: usize = 16;
 
@@ -153,9 +155,14 @@ fn unknown(path: &str, schema: &Value) -> String {
     format!("No form is known for the setting `{path}`: {schema}")
 }
 
-/// `max_tokens` to `Max tokens`.
+/// `max_tokens` to `Max tokens`, `kl_weight` to `KL weight`.
 fn title(key: &str) -> String {
-    let words = key.replace('_', " ");
+    let named = |word: &str| {
+        let found = NAMES.iter().find(|(key, _)| *key == word);
+        found.map_or_else(|| word.to_owned(), |(_, name)| (*name).to_owned())
+    };
+    let words: Vec<String> = key.split('_').map(named).collect();
+    let words = words.join(" ");
     let mut letters = words.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }

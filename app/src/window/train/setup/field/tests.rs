@@ -195,6 +195,8 @@ fn a_setting_is_a_path_where_the_configuration_makes_it_an_absolute_one() {
 fn a_field_says_what_the_source_says_and_its_default() {
     let samples = find("grpo.samples").unwrap();
     assert_eq!(samples.title, "Samples");
+    assert_eq!(find("grpo.kl_weight").unwrap().title, "KL weight");
+    assert_eq!(find("cold_start").unwrap().title, "Cold start");
     assert_eq!(samples.help_with_default(), "Answers to each question, N in the paper. Default: 4.");
     let ratio = find("grpo.ratio").unwrap();
     assert!(matches!(&ratio.kind, FieldKind::Choice(choices) if choices.len() == 3));

@@ -92,7 +92,7 @@ fn a_setting_is_found_by_its_name_and_set_back_to_its_default() {
     let mut harness = shown(with_settings());
     harness.state_mut().panel.form.search = "kl weight".to_owned();
     harness.run_ok();
-    harness.get_by_label("Kl weight (grpo.kl_weight)");
+    harness.get_by_label("KL weight (grpo.kl_weight)");
     harness.get_by_label("changed");
     harness.get_by_label("Reset grpo.kl_weight").click();
     harness.run_ok();
