@@ -61,7 +61,7 @@ pub struct SetupState {
     pub is_picking: bool,
     /// File that settings are saved to or opened from, as it is typed.
     pub file: PathBuf,
-    /// Where the settings were saved last.
+    /// Where the settings were saved as they are now.
     pub saved: Option<PathBuf>,
 }
 
@@ -251,6 +251,8 @@ fn stage_is_there(settings: &Value, key: &str) -> Result<(), String> {
 fn changed(state: &mut AppState) -> Vec<Effect> {
     let setup = &mut state.train.setup;
     setup.fault = fault(&setup.draft);
+    // The file holds other settings now, and the command must not name it.
+    setup.saved = None;
     vec![effect(SetupEffect::SaveDraft(setup.draft.clone()))]
 }
 

@@ -207,6 +207,11 @@ fn settings_are_saved_as_toml_to_the_path_that_is_typed_or_asked_for() {
     let command_line = toml_view::command(&state).unwrap();
     assert!(command_line.starts_with("reinpath-train run /own/run.toml --run "), "{command_line}");
     assert_eq!(command(&mut state, SetupCommand::Open), [effect(SetupEffect::ReadFile(path()))]);
+    wish(&mut state, "seed", json!(2));
+    assert!(
+        toml_view::command(&state).unwrap().contains("asked.toml"),
+        "the saved file holds other settings"
+    );
     wish(&mut state, "seed", json!("one"));
     assert!(command(&mut state, SetupCommand::Save).is_empty());
     assert!(problems(&state)[0].contains("`seed`"));
