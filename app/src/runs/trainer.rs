@@ -42,15 +42,29 @@ pub enum Look {
 pub fn command_line(look: &Look, scratch: &Path) -> Vec<OsString> {
     match look {
         Look::Preview { data, package, rows } => {
-            let mut words: Vec<OsString> = vec!["dataset".into(), "preview".into(), data.into()];
-            words.extend(["--model".into(), package.into(), "--json".into(), "-o".into(), scratch.into()]);
+            let mut words: Vec<OsString> = vec![
+                "dataset".into(),
+                "preview".into(),
+                data.into(),
+                "--model".into(),
+                package.into(),
+                "--json".into(),
+                "-o".into(),
+                scratch.into(),
+            ];
             // In one word, as an id may begin with a dash.
             words.extend(rows.iter().map(|row| OsString::from(format!("--row={row}"))));
             words
         }
         Look::Check { data, package } => {
-            let model = ["--model".into(), package.into(), "--json".into()];
-            ["dataset".into(), "check".into(), data.into()].into_iter().chain(model).collect()
+            vec![
+                "dataset".into(),
+                "check".into(),
+                data.into(),
+                "--model".into(),
+                package.into(),
+                "--json".into(),
+            ]
         }
         Look::Preflight { folder, .. } => {
             vec!["run".into(), asked_file(scratch).into(), "--run".into(), folder.into(), "--dry-run".into()]
