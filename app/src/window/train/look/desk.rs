@@ -291,44 +291,4 @@ fn index_of(data: &Path, last: &LastIndex) -> Result<Arc<RowIndex>, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_line_is_read_as_what_its_type_says() {
-        let line = json!({"type": "finding", "data": {"kind": "leakage", "stops": true, "sentence": "Leakage.", "count": 1,
-            "places": [{"line": 3, "id": "a", "detail": "the same slide"}]}});
-        let found: dataset::Finding = data_of(line.clone(), "finding").unwrap();
-        assert_eq!((found.count, found.places[0].line), (1, 3));
-        assert!(data_of::<dataset::Finding>(line, "finished").is_none());
-        assert!(data_of::<dataset::Finding>(json!({"type": "finding"}), "finding").is_none());
-        assert!(data_of::<dataset::Finding>(json!({"type": "finding", "data": 3}), "finding").is_none());
-    }
-
-    #[test]
-    fn events_of_a_dry_run_become_news() {
-        let finding = Finding { finding: "A.".to_owned(), cure: None, is_fatal: true };
-        assert!(matches!(news_of(RunEvent::Finding(finding)), Some(LookNews::Finding(f)) if f.is_fatal));
-        let progress = RunEvent::Progress { what: "features".to_owned(), done: 2, total: 9 };
-        assert!(
-            matches!(news_of(progress), Some(LookNews::At(words)) if words == "Preparing features: 2 of 9")
-        );
-        let warning = RunEvent::Warning { warning: "B.".to_owned(), count: 1 };
-        assert!(matches!(news_of(warning), Some(LookNews::Finding(f)) if !f.is_fatal && f.cure.is_some()));
-        assert!(news_of(RunEvent::Stage { stage: "grpo".to_owned(), steps: 3 }).is_none());
-    }
-
-    #[test]
-    fn the_rows_are_read_anew_only_for_other_data() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("rows.jsonl"), "{\"id\":\"a\"}\n").unwrap();
-        let last = LastIndex::default();
-        let first = index_of(folder.path(), &last).unwrap();
-        assert!(Arc::ptr_eq(&first, &index_of(folder.path(), &last).unwrap()));
-        std::fs::write(folder.path().join("more.jsonl"), "{\"id\":\"b\"}\n").unwrap();
-        let other = index_of(&folder.path().join("more.jsonl"), &last).unwrap();
-        assert_eq!((first.id(0), other.id(0)), (Some("a"), Some("b")));
-    }
-}
+mod tests;

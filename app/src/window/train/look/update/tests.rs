@@ -1,7 +1,11 @@
 //! Wishes and news in, state and effects out: no threads, no program.
 
+use std::sync::Arc;
+
+use reinpath_training::event::Finding;
 use serde_json::json;
 
+use super::super::{RowIndex, RowView};
 use super::*;
 
 /// A window with settings that are whole, and with a training program.
@@ -50,7 +54,7 @@ fn a_preflight_to_its_end_allows_these_settings_and_no_others() {
     assert!(!allows(&state), "nothing was looked at");
     let (number, job) = begun(&mut state, LookCommand::Preflight);
     let LookJob::Preflight { config, folder, model_holds: None } = job else { panic!("{job:?}") };
-    assert_eq!((config.name.as_str(), folder), ("a", PathBuf::from("runs/a")));
+    assert!(config.name == "a" && folder.ends_with("runs/a"), "{}", folder.display());
     tell(&mut state, number, LookNews::Finding(finding(false)));
     assert!(!allows(&state), "it goes on");
     tell(&mut state, number, LookNews::PreflightEnded(Ok(())));
