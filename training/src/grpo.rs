@@ -274,3 +274,6 @@ impl Learner for Grpo<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
