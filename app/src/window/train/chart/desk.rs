@@ -187,10 +187,11 @@ fn save_tensorboard(run: &RunKey, to: Option<PathBuf>) -> Result<Option<PathBuf>
 /// Said where the system shows no dialog.
 const TYPE_INSTEAD: &str = "Type the path into the field Save to.";
 
-/// The file that was named, or the one that a dialog gives; `None` where it was closed.
+/// The file that was named (in a folder that was named: the one of the usual name), or the one that a dialog gives; `None`
+/// where that was closed.
 fn file_for(to: Option<PathBuf>, title: &str, name: &str) -> Result<Option<PathBuf>, String> {
-    if to.is_some() {
-        return Ok(to);
+    if let Some(path) = to {
+        return Ok(Some(if path.is_dir() { path.join(name) } else { path }));
     }
     let dialog = || rfd::FileDialog::new().set_title(title).set_file_name(name).save_file();
     let picked = with_dialog(TYPE_INSTEAD, || dialog().map(|file| vec![file]))?;
@@ -274,5 +275,14 @@ mod tests {
         let run = RunKey::new("/runs/first try".into());
         assert_eq!(file_name(&run, "reward_format", "png"), "first try-reward-format.png");
         assert_eq!(file_name(&run, "../../x", "csv"), "first try-------x.csv");
+    }
+
+    #[test]
+    fn a_place_that_was_named_needs_no_dialog() {
+        let folder = tempfile::tempdir().unwrap();
+        let named = folder.path().join("own.csv");
+        assert_eq!(file_for(Some(named.clone()), "Save", "usual.csv").unwrap(), Some(named));
+        let within = file_for(Some(folder.path().to_owned()), "Save", "usual.csv").unwrap();
+        assert_eq!(within, Some(folder.path().join("usual.csv")));
     }
 }

@@ -13,8 +13,6 @@ use crate::runs::told::RunTold;
 
 /// Places of a line.
 const PLACES: usize = 400;
-/// Points.
-const TITLE: f32 = 28.0;
 
 /// Something that is sampled.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,6 +45,8 @@ pub(super) fn ui(ui: &mut Ui, told: &RunTold, now: Option<&MachineSample>) {
     let gauges = gauges(newest);
     if newest.gpus.is_empty() {
         caption(ui, "No GPU is seen through the driver's library (NVML).");
+    } else {
+        caption(ui, names(newest).join(" · "));
     }
     let id = ui.id().with(told.key.folder());
     grid::ui(ui, "machine", gauges.len(), |ui, n| {
@@ -55,7 +55,7 @@ pub(super) fn ui(ui: &mut Ui, told: &RunTold, now: Option<&MachineSample>) {
             title(ui, &gauge.title);
             caption(ui, values_in_words(gauge, samples.last(), now.filter(|_| told.is_running())));
         });
-        let height = ui.available_height().min(super::PLOT_HEIGHT - TITLE);
+        let height = ui.available_height();
         let colour = theme::of(ui).stage(AnswerStage::Observation);
         plot(ui, id.with(n), gauge, points(samples, gauge.what), height, colour);
     });
@@ -166,8 +166,8 @@ fn values_in_words(gauge: &Gauge, last: Option<&MachineSample>, now: Option<&Mac
     }
 }
 
-/// A GPU in one word and its name.
-pub(super) fn names(sample: &MachineSample) -> Vec<String> {
+/// The GPUs with their names.
+fn names(sample: &MachineSample) -> Vec<String> {
     let name = |gpu: &GpuSample| format!("GPU {}: {}", gpu.index, gpu.name);
     sample.gpus.iter().map(name).collect()
 }
