@@ -210,7 +210,7 @@ fn shown_plots_ui(ui: &mut Ui, stage: &StageTold, settings: &ChartSettings, comm
     MenuButton::new("Plots").config(stays_open).ui(ui, |ui| {
         for group in measures::groups(stage) {
             let mut is_shown = !settings.hidden.contains(&group.key);
-            if ui.checkbox(&mut is_shown, &group.title).clicked() {
+            if ui.checkbox(&mut is_shown, group.title.as_str()).clicked() {
                 commands.train(TrainCommand::Chart(ChartCommand::Hide(group.key, !is_shown)));
             }
         }

@@ -8,7 +8,7 @@ use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use egui::{ColorImage, Rect};
+use egui::{Color32, ColorImage, Rect};
 use image::{ImageFormat, RgbaImage};
 use reinpath_training::run_folder::RunFolder;
 use reinpath_training::tensorboard;
@@ -233,13 +233,13 @@ fn cut(picture: &ColorImage, rect: Rect, scale: f32) -> Option<RgbaImage> {
         return None;
     }
     let part = picture.region_by_pixels([left, top], [right - left, bottom - top]);
-    let bytes = part.pixels.iter().flat_map(|colour| colour.to_array()).collect();
+    let bytes = part.pixels.iter().flat_map(Color32::to_array).collect();
     RgbaImage::from_raw((right - left) as u32, (bottom - top) as u32, bytes)
 }
 
 #[cfg(test)]
 mod tests {
-    use egui::{Color32, pos2};
+    use egui::pos2;
 
     use super::*;
 

@@ -7,7 +7,7 @@ use super::super::super::theme::GRID;
 /// Points: from the top of a row to the top of the next.
 const ROW: f32 = 232.0;
 /// Points: below this, a second column would leave too little to each.
-const NARROWEST: f32 = 300.0;
+const NARROWEST: f32 = 260.0;
 
 /// Draws `count` cells, each with the number it has; those out of view are not asked for.
 pub(super) fn ui(ui: &mut Ui, salt: &str, count: usize, mut cell: impl FnMut(&mut Ui, usize)) {

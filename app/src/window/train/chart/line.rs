@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::runs::column::Column;
+use crate::runs::column::{BLOCK, Column};
 
 /// The fewest places of a curve, however narrow its plot is.
 const FEWEST: usize = 16;
@@ -47,11 +47,10 @@ pub(in crate::window::train) fn points(
     for (n, bin) in bins.iter().enumerate() {
         let end = bins.get(n + 1).map_or(range.end, |next| next.at).max(bin.at + 1);
         let mean = f64::from(bin.mean);
-        if mean.is_nan() {
-            continue;
-        }
-        if mean.is_infinite() {
-            drawn.left_out += 1;
+        if !mean.is_finite() {
+            // Nothing was measured, or nothing that is a number: the latter is said. A look at a few tells which.
+            let is_measured = (bin.at..end).take(BLOCK).any(|at| values.get(at).is_some());
+            drawn.left_out += usize::from(is_measured);
             continue;
         }
         let x = f64::midpoint(step_at(steps, bin.at), step_at(steps, end - 1));
