@@ -16,6 +16,8 @@ use crate::runs::told::{Listed, RunTold, StageTold};
 
 mod curves;
 mod desk;
+#[cfg(test)]
+mod example;
 mod grid;
 pub(super) mod line;
 mod log_view;
@@ -23,6 +25,7 @@ mod machine;
 mod measures;
 pub(super) mod plots;
 pub(super) mod rail;
+mod trouble;
 
 pub(super) use self::desk::ChartDesk;
 
@@ -317,7 +320,7 @@ impl ChartPanel {
         };
         let stage = chart.stage_of(told);
         rail::ui(ui, told, stage.map(|stage| stage.name.as_str()), commands);
-        rail::trouble_ui(ui, state, told, commands);
+        trouble::ui(ui, state, told, commands);
         self.curves.tools_ui(ui, state, told, commands);
         match chart.view {
             ChartView::Curves => self.curves.ui(ui, state, told, stage, commands),

@@ -171,17 +171,19 @@ fn save_csv(run: &RunKey, to: Option<PathBuf>) -> Result<Option<PathBuf>, String
 }
 
 fn save_tensorboard(run: &RunKey, to: Option<PathBuf>) -> Result<Option<PathBuf>, String> {
-    let folder = match to {
-        Some(folder) => Some(folder),
-        None => {
-            let dialog = || rfd::FileDialog::new().set_title("Folder for TensorBoard").pick_folder();
-            let picked = with_dialog(TYPE_INSTEAD, || dialog().map(|folder| vec![folder]))?;
-            picked.into_iter().next()
-        }
-    };
-    let Some(folder) = folder else { return Ok(None) };
+    let Some(folder) = folder_for(to)? else { return Ok(None) };
     tensorboard::write(&RunFolder::new(run.folder()), &folder).map_err(|error| error.to_string())?;
     Ok(Some(folder))
+}
+
+/// The folder that was named, or the one that a dialog gives; `None` where that was closed.
+fn folder_for(to: Option<PathBuf>) -> Result<Option<PathBuf>, String> {
+    if to.is_some() {
+        return Ok(to);
+    }
+    let dialog = || rfd::FileDialog::new().set_title("Folder for TensorBoard").pick_folder();
+    let picked = with_dialog(TYPE_INSTEAD, || dialog().map(|folder| vec![folder]))?;
+    Ok(picked.into_iter().next())
 }
 
 /// Said where the system shows no dialog.

@@ -317,12 +317,11 @@ mod tests {
     use std::collections::BTreeMap;
 
     use reinpath_training::event::RowFigures;
-    use reinpath_training::run_folder::RunState;
 
+    use super::super::example::{running, told};
     use super::*;
-    use crate::runs::told::Listed;
 
-    fn told() -> RunTold {
+    fn run() -> RunTold {
         let figures =
             RowFigures { n: 100, accuracy: 0.7, interval_95: [0.604, 0.781], ..RowFigures::default() };
         let stage = StageTold {
@@ -332,23 +331,7 @@ mod tests {
             measures: BTreeMap::from([("loss".to_owned(), [0.5_f32, f32::NAN, 0.25].into_iter().collect())]),
             evaluations: vec![EvaluationTold { step: 2, figures }],
         };
-        RunTold {
-            key: RunKey::new("/runs/a".into()),
-            version: 1,
-            listed: Listed::Known(RunState::Interrupted),
-            config: None,
-            waits_for: None,
-            stages: vec![stage],
-            progress: None,
-            checkpoints: Vec::new(),
-            warnings: Vec::new(),
-            rollouts: Arc::default(),
-            machine: Arc::default(),
-            strange: None,
-            fault: None,
-            changed: 0,
-            secs: None,
-        }
+        told(running(), vec![stage])
     }
 
     fn curve<'a>(told: &'a RunTold, measure: &'a str) -> Curve<'a> {
@@ -358,7 +341,7 @@ mod tests {
 
     #[test]
     fn the_pointer_tells_the_values_of_the_nearest_step_as_they_were_measured() {
-        let told = told();
+        let told = run();
         let curves = [curve(&told, "loss"), curve(&told, HELD_OUT)];
         let words = worth(&curves, 2.8).unwrap();
         assert_eq!(
@@ -371,7 +354,7 @@ mod tests {
 
     #[test]
     fn a_place_on_the_axis_is_a_step() {
-        let told = told();
+        let told = run();
         assert_eq!(nearest_step(&curve(&told, "loss"), 2.4), Some(2));
         assert_eq!(all_steps(&[curve(&told, "loss")]), Some((1.0, 3.0)));
         let nowhere = Curve { stage: "alignment", ..curve(&told, "loss") };

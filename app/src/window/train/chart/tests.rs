@@ -6,32 +6,13 @@ fn key(name: &str) -> RunKey {
     RunKey::new(format!("/runs/{name}").into())
 }
 
-fn run(name: &str, listed: Listed) -> RunTold {
-    let stage = |name: &str| StageTold { name: name.to_owned(), ..StageTold::default() };
-    RunTold {
-        key: key(name),
-        version: 1,
-        listed,
-        config: None,
-        waits_for: None,
-        stages: vec![stage("alignment"), stage("grpo")],
-        progress: None,
-        checkpoints: Vec::new(),
-        warnings: Vec::new(),
-        rollouts: Arc::default(),
-        machine: Arc::default(),
-        strange: None,
-        fault: None,
-        changed: 7,
-        secs: None,
-    }
-}
-
 /// A window that shows the run `a`.
 fn state(listed: Listed) -> AppState {
+    let stages =
+        ["alignment", "grpo"].map(|name| StageTold { name: name.to_owned(), ..StageTold::default() });
     let mut state = AppState::default();
     state.train.runs.shown = Some(key("a"));
-    state.train.runs.told.insert(key("a"), Arc::new(run("a", listed)));
+    state.train.runs.told.insert(key("a"), Arc::new(example::told(listed, stages.to_vec())));
     state
 }
 
