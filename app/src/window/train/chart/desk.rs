@@ -161,10 +161,10 @@ fn read_whole(run: &RunKey) -> Result<Arc<RunTold>, String> {
 }
 
 fn save_csv(run: &RunKey, to: Option<PathBuf>) -> Result<Option<PathBuf>, String> {
-    let told = read_whole(run)?;
     let Some(path) = file_for(to, "Save the run's figures", &file_name(run, "figures", "csv"))? else {
         return Ok(None);
     };
+    let told = read_whole(run)?;
     let write = || csv(&told, &mut BufWriter::new(File::create(&path)?));
     write().map_err(|error| format!("The figures could not be saved, {error}: {}", path.display()))?;
     Ok(Some(path))
