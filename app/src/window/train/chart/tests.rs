@@ -1,3 +1,5 @@
+//! Wishes and news in, state and effects out.
+
 use std::sync::Arc;
 
 use super::*;
