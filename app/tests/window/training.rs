@@ -191,7 +191,7 @@ fn stages_plots_and_scales_are_chosen_and_the_log_is_read() {
     let run = write_run(folder.path(), "first", end);
     let mut harness = started(folder.path());
     show(&mut harness, &run, 3, 60);
-    harness.get_by_label("GRPO: ended before its end, step 60 of 60");
+    harness.get_by_label("GRPO: ended early, step 60 of 60");
     harness.get_by_label("Plot of Reward");
     harness.get_by_label("Alignment: done, step 40 of 40").click();
     harness.run_ok();

@@ -51,7 +51,7 @@ impl StageState {
             Self::ToCome => "to come",
             Self::AtWork => "at work",
             Self::Done => "done",
-            Self::Ended => "ended before its end",
+            Self::Ended => "ended early",
         }
     }
 }
