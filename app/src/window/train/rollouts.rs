@@ -24,6 +24,7 @@ mod curves;
 mod desk;
 mod held_out;
 mod history_view;
+mod kept;
 mod line_look;
 mod patch_file;
 mod question;
