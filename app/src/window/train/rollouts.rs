@@ -25,7 +25,6 @@ mod desk;
 mod held_out;
 mod history_view;
 mod kept;
-mod line_look;
 mod patch_file;
 mod question;
 mod samples;

@@ -111,15 +111,20 @@ fn tell(events: &EventSender, news: RolloutsEvent) -> bool {
     events.send(Event::Train(TrainEvent::Rollouts(news)))
 }
 
-/// The newest record of a row among the last steps of a run.
+/// The newest record of a row among the last steps of a run. A step that cannot be read counts only where no other has it.
 fn newest_of(index: &RolloutIndex, row: &str) -> Sample {
+    let mut fault = None;
     for step in index.steps.iter().rev().take(MOST_SEARCHED) {
-        let found = rollouts::history(std::slice::from_ref(step), row, 1)?;
-        if let Some(record) = found.records.into_iter().next_back() {
-            return Ok(Some(record));
+        match rollouts::history(std::slice::from_ref(step), row, 1) {
+            Ok(mut found) => {
+                if let Some(record) = found.records.pop() {
+                    return Ok(Some(record));
+                }
+            }
+            Err(sentence) => fault = fault.or(Some(sentence)),
         }
     }
-    Ok(None)
+    fault.map_or(Ok(None), Err)
 }
 
 /// A thread that carries out the newest wish; those that came before it and were not begun are forgotten. Dropping this ends
@@ -184,7 +189,8 @@ mod tests {
         assert_eq!(newest_of(&index, "b").unwrap().unwrap().step, 3);
         assert_eq!(newest_of(&index, "c").unwrap(), None);
         index.steps[2].file = folder.path().join("gone.jsonl");
-        let sentence = newest_of(&index, "a").unwrap_err();
+        assert_eq!(newest_of(&index, "b").unwrap().unwrap().step, 2, "a step that is gone stops nothing");
+        let sentence = newest_of(&index, "c").unwrap_err();
         assert!(sentence.ends_with("gone.jsonl"), "{sentence}");
     }
 
