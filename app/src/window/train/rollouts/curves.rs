@@ -133,7 +133,7 @@ fn measures_of(stage: &StageTold) -> impl Iterator<Item = &str> {
 
 /// What any of the runs has curves of in a stage.
 fn measures<'a>(runs: &[&'a RunTold], stage: &str) -> Vec<&'a str> {
-    let found = runs.iter().filter_map(|told| told.stage(stage)).flat_map(|stage| measures_of(stage));
+    let found = runs.iter().filter_map(|told| told.stage(stage)).flat_map(measures_of);
     let mut names: Vec<&str> = found.collect();
     let place = |name: &str| FIRST.iter().position(|first| *first == name).unwrap_or(FIRST.len());
     names.sort_by_key(|name| (place(name), *name));

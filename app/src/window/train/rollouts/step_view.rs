@@ -56,7 +56,10 @@ pub(super) struct Earned {
 impl Earned {
     pub(super) fn of(record: &RolloutRecord) -> Self {
         let answers = record.answers.len();
-        let count = answers.max(1) as f64;
+        if answers == 0 {
+            return Self::default();
+        }
+        let count = answers as f64;
         let mean = record.answers.iter().map(|answer| answer.reward).sum::<f64>() / count;
         let squares = record.answers.iter().map(|answer| (answer.reward - mean).powi(2)).sum::<f64>();
         let right = record.answers.iter().filter(|answer| answer.is_right).count();
