@@ -37,24 +37,27 @@ pub(super) fn ui(ui: &mut Ui, state: &AppState, told: &RunTold, commands: &Comma
 }
 
 /// A model by its name, and the button that uses it.
-pub(super) fn use_ui(
+fn use_ui(ui: &mut Ui, state: &AppState, name: &str, command: ControlCommand, commands: &CommandSender) {
+    ui.horizontal_wrapped(|ui| {
+        ui.label(name);
+        button_ui(ui, state, name, command, commands);
+    });
+}
+
+/// The button that uses a model; its name is for those who do not see what it stands beside.
+pub(super) fn button_ui(
     ui: &mut Ui,
     state: &AppState,
     name: &str,
     command: ControlCommand,
     commands: &CommandSender,
 ) {
-    ui.horizontal_wrapped(|ui| {
-        if !name.is_empty() {
-            ui.label(name);
-        }
-        let is_free = state.train.control.preparing.is_none();
-        let button = ui.add_enabled(is_free, Button::new("Use this model"));
-        let about = "Answers questions about slides with it from now on";
-        if button.accessible_name(format!("Use this model {name}")).on_hover_text(about).clicked() {
-            commands.train(TrainCommand::Control(command));
-        }
-    });
+    let is_free = state.train.control.preparing.is_none();
+    let button = ui.add_enabled(is_free, Button::new("Use this model"));
+    let about = "Answers questions about slides with it from now on";
+    if button.accessible_name(format!("Use this model: {name}")).on_hover_text(about).clicked() {
+        commands.train(TrainCommand::Control(command));
+    }
 }
 
 /// What using the best of a run means: its finished package, or its newest checkpoint. `None` before there is one.

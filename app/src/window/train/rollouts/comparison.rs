@@ -71,13 +71,16 @@ impl Comparison {
         }
         let known =
             || runs.iter().zip(names).filter_map(|(told, name)| Some((told.config.as_deref()?, name)));
+        if known().count() < 2 {
+            return;
+        }
         let key = runs.iter().map(|told| (told.key.clone(), told.version)).collect();
         let found = self.differences.get(key, || {
             let configs: Vec<&RunConfig> = known().map(|(config, _)| config).collect();
             differences(&configs)
         });
         if found.is_empty() {
-            caption(ui, "None: the known settings are the same.");
+            caption(ui, "None: their settings are the same.");
             return;
         }
         ScrollArea::horizontal().id_salt("differences").show(ui, |ui| {
@@ -144,7 +147,7 @@ fn head_ui(
         title(ui, name).on_hover_text(told.key.folder().display().to_string());
         caption(ui, format!("{}, {words}", state_in_words(told)));
         if let Some(command) = checkpoints::newest(told) {
-            checkpoints::use_ui(ui, state, "", command, commands);
+            checkpoints::button_ui(ui, state, name, command, commands);
         }
         if place > 0 {
             let button = ui.button("Take away").on_hover_text("Takes this run out of the comparison");

@@ -10,6 +10,8 @@ use super::update::{evenly, told_at};
 use super::*;
 use crate::runs::told::{Listed, RunTold};
 
+mod drawing;
+
 /// An answer of seven tokens with this reward.
 pub(super) fn answer(text: &str, reward: f64) -> AnswerRecord {
     AnswerRecord {
