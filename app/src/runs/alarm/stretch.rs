@@ -81,8 +81,10 @@ impl Sight<'_> {
     }
 }
 
+/// In f64, so that the mean of equal values is that value and no threshold is missed by rounding.
 pub(super) fn mean(values: &[f32]) -> f32 {
-    values.iter().sum::<f32>() / values.len() as f32
+    let sum: f64 = values.iter().copied().map(f64::from).sum();
+    (sum / values.len() as f64) as f32
 }
 
 /// NaN of nothing.

@@ -271,7 +271,8 @@ fn texts_that_degenerate_are_told() {
     let told = told("grpo", &[(measure::REWARD, constant(1.0, 7))]);
     let of = |text: &str, answers: usize| alarms(&told, &[record(text, answers)], NOW);
     let run = "a ".repeat(20);
-    let [alarm] = &of(&run, 3)[..] else { panic!("{:?}", of(&run, 3)) };
+    let found = of(&run, 3);
+    let [alarm] = found.as_slice() else { panic!("{found:?}") };
     assert_eq!((alarm.kind, alarm.since), (AlarmKind::Degenerate, 7));
     assert!(alarm.sentence.starts_with("38 % of the answers of step 7"), "{}", alarm.sentence);
     assert!(of(&run, 2).is_empty(), "a quarter may be");
