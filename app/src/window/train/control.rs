@@ -206,7 +206,10 @@ pub(in crate::window) fn event(state: &mut AppState, news: ControlEvent) -> Vec<
             // Of the run in view the stage rail says it, with the log.
             if !ended.is_good && state.train.runs.shown.as_ref() != Some(&run) {
                 let how = &ended.how;
-                complain(state, format!("The run {} has ended, {how}: {}", run.name(), run.folder().display()));
+                complain(
+                    state,
+                    format!("The run {} has ended, {how}: {}", run.name(), run.folder().display()),
+                );
             }
             state.train.control.ended.insert(run.clone(), ended);
             is_over(state, &run)
