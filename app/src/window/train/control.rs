@@ -19,8 +19,6 @@ mod closing;
 mod desk;
 mod panel;
 mod start;
-#[cfg(test)]
-mod tests;
 
 pub(super) use self::desk::ControlDesk;
 pub(super) use self::panel::ControlPanel;
@@ -356,3 +354,6 @@ fn look_at(state: &mut AppState, run: &RunKey) {
         control.newest_alarm = Some(NewAlarm { run, sentence, since: Instant::now() });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ use crate::runs::told::{Listed, ListedRun, RunTold};
 use crate::window::command::Command;
 use crate::window::event::Event;
 use crate::window::state::WorkerState;
-use crate::window::train::runs::{RunsEffect, RunsEvent};
+use crate::window::train::runs::RunsEffect;
 use crate::window::train::{TrainCommand, TrainEvent};
 
 fn key(name: &str) -> RunKey {
@@ -61,8 +61,11 @@ fn told_of(name: &str, device: &str, listed: Listed) -> RunTold {
     }
 }
 
+/// A run that is followed has told so much.
 fn tell(state: &mut AppState, told: RunTold) -> Vec<Effect> {
-    update::event(state, Event::Train(TrainEvent::Runs(RunsEvent::Told(Arc::new(told)))))
+    let run = told.key.clone();
+    state.train.runs.told.insert(run.clone(), Arc::new(told));
+    super::told(state, &run)
 }
 
 fn wish(state: &mut AppState, wish: ControlCommand) -> Vec<Effect> {
