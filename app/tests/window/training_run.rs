@@ -74,7 +74,7 @@ fn opened(training: TrainPlaces, script: &Script) -> Harness<'static, App> {
     harness.get_by_label("Accept and continue").click();
     harness.step();
     harness.step();
-    harness.get_by_role_and_label(Role::Button, "Train").click();
+    harness.get_by_label("Train").click();
     until(&mut harness, "the training mode", |app| app.state().mode == Mode::Train);
     harness
 }
@@ -97,7 +97,9 @@ fn wish(harness: &Harness<'_, App>, command: TrainCommand) {
 
 fn press(harness: &mut Harness<'_, App>, button: &str) {
     harness.step();
-    harness.get_by_role_and_label(Role::Button, button).click();
+    // A run that was killed offers Resume beside its failure too.
+    let found = harness.query_all_by_role_and_label(Role::Button, button).next();
+    found.unwrap_or_else(|| panic!("there is no button {button}")).click();
     harness.step();
     harness.step();
 }
@@ -304,7 +306,7 @@ fn closing_the_window_while_its_run_goes_on_asks_first() {
 
 /// As the window's own button does.
 fn close(harness: &mut Harness<'_, App>) {
-    let root = harness.input_mut().viewports.entry(ViewportId::ROOT).or_default();
+    let root = harness.input_mut().viewports.get_mut(&ViewportId::ROOT).unwrap();
     root.events.push(ViewportEvent::Close);
     until(harness, "the question", |app| app.state().train.control.closing == Closing::Asking);
 }
