@@ -32,12 +32,18 @@ pub(super) fn wait_for_turn(
     match &waited {
         Err(Error::Stopped) => events.send(&RunEvent::Stopped { stage, step })?,
         Err(error) => events.send(&RunEvent::Failed { error: error.to_string() })?,
-        Ok(()) => {}
+        // Before the model is loaded: whoever holds the device's memory can give it up now.
+        Ok(true) => {
+            events.send(&RunEvent::Progress { what: "loading the model".to_owned(), done: 0, total: 1 })?;
+        }
+        Ok(false) => {}
     }
-    waited
+    waited.map(drop)
 }
 
-fn wait(folder: &RunFolder, after: &[PathBuf], events: &Events, stop: &StopSignal) -> Result<()> {
+/// Whether there was anybody to wait for.
+fn wait(folder: &RunFolder, after: &[PathBuf], events: &Events, stop: &StopSignal) -> Result<bool> {
+    let mut has_waited = false;
     for run in after {
         let run = std::path::absolute(run).map_err(Error::io(run))?;
         if is_same(&run, folder) {
@@ -50,7 +56,7 @@ fn wait(folder: &RunFolder, after: &[PathBuf], events: &Events, stop: &StopSigna
             if !is_told {
                 tracing::info!("waiting for the run in {}", run.display());
                 events.send(&RunEvent::Waiting { run: run.clone() })?;
-                is_told = true;
+                (is_told, has_waited) = (true, true);
             }
             if stop.is_asked() {
                 return Err(Error::Stopped);
@@ -58,7 +64,7 @@ fn wait(folder: &RunFolder, after: &[PathBuf], events: &Events, stop: &StopSigna
             std::thread::sleep(PAUSE);
         }
     }
-    Ok(())
+    Ok(has_waited)
 }
 
 /// A folder without a run, or one that cannot be read, keeps nobody waiting.
@@ -128,7 +134,8 @@ mod tests {
         desk.wait(&[other.path().to_owned()]).unwrap();
         holder.unwrap().join().unwrap();
         assert!(!matches!(other.state(), Ok(RunState::Running(_))), "it has ended by now");
-        assert_eq!(desk.told(), [RunEvent::Waiting { run: other.path().to_owned() }]);
+        let loading = RunEvent::Progress { what: "loading the model".to_owned(), done: 0, total: 1 };
+        assert_eq!(desk.told(), [RunEvent::Waiting { run: other.path().to_owned() }, loading]);
     }
 
     #[test]
