@@ -88,7 +88,8 @@ impl ControlPanel {
         self.look(ui, state, commands);
         let train = &state.train;
         let shown = train.runs.shown.as_ref();
-        let alarms = shown.and_then(|run| train.control.alarms.get(run)).map_or(&[][..], Vec::as_slice);
+        let found = shown.and_then(|run| train.control.alarms.get(run));
+        let alarms: &[Alarm] = found.map_or(&[], Vec::as_slice);
         title(ui, "Alarms");
         if alarms.is_empty() {
             let words = if shown.is_some() { "Nothing seems wrong." } else { "No run is in view." };
