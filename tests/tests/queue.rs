@@ -83,7 +83,7 @@ impl Desk {
     }
 
     fn export(&self, words: &[&str]) -> Output {
-        self.command(&[&["export", "own"], words].concat()).output().unwrap()
+        self.command(&[&["export", "own"][..], words].concat()).output().unwrap()
     }
 
     fn told(&self) -> Vec<RunEvent> {
