@@ -8,6 +8,7 @@ pub mod hub;
 pub mod maps;
 pub mod models;
 pub mod places;
+pub mod runs;
 pub mod slide;
 pub mod viewer;
 pub mod window;

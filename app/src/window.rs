@@ -34,6 +34,7 @@ pub mod state;
 mod status_bar;
 pub mod theme;
 mod top_bar;
+pub mod train;
 pub mod update;
 mod viewer_messages;
 mod viewer_panel;
@@ -45,7 +46,9 @@ use command::{Command, CommandSender};
 use event::Event;
 use frame_times::FrameTimes;
 use model_list::ModelLister;
-use state::AppState;
+use state::{AppState, Mode};
+use train::control::ControlCommand;
+use train::{TrainCommand, TrainDesks, TrainPanels, TrainPlaces, TrainState};
 use update::Effect;
 use viewer_panel::ViewerPanel;
 use workers::{EventSender, Opener, Picker, Workers};
@@ -65,6 +68,7 @@ pub struct Parts {
     pub answerer: AnswererMaker,
     /// `None`: nothing is remembered.
     pub settings_file: Option<PathBuf>,
+    pub training: TrainPlaces,
 }
 
 impl Parts {
@@ -80,6 +84,7 @@ impl Parts {
             models: model_list::system_lister(),
             answerer: Box::new(|events| Box::new(model_worker::ModelWorker::start(&events, last_model))),
             settings_file,
+            training: TrainPlaces::usual(),
         }
     }
 }
@@ -145,6 +150,8 @@ pub struct App {
     workers: Workers,
     viewer: ViewerPanel,
     ask: ask_panel::AskPanel,
+    train: TrainPanels,
+    train_desks: TrainDesks,
     frame_times: FrameTimes,
     frame_started: Instant,
 }
@@ -160,6 +167,7 @@ impl App {
         let (sender, events) = EventSender::new(ctx.clone());
         let answerer = (parts.answerer)(sender.clone());
         let settings = parts.settings_file.as_deref().map(workers::read_settings).unwrap_or_default();
+        let train_desks = TrainDesks::new(&sender, &parts.training);
         let workers = Workers::new(
             sender,
             parts.opener,
@@ -169,17 +177,26 @@ impl App {
             answerer,
             parts.settings_file,
         );
+        if parts.slides.is_empty() && settings.mode == Mode::Train {
+            commands.send(Command::Mode(Mode::Train));
+        }
         for path in parts.slides {
             commands.send(Command::Open(path));
         }
         Self {
-            state: AppState { settings, ..AppState::default() },
+            state: AppState {
+                settings,
+                train: TrainState { places: parts.training, ..TrainState::default() },
+                ..AppState::default()
+            },
             commands,
             command_receiver,
             events,
             workers,
             viewer: ViewerPanel::default(),
             ask: ask_panel::AskPanel::default(),
+            train: TrainPanels::default(),
+            train_desks,
             frame_times: FrameTimes::default(),
             frame_started: Instant::now(),
         }
@@ -218,7 +235,12 @@ impl App {
             self.commands.send(Command::Open(path));
         }
         if self.state.settings.notice_accepted {
-            command::send_for_keys(ctx, &self.commands);
+            command::send_for_keys(ctx, self.state.mode, &self.commands);
+        }
+        let is_closing = ctx.input(|input| input.viewport().close_requested());
+        if is_closing && self.state.train.control.must_ask_to_close() {
+            ctx.send_viewport_cmd(ViewportCommand::CancelClose);
+            self.commands.train(TrainCommand::Control(ControlCommand::AskToClose));
         }
         let mut taken = 0;
         while taken < EVENTS_PER_FRAME
@@ -258,6 +280,7 @@ impl App {
             match effect {
                 Effect::CopyText(text) => ctx.copy_text(text),
                 Effect::ToggleModelPicker => Popup::toggle_id(ctx, model_picker::id()),
+                Effect::Train(effect) => self.train_desks.carry_out(effect),
                 Effect::Quit => ctx.send_viewport_cmd(ViewportCommand::Close),
                 effect => {
                     if let Effect::CloseSlide { key } = effect {
@@ -281,21 +304,30 @@ impl App {
         top.frame(bar).show(ui, |ui| top_bar::ui(ui, state, commands));
         let bottom = Panel::bottom("status bar").exact_size(theme::STATUS_BAR).resizable(false);
         bottom.frame(bar).show(ui, |ui| status_bar::ui(ui, state, &self.frame_times, commands));
-        if !state.left_folded {
-            let left = Panel::left("slides").default_size(theme::LEFT_PANEL).size_range(180.0..=360.0);
-            left.frame(panel).show(ui, |ui| slides_panel::ui(ui, state, commands));
-        }
-        let right = Panel::right("ask").default_size(theme::RIGHT_PANEL).size_range(300.0..=640.0);
-        right.frame(panel).show(ui, |ui| self.ask.ui(ui, state, commands));
-        let (workers, viewer) = (&self.workers, &mut self.viewer);
-        let seen = CentralPanel::no_frame()
-            .show(ui, |ui| viewer.ui(ui, state, commands, &|key, tile| workers.request_tile(key, tile)));
-        problems::ui(ui, seen.inner, state, commands);
+        let seen = match state.mode {
+            Mode::Read => {
+                if !state.left_folded {
+                    let left =
+                        Panel::left("slides").default_size(theme::LEFT_PANEL).size_range(180.0..=360.0);
+                    left.frame(panel).show(ui, |ui| slides_panel::ui(ui, state, commands));
+                }
+                let right = Panel::right("ask").default_size(theme::RIGHT_PANEL).size_range(300.0..=640.0);
+                right.frame(panel).show(ui, |ui| self.ask.ui(ui, state, commands));
+                let (workers, viewer) = (&self.workers, &mut self.viewer);
+                let tiles = |key, tile| workers.request_tile(key, tile);
+                CentralPanel::no_frame().show(ui, |ui| viewer.ui(ui, state, commands, &tiles)).inner
+            }
+            Mode::Train => self.train.ui(ui, state, commands),
+        };
+        problems::ui(ui, seen, state, commands);
+        self.train.over_all(ui, state, commands);
         if !state.settings.notice_accepted {
             notice::ui(ui, commands);
         }
         widgets::focus_ring(ui);
-        self.state.viewer = Some(seen.inner);
+        if self.state.mode == Mode::Read {
+            self.state.viewer = Some(seen);
+        }
         self.finish_frame(ui);
     }
 

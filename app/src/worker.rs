@@ -119,6 +119,7 @@ enum Wish {
     Ask { id: u64, ask: Box<Ask>, pixels: Vec<u8> },
     Cancel { id: u64 },
     CancelLoad { id: u64 },
+    Release,
 }
 
 impl Worker {
@@ -160,6 +161,12 @@ impl Worker {
     /// process and the questions that wait for it. A load that has come to its end stays.
     pub fn cancel_load(&self, id: u64) -> Result<(), Error> {
         self.wish(Wish::CancelLoad { id })
+    }
+
+    /// Ends the process, and with it the memory that its model takes; nothing is told of it. Requests that it has not
+    /// answered to the end fail; the next one starts another process.
+    pub fn release(&self) -> Result<(), Error> {
+        self.wish(Wish::Release)
     }
 
     /// What happens; to be taken regularly, as a full channel holds the worker back.

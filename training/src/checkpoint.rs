@@ -85,6 +85,11 @@ impl Checkpoints {
         Ok(checkpoints)
     }
 
+    /// The same for whoever only reads, while the run may be at work: nothing is made and nothing is removed.
+    pub fn at(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
     /// The folder of a checkpoint.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
@@ -98,7 +103,7 @@ impl Checkpoints {
     /// The same, with the names of those whose state cannot be read and why.
     fn read_states(&self) -> Result<(Vec<State>, Damaged)> {
         let (mut states, mut damaged) = (Vec::new(), Vec::new());
-        for name in self.names()? {
+        for name in self.names()?.into_iter().filter(|name| !name.ends_with(PART)) {
             match State::read(&self.folder.join(&name).join(STATE)) {
                 Ok(state) if state.name() == name => states.push(state),
                 Ok(_) => tracing::warn!("the folder {name} is no checkpoint of this run"),
@@ -223,7 +228,11 @@ impl Checkpoints {
     fn names(&self) -> Result<Vec<String>> {
         let failed = || Error::io(&self.folder);
         let mut names = Vec::new();
-        for entry in std::fs::read_dir(&self.folder).map_err(failed())? {
+        let entries = match std::fs::read_dir(&self.folder) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(names),
+            entries => entries.map_err(failed())?,
+        };
+        for entry in entries {
             let entry = entry.map_err(failed())?;
             names.extend(entry.file_name().into_string().ok().filter(|_| entry.path().is_dir()));
         }

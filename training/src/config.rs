@@ -3,10 +3,12 @@
 mod absolute;
 mod changes;
 mod run;
+mod schema;
 
 use std::path::{Path, PathBuf};
 
 use reinpath_model::package::{EncoderSpec, PatchSpec};
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +18,7 @@ pub use self::run::{
     GamingChecks, GrpoConfig, KlEstimator, OnTrouble, Overlong, RatioLevel, RewardConfig, RunConfig, Scaling,
     TroubleRule,
 };
+pub use self::schema::schema;
 use crate::error::{Error, Result};
 
 /// Reads a configuration; unknown keys are errors, so that a misspelt setting is not silently ignored.
@@ -96,7 +99,7 @@ pub struct LanguageConfig {
 }
 
 /// How long and how fast something is trained: AdamW, linear warm-up, cosine.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Optimisation {
     /// Updates; 0: as many as `epochs` take.
@@ -202,7 +205,7 @@ fn equal() -> f32 {
 }
 
 /// Rank and scale of the adapters.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LoraSettings {
     pub rank: usize,

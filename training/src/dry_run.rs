@@ -1,10 +1,12 @@
 //! A run looked through before its first step: whether its data are there and fit, what a step will be, the memory and
-//! disk it needs against what is free, and a reward on real rows. Each finding is a sentence, with what to do about it.
+//! disk it needs against what is free, and rewards on real rows: of the reference answers, and of answers that the policy
+//! writes. Each finding is a sentence, with what to do about it.
 //!
 //! The numbers of memory are estimates, from the formulas of `need.rs`; the model itself is loaded, so that its share is
 //! measured. Nothing is written but the features of images, which the run uses too.
 
 mod need;
+mod rehearsal;
 mod room;
 
 use std::collections::BTreeMap;
@@ -90,15 +92,36 @@ impl Report {
         let policy = policy(context)?;
         self.model(context, &policy)?;
         let mut learners = learners(context)?;
-        for learner in &mut learners {
+        for learner in &learners {
             let outlook = learner.outlook();
             self.stage(context, learner.as_ref(), &outlook)?;
             self.memory(context, learner.as_ref(), &policy, &outlook)?;
-            for sentence in learner.rehearse(&policy, &context.watch())? {
-                self.good(sentence)?;
-            }
         }
-        self.disk(context, &policy, images(&learners).len(), learners.len())
+        self.disk(context, &policy, images(&learners).len(), learners.len())?;
+        // Last, as it takes longest.
+        for (before, learner) in learners.iter_mut().enumerate() {
+            self.rehearsal(context, learner.as_mut(), &policy, before)?;
+        }
+        Ok(())
+    }
+
+    /// Tells what came out when a stage was rehearsed; so many stages come before it.
+    fn rehearsal(
+        &mut self,
+        context: &Context,
+        learner: &mut dyn Learner,
+        policy: &Policy,
+        before: usize,
+    ) -> Result<()> {
+        let rehearsed = learner.rehearse(policy, &context.watch())?;
+        let findings = rehearsal::findings(learner.name(), &rehearsed, before > 0);
+        for sentence in rehearsed.sentences {
+            self.good(sentence)?;
+        }
+        for record in rehearsed.records {
+            self.events.send(&RunEvent::Rehearsal(record))?;
+        }
+        findings.into_iter().try_for_each(|finding| self.tell(finding))
     }
 
     fn model(&mut self, context: &Context, policy: &Policy) -> Result<()> {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::phantom::Tally;
+use crate::rollout_record::RolloutRecord;
 
 /// Name of the file of events in a run folder.
 pub const EVENTS: &str = "events.jsonl";
@@ -31,6 +32,10 @@ pub enum RunEvent {
         what: String,
         done: usize,
         total: usize,
+    },
+    /// The run has not begun: another one, in this folder, is to end first.
+    Waiting {
+        run: PathBuf,
     },
     Stage {
         stage: String,
@@ -66,6 +71,8 @@ pub enum RunEvent {
     },
     /// What a dry run found.
     Finding(Finding),
+    /// Answers that the policy writes before the first step, with what they would earn (dry runs only).
+    Rehearsal(RolloutRecord),
     Warning {
         warning: String,
         /// How often it came so far.

@@ -24,13 +24,15 @@ use crate::policy::{Model, Policy};
 use crate::pretrain::TEXT_ENCODER;
 use crate::reward::{self, Candidate, Judge};
 use crate::rollout;
-use crate::trainer::{Context, Learner, Outlook, StepResult, Watch};
+use crate::trainer::{Context, Learner, Outlook, Rehearsed, StepResult, Watch};
 
 /// Log-probabilities kept from sampling that are farther than this from the same computed again in f32 mean that answers
 /// are not written as they are learnt from.
 const DRIFT: f64 = 0.05;
-/// Rows whose reference answers are rewarded in a dry run.
+/// Rows whose reference answers are rewarded in a dry run, and which the policy answers there.
 const REHEARSED: usize = 4;
+/// Most tokens of an answer that is written in a dry run on the CPU, where long ones take minutes.
+const REHEARSED_TOKENS: usize = 64;
 
 /// The stage.
 pub(crate) struct Grpo<'a> {
@@ -85,6 +87,32 @@ impl<'a> Grpo<'a> {
             self.judge = Some(judge);
         }
         self.judge.as_mut().ok_or_else(|| Error::Features("answers cannot be scored".to_owned()))
+    }
+
+    /// What the reference answers of the first rows would earn, as sentences.
+    fn earned_by_references(&mut self, watch: &Watch<'_>) -> Result<Vec<String>> {
+        let mut sentences = Vec::new();
+        for row in 0..self.questions.len().min(REHEARSED) {
+            watch.check()?;
+            let source = &self.examples.rows[row].row;
+            let Some(text) = answer_text(source) else { continue };
+            let tokens = self.examples.context.model.tokenizer.encode(&text)?.len() + 1;
+            let (question, id) = (self.questions[row].clone(), source.id.clone());
+            let candidate = Candidate { text, tokens, stop: Stop::End };
+            let scored = self.ready()?.score(&[question], &[vec![candidate]])?;
+            let Some(scored) = scored.first().and_then(|group| group.first()) else { continue };
+            let parts: Vec<String> =
+                scored.parts.iter().map(|(name, value)| format!("{name} {value:.2}")).collect();
+            let (reward, parts) = (scored.reward, parts.join(", "));
+            sentences.push(format!("The reference answer of the row {id} would earn {reward:.2} ({parts})."));
+        }
+        Ok(sentences)
+    }
+
+    /// Most tokens of an answer in a dry run, where that is fewer than in a run.
+    fn shortened_to(&self) -> Option<usize> {
+        let is_slow = self.examples.context.config.compute.device == "cpu";
+        (is_slow && self.config.max_tokens > REHEARSED_TOKENS).then_some(REHEARSED_TOKENS)
     }
 
     /// The row's prompt as the model is asked.
@@ -238,22 +266,14 @@ impl Learner for Grpo<'_> {
         }
     }
 
-    fn rehearse(&mut self, _policy: &Policy, watch: &Watch<'_>) -> Result<Vec<String>> {
-        let mut sentences = Vec::new();
-        for row in 0..self.questions.len().min(REHEARSED) {
-            watch.check()?;
-            let source = &self.examples.rows[row].row;
-            let Some(text) = answer_text(source) else { continue };
-            let tokens = self.examples.context.model.tokenizer.encode(&text)?.len() + 1;
-            let (question, id) = (self.questions[row].clone(), source.id.clone());
-            let candidate = Candidate { text, tokens, stop: Stop::End };
-            let scored = self.ready()?.score(&[question], &[vec![candidate]])?;
-            let Some(scored) = scored.first().and_then(|group| group.first()) else { continue };
-            let parts: Vec<String> =
-                scored.parts.iter().map(|(name, value)| format!("{name} {value:.2}")).collect();
-            let (reward, parts) = (scored.reward, parts.join(", "));
-            sentences.push(format!("The reference answer of the row {id} would earn {reward:.2} ({parts})."));
-        }
-        Ok(sentences)
+    fn rehearse(&mut self, policy: &Policy, watch: &Watch<'_>) -> Result<Rehearsed> {
+        Ok(Rehearsed {
+            sentences: self.earned_by_references(watch)?,
+            records: self.rehearsed(policy, watch)?,
+            shortened_to: self.shortened_to(),
+        })
     }
 }
+
+#[cfg(test)]
+mod tests;

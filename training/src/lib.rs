@@ -10,6 +10,7 @@ pub mod config;
 pub mod dataset;
 pub mod error;
 pub mod event;
+pub mod machine;
 pub mod phantom;
 pub mod phantom_set;
 pub mod reward;
@@ -19,6 +20,7 @@ pub mod run_folder;
 pub mod seed;
 pub mod statistics;
 pub mod subtask;
+pub mod tensorboard;
 pub mod tissue;
 pub mod tissue_cli;
 

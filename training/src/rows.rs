@@ -10,13 +10,14 @@ use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
 use std::path::{Component, Path, PathBuf};
 
 use reinpath_model::stage::StagedAnswer;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::phantom::QuestionItem;
 use crate::subtask::QuestionKind;
 
 /// What a row is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RowKind {
     /// A description of the images, for alignment.
@@ -37,7 +38,7 @@ impl From<QuestionKind> for RowKind {
 }
 
 /// Which part of a data set a row belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Split {
     Train,

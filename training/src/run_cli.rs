@@ -1,4 +1,4 @@
-//! `reinpath-train run` and `resume`: arguments, signals, and the log beside the events.
+//! `reinpath-train run`, `resume` and `export`: arguments, signals, and the log beside the events.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,6 +34,8 @@ pub struct RunArguments {
     /// Looks through data, shapes, memory, disk and rewards instead of training; fails when the run could not begin
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    launch: LaunchArguments,
 }
 
 /// Arguments of `resume`.
@@ -41,6 +43,32 @@ pub struct RunArguments {
 pub struct ResumeArguments {
     /// Folder of the run
     run: PathBuf,
+    #[command(flatten)]
+    launch: LaunchArguments,
+}
+
+/// What a launcher adds: the window, or a person who queues runs.
+#[derive(Args, Debug, Default)]
+pub struct LaunchArguments {
+    /// Leaves the session of who started it, so that the run outlives their window and terminal
+    #[arg(long)]
+    detached: bool,
+    /// Folder of a run that is to end first, however it does; may be given several times
+    #[arg(long, value_name = "RUN")]
+    after: Vec<PathBuf>,
+}
+
+/// Arguments of `export`.
+#[derive(Args, Debug)]
+pub struct ExportArguments {
+    /// Folder of the run, which may be at work
+    run: PathBuf,
+    /// One of the run's checkpoints, its folder or that folder's name; by default the newest
+    #[arg(long, value_name = "DIR")]
+    checkpoint: Option<PathBuf>,
+    /// Folder of the package, which must not be there yet
+    #[arg(short)]
+    out: PathBuf,
 }
 
 /// Begins a run, or looks through it.
@@ -48,7 +76,8 @@ pub struct ResumeArguments {
 /// # Errors
 /// [`Error::Stopped`] when a signal or the file `stop` stopped it.
 pub fn run(arguments: &RunArguments) -> Result<()> {
-    let RunArguments { config: path, run, changes, dry_run: is_dry } = arguments;
+    let RunArguments { config: path, run, changes, dry_run: is_dry, launch } = arguments;
+    launch.detach();
     let folder = RunFolder::new(run.clone().unwrap_or_else(|| default_folder(path)));
     // The demo's run on fields that are drawn, until it too is one of three stages.
     if is_supervised(path, changes)? {
@@ -65,7 +94,7 @@ pub fn run(arguments: &RunArguments) -> Result<()> {
     }
     folder.create()?;
     log(Some(&folder))?;
-    three_stages::run(config, &folder, &signals()?).map(drop)
+    three_stages::run_after(config, &folder, &launch.after, &signals()?).map(drop)
 }
 
 /// Goes on with a run.
@@ -73,11 +102,37 @@ pub fn run(arguments: &RunArguments) -> Result<()> {
 /// # Errors
 /// [`Error::Stopped`] when a signal or the file `stop` stopped it.
 pub fn resume(arguments: &ResumeArguments) -> Result<()> {
-    let folder = RunFolder::new(&arguments.run);
+    let ResumeArguments { run, launch } = arguments;
+    launch.detach();
+    let folder = RunFolder::new(run);
     // Before the log makes a folder that is none.
     folder.config()?;
     log(Some(&folder))?;
-    three_stages::resume(&folder, &signals()?).map(drop)
+    three_stages::resume_after(&folder, &launch.after, &signals()?).map(drop)
+}
+
+/// Makes a package of a checkpoint.
+///
+/// # Errors
+/// [`Error::Stopped`] when a signal stopped it.
+pub fn export(arguments: &ExportArguments) -> Result<()> {
+    let ExportArguments { run, checkpoint, out } = arguments;
+    three_stages::export(&RunFolder::new(run), checkpoint.as_deref(), out, &signals()?).map(drop)
+}
+
+impl LaunchArguments {
+    /// Begins a session of its own: the end of a window or a terminal, and Ctrl-C in it, are then no matter of the run's.
+    fn detach(&self) {
+        #[cfg(unix)]
+        if self.detached
+            && let Err(error) = rustix::process::setsid()
+        {
+            // It leads a session or a group already, as after `setsid`: the log does not run yet, and nothing is lost.
+            tracing::debug!("no session of its own: {error}");
+        }
+        #[cfg(not(unix))]
+        let _ = self.detached;
+    }
 }
 
 /// The run folder of a configuration, where none is named.
@@ -140,10 +195,21 @@ mod tests {
     #[test]
     fn settings_are_changed_by_as_many_arguments_as_needed() {
         let words = ["run", "a/demo.toml", "--set", "seed=2", "--set", "grpo.samples=8", "--dry-run"];
-        let RunArguments { config, run, changes, dry_run } = Command::try_parse_from(words).unwrap().run;
+        let RunArguments { config, run, changes, dry_run, launch } =
+            Command::try_parse_from(words).unwrap().run;
+        assert!(!launch.detached && launch.after.is_empty());
         assert_eq!(default_folder(&config), Path::new("runs/demo"));
         assert_eq!((run, dry_run), (None, true));
         assert_eq!(changes, ["seed=2", "grpo.samples=8"]);
+    }
+
+    #[test]
+    fn a_launcher_detaches_a_run_and_lets_it_wait_for_several() {
+        let words = ["run", "a.toml", "--run", "r", "--detached", "--after", "p", "--after", "q"];
+        let RunArguments { run, launch, .. } = Command::try_parse_from(words).unwrap().run;
+        assert_eq!(run.as_deref(), Some(Path::new("r")));
+        assert!(launch.detached);
+        assert_eq!(launch.after, [Path::new("p"), Path::new("q")]);
     }
 
     #[test]

@@ -73,6 +73,22 @@ impl RunFolder {
         self.path.join("stop")
     }
 
+    /// Load of the machine while the run went on ([`crate::machine`]).
+    pub fn machine_file(&self) -> PathBuf {
+        self.path.join("machine.jsonl")
+    }
+
+    /// The configuration that a launcher asked for. It is there before the run has resolved it, so that a run that
+    /// never began is seen too.
+    pub fn asked_file(&self) -> PathBuf {
+        self.path.join("asked.toml")
+    }
+
+    /// What the process says outside its log, such as what it dies of.
+    pub fn stderr_file(&self) -> PathBuf {
+        self.path.join("stderr.txt")
+    }
+
     pub fn lock_file(&self) -> PathBuf {
         self.path.join("run.lock")
     }

@@ -4,8 +4,10 @@
 //! All stages are made ready before the first begins, so that what is wrong with the third one's data is not found after
 //! hours. A stage enters with the policy that the one before left.
 
+mod export;
 mod held_out;
 mod result;
+mod turn;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -17,8 +19,10 @@ use reinpath_model::device::{self, Precision};
 use reinpath_model::package::{MANIFEST, Package};
 use reinpath_model::reinpath::{self, ReinPath};
 
+pub use self::export::export;
 use self::held_out::HeldOutRows;
 use self::result::{Known, write_package};
+use self::turn::wait_for_turn;
 use crate::alignment::Alignment;
 use crate::checkpoint::{Checkpoints, Loaded, State};
 use crate::cold_start::ColdStart;
@@ -26,6 +30,7 @@ use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::event::{EventSink, RunEvent};
 use crate::grpo::Grpo;
+use crate::machine;
 use crate::policy::Policy;
 use crate::run_folder::{RunFolder, RunState, StopSignal};
 use crate::trainer::{Context, Events, HeldOut, Learner, Run, train};
@@ -39,8 +44,18 @@ const CHANGED: &str =
 /// # Errors
 /// [`Error::RunExists`] where another run has come to a checkpoint, [`Error::Stopped`] when it was asked to stop.
 pub fn run(config: RunConfig, folder: &RunFolder, asked: &Arc<AtomicBool>) -> Result<PathBuf> {
+    run_after(config, folder, &[], asked)
+}
+
+/// The same, once the runs in the folders `after` have ended, each however it does.
+pub fn run_after(
+    config: RunConfig,
+    folder: &RunFolder,
+    after: &[PathBuf],
+    asked: &Arc<AtomicBool>,
+) -> Result<PathBuf> {
     let config = config.absolute()?;
-    first_stage(&config)?;
+    let first = first_stage(&config)?;
     folder.create()?;
     let _lock = folder.lock()?;
     if has_begun(folder)? {
@@ -51,12 +66,19 @@ pub fn run(config: RunConfig, folder: &RunFolder, asked: &Arc<AtomicBool>) -> Re
     let sink = EventSink::create(folder.path())?;
     let events = Arc::new(Events::new(sink, BTreeMap::new()));
     events.send(&started(&config, folder)?)?;
-    Job { config, folder, events, stop: stop(folder, asked) }.told(None)
+    let stop = stop(folder, asked);
+    wait_for_turn(folder, after, &events, &stop, (first, 0))?;
+    Job { config, folder, events, stop }.told(None)
 }
 
 /// Goes on with a run that was stopped or killed, or that failed, to the numbers of a run that never was. A run that is
 /// finished is left as it is.
 pub fn resume(folder: &RunFolder, asked: &Arc<AtomicBool>) -> Result<PathBuf> {
+    resume_after(folder, &[], asked)
+}
+
+/// The same, once the runs in the folders `after` have ended, each however it does.
+pub fn resume_after(folder: &RunFolder, after: &[PathBuf], asked: &Arc<AtomicBool>) -> Result<PathBuf> {
     let config = folder.config()?;
     let package = folder.package();
     if matches!(folder.state()?, RunState::Finished(_)) && package.join(MANIFEST).is_file() {
@@ -77,7 +99,13 @@ pub fn resume(folder: &RunFolder, asked: &Arc<AtomicBool>) -> Result<PathBuf> {
         }
     };
     let events = Arc::new(events);
-    let job = Job { config, folder, events, stop: stop(folder, asked) };
+    let stop = stop(folder, asked);
+    let stands = match &loaded {
+        Some(Loaded { state, .. }) => (state.stage.as_str(), state.step),
+        None => (first_stage(&config)?, 0),
+    };
+    wait_for_turn(folder, after, &events, &stop, stands)?;
+    let job = Job { config, folder, events, stop };
     if let Some(Loaded { state, .. }) = &loaded {
         job.tell_that_it_goes_on(state)?;
     }
@@ -182,6 +210,8 @@ impl Job<'_> {
 
     fn work(self, state: &mut State, loaded: Option<&Loaded>) -> Result<PathBuf> {
         let folder = self.folder;
+        // Until the run ends; the lock of its folder is held.
+        let _machine = machine::Recorder::start(&folder.machine_file())?;
         let context = load(self.config, folder, self.events, self.stop)?;
         if loaded.is_some() && state.base != context.package.hash {
             return Err(Error::AnotherBase(context.package.folder));
@@ -212,7 +242,7 @@ impl Job<'_> {
             }
             train(&run, learner, &policy, state, resumed.take())?;
             let package = if is_last { folder.package() } else { folder.stage_package(learner.name()) };
-            write_package(&context, &policy.vars, &mut known, &package)?;
+            write_package(&context, &policy.vars, &mut known, None, &package)?;
         }
         Ok(folder.package())
     }

@@ -22,7 +22,7 @@ use crate::policy::Policy;
 use crate::rollout_record::RolloutRecord;
 
 pub use self::context::{Context, Events, Watch};
-pub use self::learner::{Learner, Outlook, StepResult};
+pub use self::learner::{Learner, Outlook, Rehearsed, StepResult};
 
 /// Answers held-out rows with a policy.
 pub trait HeldOut {

@@ -29,6 +29,7 @@ use crate::window::event::Event;
 use crate::window::frame_times::FrameTime;
 use crate::window::model_list::ModelList;
 use crate::window::state::{ModelInfo, SlideStatus};
+use crate::window::train::TrainPlaces;
 use crate::window::update::AskOrder;
 use crate::window::workers::EventSender;
 use crate::window::{App, Parts, memory};
@@ -279,6 +280,7 @@ fn parts(stop: &Arc<AtomicBool>) -> Parts {
         models: Arc::new(|_in_use| ModelList::default()),
         answerer: Box::new(move |events| Box::new(Script::new(events, stop))),
         settings_file: None,
+        training: TrainPlaces::default(),
     }
 }
 

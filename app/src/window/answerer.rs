@@ -20,6 +20,9 @@ pub trait Answerer: Send {
     fn use_package(&mut self, folder: PathBuf);
     /// Ends the loading of the model, which the next question loads again; a question that waits for it fails.
     fn cancel_load(&mut self);
+    /// Gives up the memory that the model takes, as when a run needs it, and tells `Event::Worker(Idle)`; the next question loads it
+    /// again. An answer that is being written is finished first. Nothing to do for who holds no model.
+    fn release(&mut self) {}
     /// Answers with events of the order's id, ending with `Finished` or `Failed`.
     fn ask(&mut self, order: AskOrder, slide: SlideHandle, model: Arc<ModelInfo>);
     /// Ends an answer early; it still ends with `Finished` or `Failed`.

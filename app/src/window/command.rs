@@ -8,7 +8,8 @@ use reinpath_model::stage::AnswerStage;
 
 use super::answer_view::QuestionText;
 use super::patches::PatchId;
-use super::state::Tool;
+use super::state::{Mode, Tool};
+use super::train::{TrainCommand, keys};
 use crate::viewer::tile_cache::SlideKey;
 
 /// A wish of the user.
@@ -29,6 +30,8 @@ pub enum Command {
     Patch(PatchCommand),
     Ask(AskCommand),
     Model(ModelCommand),
+    Train(TrainCommand),
+    Mode(Mode),
     ToggleTheme,
     ToggleLeftPanel,
     ToggleFrameTimes,
@@ -109,19 +112,19 @@ pub struct Named {
     pub while_typing: bool,
 }
 
-const fn key(key: Key) -> KeyboardShortcut {
+pub(super) const fn key(key: Key) -> KeyboardShortcut {
     KeyboardShortcut::new(Modifiers::NONE, key)
 }
 
-const fn ctrl(key: Key) -> KeyboardShortcut {
+pub(super) const fn ctrl(key: Key) -> KeyboardShortcut {
     KeyboardShortcut::new(Modifiers::COMMAND, key)
 }
 
-const fn ctrl_shift(key: Key) -> KeyboardShortcut {
+pub(super) const fn ctrl_shift(key: Key) -> KeyboardShortcut {
     KeyboardShortcut::new(Modifiers::COMMAND.plus(Modifiers::SHIFT), key)
 }
 
-const fn named(
+pub(super) const fn named(
     name: &'static str,
     keys: &'static [KeyboardShortcut],
     while_typing: bool,
@@ -163,6 +166,8 @@ pub const NAMED: &[Named] = &[
     named("Redo", &[ctrl_shift(Key::Z), ctrl(Key::Y)], false, || Command::Patch(PatchCommand::Redo)),
     named("Undo", &[ctrl(Key::Z)], false, || Command::Patch(PatchCommand::Undo)),
     named("Stop", &[key(Key::Escape)], true, || Command::Ask(AskCommand::Stop)),
+    named("Read", &[ctrl(Key::Num1)], true, || Command::Mode(Mode::Read)),
+    named("Train", &[ctrl(Key::Num2)], true, || Command::Mode(Mode::Train)),
     named("Switch theme", &[ctrl(Key::T)], true, || Command::ToggleTheme),
     named("Fold slides panel", &[ctrl(Key::B)], true, || Command::ToggleLeftPanel),
     named("Frame times", &[key(Key::F12)], true, || Command::ToggleFrameTimes),
@@ -174,7 +179,7 @@ fn scroll(x: f32, y: f32) -> Command {
 
 /// The keys of a command as text, such as `Ctrl+O`; empty when it has none.
 pub fn keys_of(ctx: &egui::Context, name: &str) -> String {
-    let found = NAMED.iter().find(|named| named.name == name);
+    let found = NAMED.iter().chain(keys::NAMED).find(|named| named.name == name);
     found.and_then(|named| named.keys.first()).map_or_else(String::new, |keys| ctx.format_shortcut(keys))
 }
 
@@ -216,15 +221,29 @@ impl CommandSender {
     pub fn model(&self, command: ModelCommand) {
         self.send(Command::Model(command));
     }
+
+    pub fn train(&self, command: TrainCommand) {
+        self.send(Command::Train(command));
+    }
+}
+
+/// Whether a command is about slides, so that its keys are free in the training mode.
+fn is_about_slides(command: &Command) -> bool {
+    use Command::{Ask, CloseShown, Patch, ShowNext, Tool, View};
+    matches!(command, View(_) | Patch(_) | Tool(_) | Ask(_) | CloseShown | ShowNext(_))
 }
 
 /// Sends the commands whose keys were pressed.
-pub fn send_for_keys(ctx: &egui::Context, commands: &CommandSender) {
+pub fn send_for_keys(ctx: &egui::Context, mode: Mode, commands: &CommandSender) {
     // In an open menu arrows go from row to row, not over the slide.
     let typing = ctx.text_edit_focused() || egui::Popup::is_any_open(ctx);
     // Escape is for the nearest first: an open menu, or what the pointer is drawing or dragging.
     let escape_is_taken = egui::Popup::is_any_open(ctx) || ctx.input(|input| input.pointer.any_down());
-    for named in NAMED {
+    let of_mode = if mode == Mode::Train { keys::NAMED } else { &[] };
+    for named in of_mode.iter().chain(NAMED) {
+        if mode == Mode::Train && is_about_slides(&(named.command)()) {
+            continue;
+        }
         let is_escape = named.keys.iter().any(|keys| keys.logical_key == Key::Escape);
         if (typing && !named.while_typing) || (escape_is_taken && is_escape) {
             continue;
@@ -242,11 +261,19 @@ mod tests {
 
     #[test]
     fn names_and_keys_are_each_given_once() {
-        let mut names: Vec<&str> = NAMED.iter().map(|named| named.name).collect();
+        let all = || NAMED.iter().chain(keys::NAMED);
+        let mut names: Vec<&str> = all().map(|named| named.name).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), NAMED.len());
-        let keys: Vec<KeyboardShortcut> = NAMED.iter().flat_map(|named| named.keys).copied().collect();
+        assert_eq!(names.len(), all().count());
+        let of_training =
+            NAMED.iter().filter(|named| !is_about_slides(&(named.command)())).chain(keys::NAMED);
+        given_once(NAMED.iter());
+        given_once(of_training);
+    }
+
+    fn given_once<'a>(commands: impl Iterator<Item = &'a Named>) {
+        let keys: Vec<KeyboardShortcut> = commands.flat_map(|named| named.keys).copied().collect();
         for (n, key) in keys.iter().enumerate() {
             assert!(!keys[..n].contains(key), "{key:?} is given twice");
         }

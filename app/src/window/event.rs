@@ -9,6 +9,7 @@ use super::model_list::ModelList;
 use super::patches::{PatchId, PatchPicture};
 use super::picture::Picture;
 use super::state::{ModelInfo, WorkerState};
+use super::train::TrainEvent;
 use crate::slide::{SlideHandle, TileId};
 use crate::viewer::tile_cache::SlideKey;
 use crate::viewer::tile_pixels::TilePixels;
@@ -62,6 +63,7 @@ pub enum Event {
     },
     /// The packages on this machine.
     Models(ModelList),
+    Train(TrainEvent),
     Worker(WorkerState),
     Ask {
         id: u64,

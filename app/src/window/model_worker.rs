@@ -30,6 +30,7 @@ enum Wish {
     WarmUp,
     Use { folder: PathBuf },
     CancelLoad,
+    Release,
     Ask { order: AskOrder, slide: SlideHandle, model: Arc<ModelInfo> },
     Stop { id: u64 },
 }
@@ -70,7 +71,7 @@ impl ModelWorker {
                 let sentence = "No other model can be taken now; start the program again.".to_owned();
                 Event::PackageRefused { folder, sentence }
             }
-            Wish::WarmUp | Wish::CancelLoad | Wish::Stop { .. } => return,
+            Wish::WarmUp | Wish::CancelLoad | Wish::Release | Wish::Stop { .. } => return,
         };
         let events = self.events.clone();
         // Not from the window thread: the channel of events may be full.
@@ -89,6 +90,10 @@ impl Answerer for ModelWorker {
 
     fn cancel_load(&mut self) {
         self.wish(Wish::CancelLoad);
+    }
+
+    fn release(&mut self) {
+        self.wish(Wish::Release);
     }
 
     fn ask(&mut self, order: AskOrder, slide: SlideHandle, model: Arc<ModelInfo>) {
@@ -191,6 +196,8 @@ struct Client<'a> {
     /// That load, where it was cancelled and nothing was loaded since: it may have come to its end before.
     cancelled: Option<u64>,
     current: Option<Current>,
+    /// Whether the model gives up its memory once the answer that is being written has ended.
+    is_release_due: bool,
 }
 
 impl<'a> Client<'a> {
@@ -205,6 +212,7 @@ impl<'a> Client<'a> {
             given_up: 0,
             cancelled: None,
             current: None,
+            is_release_due: false,
         }
     }
 
@@ -214,6 +222,10 @@ impl<'a> Client<'a> {
             Wish::WarmUp => self.waits_for_question || self.load(),
             Wish::Use { folder } => self.use_package(folder),
             Wish::CancelLoad => self.cancel_load(),
+            Wish::Release => {
+                self.is_release_due = true;
+                self.release_if_due()
+            }
             Wish::Ask { order, slide, model } => {
                 let id = order.id;
                 match self.ask(order, &slide, &model) {
@@ -295,6 +307,27 @@ impl<'a> Client<'a> {
         told && self.events.send(Event::Worker(WorkerState::Idle))
     }
 
+    /// Ends the process, so that a run can have its memory: a load that goes on, or a model that is there. Not while a question
+    /// is at work: it is called again at the question's end.
+    fn release_if_due(&mut self) -> bool {
+        if !self.is_release_due || self.current.is_some() {
+            return true;
+        }
+        self.is_release_due = false;
+        if !self.is_load_asked_for {
+            return true;
+        }
+        if let Err(error) = self.worker.release() {
+            return self.events.send(Event::Problem(as_sentence(&error.to_string())));
+        }
+        if let Some(load) = &self.load {
+            self.given_up = self.given_up.max(load.request);
+        }
+        self.cancelled = None;
+        self.forget_load();
+        self.events.send(Event::Worker(WorkerState::Idle))
+    }
+
     /// The worker has no model, and the next question is to load it.
     fn forget_load(&mut self) {
         (self.is_load_asked_for, self.waits_for_question, self.load) = (false, true, None);
@@ -341,6 +374,10 @@ impl<'a> Client<'a> {
     }
 
     fn hear(&mut self, event: WorkerEvent) -> bool {
+        self.take_in(event) && self.release_if_due()
+    }
+
+    fn take_in(&mut self, event: WorkerEvent) -> bool {
         match event {
             WorkerEvent::Progress { id, progress } => {
                 let Some(since) = self.begin_of_load(id) else { return true };

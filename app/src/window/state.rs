@@ -13,6 +13,7 @@ use super::answer_view::AnswerView;
 use super::model_list::ModelList;
 use super::patches::Patches;
 use super::picture::Picture;
+use super::train::TrainState;
 use crate::slide::SlideInfo;
 use crate::viewer::tile_cache::SlideKey;
 use crate::viewer::viewport::Viewport;
@@ -21,6 +22,8 @@ use reinpath_model::package::{EncoderSpec, Generation, PatchSpec};
 /// All of it.
 #[derive(Debug, Default)]
 pub struct AppState {
+    pub mode: Mode,
+    pub train: TrainState,
     /// In the order of their tabs.
     pub slides: Vec<SlideTab>,
     pub shown: Option<SlideKey>,
@@ -52,11 +55,42 @@ pub struct Settings {
     /// Folder of the model package that was chosen; `None` for the demo.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<PathBuf>,
+    /// The mode that was left.
+    pub mode: Mode,
+    /// Runs outside the runs folder that were opened.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub runs: Vec<PathBuf>,
+    pub chart: ChartSettings,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { dark: true, notice_accepted: false, model: None }
+        Self {
+            dark: true,
+            notice_accepted: false,
+            model: None,
+            mode: Mode::Read,
+            runs: Vec::new(),
+            chart: ChartSettings::default(),
+        }
+    }
+}
+
+/// How plots are drawn.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ChartSettings {
+    /// How much of the past a point holds, in per cent; 0: nothing is smoothed.
+    pub smoothing: u8,
+    pub is_logarithmic: bool,
+    /// Measures that are not shown.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hidden: Vec<String>,
+}
+
+impl Default for ChartSettings {
+    fn default() -> Self {
+        Self { smoothing: 60, is_logarithmic: false, hidden: Vec::new() }
     }
 }
 
@@ -64,6 +98,17 @@ impl Settings {
     pub fn theme(&self) -> Theme {
         if self.dark { Theme::Dark } else { Theme::Light }
     }
+}
+
+/// What the window is for at the moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Slides, questions, answers.
+    #[default]
+    Read,
+    /// Runs.
+    Train,
 }
 
 /// What the primary mouse button does on the slide.

@@ -3,7 +3,7 @@
 use egui::{Align, Button, Layout, Ui};
 
 use super::command::{Command, CommandSender, ViewCommand, keys_of};
-use super::state::{AppState, SlideStatus, SlideTab, Tool};
+use super::state::{AppState, Mode, SlideStatus, SlideTab, Tool};
 use super::widgets::toggle;
 use crate::viewer::overlay::objectives;
 
@@ -13,16 +13,18 @@ const LONGEST_NAME: usize = 28;
 /// Draws the bar.
 pub(super) fn ui(ui: &mut Ui, state: &AppState, commands: &CommandSender) {
     ui.horizontal_centered(|ui| {
+        modes_ui(ui, state, commands);
+        ui.separator();
+        if state.mode == Mode::Train {
+            ui.with_layout(Layout::right_to_left(Align::Center), |ui| theme_ui(ui, state, commands));
+            return;
+        }
         let open = ui.add_enabled(!state.picking, Button::new("Open…"));
         if open.on_hover_text(with_keys(ui, "Open a slide", "Open slide…")).clicked() {
             commands.send(Command::PickSlides);
         }
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            let name = if state.settings.dark { "Light" } else { "Dark" };
-            let tip = with_keys(ui, "Switch between dark and light", "Switch theme");
-            if ui.button(name).on_hover_text(tip).clicked() {
-                commands.send(Command::ToggleTheme);
-            }
+            theme_ui(ui, state, commands);
             ui.separator();
             tools_ui(ui, state, commands);
             if let Some(slide) = state.shown_slide().filter(|slide| slide.info().is_some()) {
@@ -33,6 +35,26 @@ pub(super) fn ui(ui: &mut Ui, state: &AppState, commands: &CommandSender) {
             ui.with_layout(Layout::left_to_right(Align::Center), |ui| tabs_ui(ui, state, commands));
         });
     });
+}
+
+fn modes_ui(ui: &mut Ui, state: &AppState, commands: &CommandSender) {
+    for (mode, name, tip) in [
+        (Mode::Read, "Read", "Slides, questions and answers"),
+        (Mode::Train, "Train", "Runs: start, watch, judge and use them"),
+    ] {
+        let tip = with_keys(ui, tip, name);
+        if toggle(ui, state.mode == mode, name).on_hover_text(tip).clicked() && state.mode != mode {
+            commands.send(Command::Mode(mode));
+        }
+    }
+}
+
+fn theme_ui(ui: &mut Ui, state: &AppState, commands: &CommandSender) {
+    let name = if state.settings.dark { "Light" } else { "Dark" };
+    let tip = with_keys(ui, "Switch between dark and light", "Switch theme");
+    if ui.button(name).on_hover_text(tip).clicked() {
+        commands.send(Command::ToggleTheme);
+    }
 }
 
 fn with_keys(ui: &Ui, what: &str, name: &str) -> String {

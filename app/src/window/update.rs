@@ -9,7 +9,11 @@ use super::answer_view::{AnswerView, Phase, QuestionText, Subject};
 use super::command::{AskCommand, Command};
 use super::event::Event;
 use super::patches::PatchId;
-use super::state::{AppState, PackageState, Problem, Settings, SlideStatus, SlideTab, Tool, WorkerState};
+use super::state::{
+    AppState, Mode, PackageState, Problem, Settings, SlideStatus, SlideTab, Tool, WorkerState,
+};
+use super::train::runs::RunsCommand;
+use super::train::{self, TrainCommand, TrainEffect};
 use crate::slide::{Region, SlideInfo};
 use crate::viewer::tile_cache::SlideKey;
 
@@ -47,6 +51,9 @@ pub enum Effect {
     },
     UsePackage(PathBuf),
     CancelLoad,
+    /// The model gives up its memory until the next question.
+    ReleaseModel,
+    Train(TrainEffect),
     ToggleModelPicker,
     SaveSettings(Settings),
     CopyText(String),
@@ -92,6 +99,16 @@ pub fn command(state: &mut AppState, command: Command) -> Vec<Effect> {
         Command::Patch(wish) => patch_update::patch(state, wish),
         Command::Ask(wish) => ask(state, wish),
         Command::Model(wish) => model_update::model(state, wish),
+        Command::Train(wish) => train::command(state, wish),
+        Command::Mode(mode) => {
+            state.mode = mode;
+            state.settings.mode = mode;
+            let mut effects = vec![Effect::SaveSettings(state.settings.clone())];
+            if mode == Mode::Train {
+                effects.extend(train::command(state, TrainCommand::Runs(RunsCommand::Refresh)));
+            }
+            effects
+        }
         Command::ToggleTheme => {
             state.settings.dark = !state.settings.dark;
             vec![Effect::SaveSettings(state.settings.clone())]
@@ -162,6 +179,7 @@ pub fn event(state: &mut AppState, event: Event) -> Vec<Effect> {
         Event::Package(Err(sentence)) => state.model.package = PackageState::Failed(sentence),
         Event::PackageRefused { folder, sentence } => model_update::refused(state, &folder, sentence),
         Event::Models(list) => model_update::listed(state, list),
+        Event::Train(news) => return train::event(state, news),
         Event::Worker(worker) => state.model.worker = worker,
         Event::Ask { id, event } => {
             if let Some(answer) = state.answer.as_mut().filter(|answer| answer.id == id) {
@@ -175,7 +193,7 @@ pub fn event(state: &mut AppState, event: Event) -> Vec<Effect> {
 }
 
 /// Keeps a sentence until it is read; the same one is not shown twice.
-fn complain(state: &mut AppState, sentence: String) {
+pub(super) fn complain(state: &mut AppState, sentence: String) {
     if state.problems.iter().all(|problem| problem.sentence != sentence) {
         let id = state.new_id();
         state.problems.push(Problem { id, sentence });

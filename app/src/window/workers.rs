@@ -148,7 +148,8 @@ impl Workers {
             Effect::Ask(order) => self.ask(*order, model),
             Effect::StopAsking { id } => self.answerer.stop(id),
             Effect::SaveSettings(settings) => self.save(settings),
-            Effect::CopyText(_) | Effect::ToggleModelPicker | Effect::Quit => {}
+            Effect::ReleaseModel => self.answerer.release(),
+            Effect::CopyText(_) | Effect::ToggleModelPicker | Effect::Train(_) | Effect::Quit => {}
         }
     }
 
@@ -287,7 +288,10 @@ pub fn system_folder_picker() -> Picker {
 }
 
 /// What a dialog gave; `instead` is said where the system shows none.
-fn with_dialog(instead: &str, dialog: impl FnOnce() -> Option<Vec<PathBuf>>) -> Result<Vec<PathBuf>, String> {
+pub(super) fn with_dialog(
+    instead: &str,
+    dialog: impl FnOnce() -> Option<Vec<PathBuf>>,
+) -> Result<Vec<PathBuf>, String> {
     /// Nobody closes a dialog sooner than this: there was none.
     const SOONEST: std::time::Duration = std::time::Duration::from_millis(250);
     let asked = std::time::Instant::now();
@@ -373,7 +377,7 @@ mod tests {
         let path = folder.path().join("config/window.toml");
         assert_eq!(read_settings(&path), Settings::default());
         let settings =
-            Settings { dark: false, notice_accepted: true, model: Some(folder.path().join("models/own")) };
+            Settings { dark: false, model: Some(folder.path().join("models/own")), ..Settings::default() };
         save_settings(&path, &settings).unwrap();
         assert_eq!(read_settings(&path), settings);
         std::fs::write(&path, "dark = 3 ][").unwrap();

@@ -122,6 +122,7 @@ impl Owner {
             }
             Wish::Cancel { id } => self.cancel(id),
             Wish::CancelLoad { id } => self.cancel_load(id),
+            Wish::Release => self.end_child("the model has given up its memory"),
         }
     }
 
@@ -161,10 +162,15 @@ impl Owner {
     /// Ends a load with its child: between two looks at its cancel a load may read for minutes, and what it has read is of no
     /// use. Nobody is told that the child ended, as that was wished; the next request starts another.
     fn end_load(&mut self) -> Result<(), Gone> {
+        self.end_child("loading the model was cancelled")
+    }
+
+    /// Ends the child as was wished; what it has not answered to the end fails with this reason.
+    fn end_child(&mut self, reason: &str) -> Result<(), Gone> {
         if let Some(Running { mut process, .. }) = self.child.take() {
             process.end();
         }
-        self.fail_all("loading the model was cancelled")
+        self.fail_all(reason)
     }
 
     /// Whether a question's turn comes only after a load: the worker does one request after another.

@@ -4,6 +4,9 @@
 
 mod model_picker;
 mod support;
+mod training;
+#[cfg(unix)]
+mod training_run;
 #[cfg(unix)]
 mod worker;
 

@@ -12,6 +12,7 @@ use reinpath::window::answerer::Answerer;
 use reinpath::window::event::Event;
 use reinpath::window::model_list::ModelList;
 use reinpath::window::state::ModelInfo;
+use reinpath::window::train::TrainPlaces;
 use reinpath::window::update::AskOrder;
 use reinpath::window::workers::EventSender;
 use reinpath::window::{App, Parts};
@@ -155,10 +156,24 @@ pub(crate) fn model() -> ModelInfo {
     }
 }
 
-/// The window, with the notice accepted unless `settings_file` says otherwise.
+/// The window as it is started for the first time: with the notice, and without training.
 pub(crate) fn window(slides: Vec<PathBuf>, picked: Vec<PathBuf>, script: &Script) -> Harness<'static, App> {
+    harness(parts(slides, picked, script))
+}
+
+/// The window with remembered settings, and with what it trains with.
+pub(crate) fn window_with(
+    slides: Vec<PathBuf>,
+    script: &Script,
+    settings_file: Option<PathBuf>,
+    training: TrainPlaces,
+) -> Harness<'static, App> {
+    harness(Parts { settings_file, training, ..parts(slides, Vec::new(), script) })
+}
+
+fn parts(slides: Vec<PathBuf>, picked: Vec<PathBuf>, script: &Script) -> Parts {
     let (script, shelf) = (script.clone(), script.clone());
-    let parts = Parts {
+    Parts {
         slides,
         opener: Arc::new(|path| {
             let program = env!("CARGO_BIN_EXE_reinpath");
@@ -173,7 +188,11 @@ pub(crate) fn window(slides: Vec<PathBuf>, picked: Vec<PathBuf>, script: &Script
             Box::new(script)
         }),
         settings_file: None,
-    };
+        training: TrainPlaces::default(),
+    }
+}
+
+fn harness(parts: Parts) -> Harness<'static, App> {
     Harness::builder()
         .with_size(vec2(1440.0, 900.0))
         .wgpu()

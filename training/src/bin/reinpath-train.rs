@@ -12,7 +12,9 @@ use reinpath_training::evaluate_cli::{self, AblationsArgs, EvaluateArgs};
 use reinpath_training::phantom_set::{self, PhantomPlan};
 use reinpath_training::pretrain::pretrain;
 use reinpath_training::rows::Split;
-use reinpath_training::run_cli::{self, INTERRUPTED, ResumeArguments, RunArguments};
+use reinpath_training::run_cli::{self, ExportArguments, INTERRUPTED, ResumeArguments, RunArguments};
+use reinpath_training::run_folder::RunFolder;
+use reinpath_training::tensorboard;
 
 /// Training allocates and frees large tensors all the time; the system's allocator returns them to the kernel each time.
 #[global_allocator]
@@ -39,6 +41,16 @@ enum Command {
     Run(RunArguments),
     /// Goes on with a run that was stopped or killed, to the numbers of one that never was
     Resume(ResumeArguments),
+    /// Makes a package of a run's checkpoint, also while the run goes on
+    Export(ExportArguments),
+    /// Writes a run's figures as event files for TensorBoard
+    Tensorboard {
+        /// Folder of the run
+        run: PathBuf,
+        /// Folder to write to
+        #[arg(short)]
+        out: PathBuf,
+    },
     /// Asks a package the questions of a benchmark and scores the generated conclusions
     Evaluate(EvaluateArgs),
     /// Trains the arms of an ablation with several seeds and writes a table of what each reaches
@@ -98,6 +110,11 @@ fn execute(command: Command) -> anyhow::Result<()> {
         }
         Command::Run(arguments) => run_cli::run(&arguments)?,
         Command::Resume(arguments) => run_cli::resume(&arguments)?,
+        Command::Export(arguments) => run_cli::export(&arguments)?,
+        Command::Tensorboard { run, out } => {
+            let scalars = tensorboard::write(&RunFolder::new(run), &out)?;
+            tracing::info!("{scalars} scalars were written to {}", out.display());
+        }
         Command::Evaluate(args) => evaluate_cli::evaluate(&args)?,
         Command::Ablations(args) => evaluate_cli::ablations(&args)?,
         Command::Dataset(command) => dataset_cli::execute(command)?,

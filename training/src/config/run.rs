@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{LoraSettings, Optimisation};
 use crate::rows::{RowKind, Split};
 
 /// A run: a package to start from, and the stages to take it through.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunConfig {
     /// Name of the run and of the package that it makes.
@@ -44,7 +45,7 @@ pub struct RunConfig {
 }
 
 /// Where and in what precision a run computes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Compute {
     /// `cpu`, `cuda`, `cuda:N` or `metal`.
@@ -67,7 +68,7 @@ impl Default for Compute {
 }
 
 /// Rows of a data set.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataSource {
     /// Folder with `rows.jsonl` and the images, or another file of rows (`.jsonl`) beside them; relative to the working
@@ -99,7 +100,7 @@ fn once() -> usize {
 }
 
 /// Stage 1, feature alignment: a question from a predefined set, the loss on the caption.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AlignmentConfig {
     pub data: Vec<DataSource>,
@@ -120,7 +121,7 @@ pub struct AlignmentConfig {
 }
 
 /// Stage 2, cold start: the loss on the staged answer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ColdStartConfig {
     pub data: Vec<DataSource>,
@@ -152,7 +153,7 @@ fn equal_weight() -> f32 {
 }
 
 /// Stage 3, group relative policy optimisation (paper, equations 5 to 8).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GrpoConfig {
     pub data: Vec<DataSource>,
@@ -226,7 +227,7 @@ fn kl_weight() -> f64 {
 }
 
 /// What the ratio of new to old probability is taken of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RatioLevel {
     /// Each token (DeepSeekMath, TRL's default).
@@ -240,7 +241,7 @@ pub enum RatioLevel {
 }
 
 /// How the tokens' losses become one (TRL's names).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Aggregation {
     /// The mean over each answer's tokens, then over answers (the paper's equation 8).
@@ -255,7 +256,7 @@ pub enum Aggregation {
 }
 
 /// How the distance to the reference policy is estimated at each token (Schulman 2020).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum KlEstimator {
     /// log π − log π_ref: unbiased, wide.
@@ -268,7 +269,7 @@ pub enum KlEstimator {
 }
 
 /// What differences of rewards are divided by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Scaling {
     /// The standard deviation of the question's answers (the paper).
@@ -281,7 +282,7 @@ pub enum Scaling {
 }
 
 /// What an answer is rewarded for (paper, section 2.3).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RewardConfig {
     /// For all three headings, once each, in order.
@@ -325,7 +326,7 @@ impl Default for RewardConfig {
 }
 
 /// A penalty that grows to 1 over the last tokens that an answer may have (DAPO's soft overlong punishment).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Overlong {
     /// Tokens before the longest answer allowed at which it begins.
@@ -334,7 +335,7 @@ pub struct Overlong {
 }
 
 /// What takes reward away from answers that please the rules without saying anything.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct GamingChecks {
     /// Fewest words of an observation and of an analysis that earn the format's reward; 0: any.
@@ -354,7 +355,7 @@ impl Default for GamingChecks {
 }
 
 /// Which held-out rows are answered, and when: always at the end of each stage.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EvaluationConfig {
     /// Rows; their `split` should be `validation` or `test`.
@@ -366,7 +367,7 @@ pub struct EvaluationConfig {
 }
 
 /// When checkpoints are written, and which are kept.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CheckpointRule {
     /// Updates between two checkpoints; 0: only at the end of each stage and when the run is stopped.
@@ -385,7 +386,7 @@ impl Default for CheckpointRule {
 
 /// What happens when something goes wrong that a run could survive: it stops with a checkpoint, or goes on with a
 /// counted warning.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnTrouble {
     #[default]
@@ -394,7 +395,7 @@ pub enum OnTrouble {
 }
 
 /// What a run does in each kind of trouble.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TroubleRule {
     /// A loss or gradient that is no number; with `warn` the update is left out.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use reinpath_model::request::Sampling;
 use reinpath_model::stage::StagedAnswer;
 
-use super::Grpo;
+use super::{Grpo, REHEARSED};
 use crate::batch::{self, Batch, Sequence};
 use crate::error::{Error, Result};
 use crate::event::measure;
@@ -63,7 +63,8 @@ impl Grpo<'_> {
         let (batch, round) = (self.optimisation.batch, step / self.config.updates);
         let writer = policy.merged()?;
         let rows = self.order.batch(round, batch);
-        let mut groups = self.groups(&writer, &rows, (step, 0), watch)?;
+        let sampling = self.sampling(step, 0);
+        let mut groups = self.groups(&writer, &rows, &sampling, watch)?;
         let mut warnings = Vec::new();
         if self.config.resample > 0 {
             groups = self.resampled(groups, &writer, step, watch)?;
@@ -101,7 +102,8 @@ impl Grpo<'_> {
             };
             let pass = &self.examples.pass;
             let rows: Vec<usize> = (0..batch).map(|i| pass[(seed(i) % pass.len() as u64) as usize]).collect();
-            let more = self.groups(writer, &rows, (step, attempt), watch)?;
+            let sampling = self.sampling(step, attempt);
+            let more = self.groups(writer, &rows, &sampling, watch)?;
             let (other, more): (Vec<Group>, Vec<Group>) = more.into_iter().partition(Group::is_alike);
             useful.extend(more);
             alike.extend(other);
@@ -111,27 +113,53 @@ impl Grpo<'_> {
         Ok(useful)
     }
 
-    /// Answers to rows, scored; `draw` is the step and the attempt that they are drawn for.
-    fn groups(
-        &mut self,
-        writer: &Model,
-        rows: &[usize],
-        (step, attempt): (usize, usize),
-        watch: &Watch<'_>,
-    ) -> Result<Vec<Group>> {
+    /// Has the policy answer the first rows before the first step, as a step would, and scores the answers: a record a
+    /// question, of step 0.
+    pub(super) fn rehearsed(&mut self, policy: &Policy, watch: &Watch<'_>) -> Result<Vec<RolloutRecord>> {
         let (config, context) = (self.config, self.examples.context);
-        let asked = rows.iter().map(|&row| self.asked(row)).collect::<Result<Vec<_>>>()?;
+        let writer = policy.merged()?;
+        let rows: Vec<usize> = (0..self.questions.len().min(REHEARSED)).collect();
         let sampling = Sampling {
+            max_tokens: self.shortened_to().unwrap_or(config.max_tokens),
+            seed: context.seed(&["grpo", "rehearsal"], 0),
+            ..self.sampling(0, 0)
+        };
+        let groups = self.groups(&writer, &rows, &sampling, watch)?;
+        let rewards: Vec<f64> =
+            groups.iter().flat_map(|group| group.scored.iter().map(|one| one.reward)).collect();
+        let advantages = advantages(&rewards, config.samples, config.scaling, config.spread_floor);
+        let records = groups.iter().zip(advantages.chunks(config.samples));
+        Ok(records
+            .map(|(group, advantages)| RolloutRecord { step: 0, ..self.record(group, advantages, 0) })
+            .collect())
+    }
+
+    /// How the answers of a step are drawn, at the first attempt or a later one.
+    fn sampling(&self, step: usize, attempt: usize) -> Sampling {
+        let (config, context) = (self.config, self.examples.context);
+        Sampling {
             temperature: config.temperature,
             top_p: config.top_p,
             max_tokens: config.max_tokens,
             seed: context.seed(&["grpo", "answers", &attempt.to_string()], step as u64),
             ..Sampling::default()
-        };
+        }
+    }
+
+    /// Answers to rows, scored.
+    fn groups(
+        &mut self,
+        writer: &Model,
+        rows: &[usize],
+        sampling: &Sampling,
+        watch: &Watch<'_>,
+    ) -> Result<Vec<Group>> {
+        let (config, context) = (self.config, self.examples.context);
+        let asked = rows.iter().map(|&row| self.asked(row)).collect::<Result<Vec<_>>>()?;
         let features = |image: usize| self.examples.features.of(image);
         let mut going = |_ended: usize| !watch.is_stopped();
         let answers =
-            rollouts(writer, &asked, features, config.samples, &sampling, &context.model.stop, &mut going);
+            rollouts(writer, &asked, features, config.samples, sampling, &context.model.stop, &mut going);
         let answers = answers.map_err(|error| if watch.is_stopped() { Error::Stopped } else { error })?;
         let tokenizer = context.model.tokenizer.tokenizer();
         let said = |answer: &Rollout| {

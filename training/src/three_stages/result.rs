@@ -59,11 +59,13 @@ impl<'a> Known<'a> {
     }
 }
 
-/// Writes the package of a policy into a folder; what was there is replaced.
+/// Writes the package of a policy into a folder; what was there is replaced. `checkpoint` names the one that the policy
+/// is of, where the run has not come to the end of a stage.
 pub(super) fn write_package(
     context: &Context,
     vars: &[(String, Var)],
     known: &mut Known<'_>,
+    checkpoint: Option<&str>,
     folder: &Path,
 ) -> Result<()> {
     let (base, config) = (&context.package, &context.config);
@@ -100,7 +102,10 @@ pub(super) fn write_package(
     if !config.description.is_empty() {
         manifest.description.clone_from(&config.description);
     }
-    manifest.provenance = provenance(context);
+    manifest.provenance = match checkpoint {
+        None => provenance(context),
+        Some(name) => format!("{}, as of the checkpoint {name}", provenance(context)),
+    };
     manifest.files = writer.records()?;
     writer.manifest(&manifest)?;
     Ok(())

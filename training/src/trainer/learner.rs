@@ -48,10 +48,21 @@ pub trait Learner {
     fn outlook(&self) -> Outlook;
 
     /// Does on real rows, once, what the stage does that is not a step of the optimiser: GRPO computes rewards of the
-    /// reference answers. Each sentence is a finding of the dry run.
-    fn rehearse(&mut self, _policy: &Policy, _watch: &Watch<'_>) -> Result<Vec<String>> {
-        Ok(Vec::new())
+    /// reference answers, and of answers that the policy writes. For the dry run.
+    fn rehearse(&mut self, _policy: &Policy, _watch: &Watch<'_>) -> Result<Rehearsed> {
+        Ok(Rehearsed::default())
     }
+}
+
+/// What came out when a stage was rehearsed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rehearsed {
+    /// Each is a finding of the dry run with which nothing is wrong.
+    pub sentences: Vec<String>,
+    /// Answers that the policy wrote, a record a question; their step is 0. Empty where the stage draws none.
+    pub records: Vec<RolloutRecord>,
+    /// Most tokens that these answers could have, where a run lets them have more.
+    pub shortened_to: Option<usize>,
 }
 
 /// What a step computed.

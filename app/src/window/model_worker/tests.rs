@@ -190,6 +190,54 @@ fn a_stop_that_comes_as_the_answer_ends_stops_nothing_else() {
     });
 }
 
+fn states(told: &Receiver<Event>) -> Vec<WorkerState> {
+    let states = told.try_iter().filter_map(|event| match event {
+        Event::Worker(state) => Some(state),
+        _ => None,
+    });
+    states.collect()
+}
+
+#[test]
+fn a_model_that_gives_up_its_memory_is_loaded_again_by_the_next_question_only() {
+    with_client(|client, told| {
+        assert!(client.hear(loaded(LOAD)) && client.fulfil(Wish::Release));
+        assert!(matches!(states(told).as_slice(), [WorkerState::Ready { .. }, WorkerState::Idle]));
+        assert!(client.fulfil(Wish::Release) && client.fulfil(Wish::WarmUp));
+        assert!(told.try_recv().is_err(), "there is nothing to give up, and only a question loads again");
+        assert!(client.load());
+        assert!(matches!(states(told).as_slice(), [WorkerState::Loading { .. }]));
+    });
+}
+
+#[test]
+fn an_answer_is_finished_before_the_model_gives_up_its_memory() {
+    with_client(|client, told| {
+        assert!(client.hear(loaded(LOAD)));
+        client.current = Some(Current { order: 7, request: 102, slide: slide(), patches: Vec::new() });
+        assert!(client.fulfil(Wish::Release));
+        let heading = AskEvent::Stage { stage: reinpath_model::stage::AnswerStage::Analysis };
+        assert!(client.hear(WorkerEvent::Answer { id: 102, event: heading }));
+        assert!(matches!(states(told).as_slice(), [WorkerState::Ready { .. }]), "it still writes");
+        let finished = Finished { stop: Stop::End, ..Finished::cancelled_before_it_began() };
+        assert!(client.hear(WorkerEvent::Answer { id: 102, event: AskEvent::Finished(finished) }));
+        assert_eq!(states(told), [WorkerState::Idle]);
+    });
+}
+
+#[test]
+fn a_load_that_goes_on_is_given_up_with_the_memory_that_it_has_taken() {
+    with_client(|client, told| {
+        assert!(client.fulfil(Wish::Release));
+        assert_eq!(states(told), [WorkerState::Idle]);
+        assert!(client.load.is_none() && !client.is_load_asked_for && client.waits_for_question);
+        for late in [progress(LOAD), loaded(LOAD)] {
+            assert!(client.hear(late));
+        }
+        assert!(told.try_recv().is_err(), "its process has been ended meanwhile");
+    });
+}
+
 #[test]
 fn a_package_that_cannot_be_read_leaves_the_load_of_the_old_one_alone() {
     with_client(|client, told| {
