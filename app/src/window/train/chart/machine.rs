@@ -48,7 +48,7 @@ pub(super) fn ui(ui: &mut Ui, told: &RunTold, now: Option<&MachineSample>) {
     } else {
         caption(ui, names(newest).join(" · "));
     }
-    let id = ui.id().with(told.key.folder());
+    let id = ui.scope_id().with(told.key.folder());
     grid::ui(ui, "machine", gauges.len(), |ui, n| {
         let gauge = &gauges[n];
         ui.horizontal(|ui| {

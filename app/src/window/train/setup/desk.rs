@@ -29,7 +29,7 @@ pub(in crate::window::train) struct SetupDesk {
     /// Of the thread that reads and keeps; `None` before it is needed.
     jobs: Option<Sender<SetupEffect>>,
     /// What draws the demo rows ends when this is dropped.
-    alive: Sender<()>,
+    _alive: Sender<()>,
     window: Receiver<()>,
 }
 
@@ -38,7 +38,7 @@ impl SetupDesk {
         let (alive, window) = bounded(0);
         let path = places.draft.as_ref().map(|path| path.with_extension("json"));
         let draft = Arc::new(DraftFile { path, unsaved: Mutex::new(None) });
-        let mut desk = Self { events, places, draft, jobs: None, alive, window };
+        let mut desk = Self { events, places, draft, jobs: None, _alive: alive, window };
         if desk.places.presets.is_some() || desk.places.draft.is_some() {
             desk.start();
         }
