@@ -174,9 +174,13 @@ impl TrainPanels {
         if !state.left_folded {
             let left = Panel::left("training setup").default_size(360.0).size_range(280.0..=560.0);
             left.frame(frame).show(ui, |ui| {
+                // First what lies below, as high as it is: Start is always in view.
+                let below = Panel::bottom("preflight and start").resizable(false).show_separator_line(false);
+                below.frame(Frame::NONE).show(ui, |ui| {
+                    self.look.ui(ui, state, commands);
+                    self.control.start_ui(ui, state, commands);
+                });
                 self.setup.ui(ui, state, commands);
-                self.look.ui(ui, state, commands);
-                self.control.start_ui(ui, state, commands);
             });
         }
         let right = Panel::right("rollouts").default_size(420.0).size_range(300.0..=720.0);

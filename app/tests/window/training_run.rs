@@ -32,14 +32,14 @@ fn shorter() -> Vec<(&'static str, Value)> {
     vec![
         ("alignment.optimisation.steps", json!(2)),
         ("alignment.optimisation.batch", json!(2)),
-        ("cold_start.optimisation.steps", json!(40)),
+        ("cold_start.optimisation.steps", json!(400)),
         ("cold_start.optimisation.batch", json!(2)),
         ("grpo.optimisation.steps", json!(2)),
         ("grpo.optimisation.batch", json!(2)),
         ("grpo.max_tokens", json!(24)),
         ("evaluation.data.0.limit", json!(2)),
         ("evaluation.max_tokens", json!(8)),
-        ("checkpoints.every", json!(2)),
+        ("checkpoints.every", json!(20)),
     ]
 }
 
@@ -138,7 +138,7 @@ fn prepare(harness: &mut Harness<'_, App>, home: &Path) {
         wish(harness, TrainCommand::Setup(SetupCommand::Change(key.to_owned(), value)));
     }
     until(harness, "the changes", |app| {
-        app.state().train.setup.draft.pointer("/checkpoints/every") == Some(&json!(2))
+        app.state().train.setup.draft.pointer("/checkpoints/every") == Some(&json!(20))
     });
     let fault = &harness.state().state().train.setup.fault;
     assert_eq!(*fault, None);
@@ -194,8 +194,8 @@ fn a_run_is_started_watched_stopped_gone_on_with_left_found_again_and_its_model_
     let told = shown(harness.state()).unwrap();
     let all: Vec<(&str, usize)> =
         told.stages.iter().map(|stage| (stage.name.as_str(), stage.step())).collect();
-    assert_eq!(all, [("alignment", 2), ("cold_start", 40), ("grpo", 2)]);
-    assert_eq!(steps(harness.state()), 44, "each step once, also those around the stop");
+    assert_eq!(all, [("alignment", 2), ("cold_start", 400), ("grpo", 2)]);
+    assert_eq!(steps(harness.state()), 404, "each step once, also those around the stop");
     assert!(!told.rollouts.steps.is_empty() && told.strange.is_none());
 
     press(&mut harness, "Use this model");

@@ -44,7 +44,14 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, mask: &Attention) -> Result
             mask.key_starts
         );
     }
-    if is_plain(q) { q.apply_op3(k, v, Op(mask.clone())) } else { with_primitives(q, k, v, mask) }
+    if is_plain(q) {
+        return q.apply_op3(k, v, Op(mask.clone()));
+    }
+    #[cfg(feature = "flash-attn")]
+    if is_for_flash(q, mask) {
+        return with_flash(q, k, v, mask.causal);
+    }
+    with_primitives(q, k, v, mask)
 }
 
 /// Attention of every token over every token, from the packed projections `qkv` (batch, tokens, 3, heads, head_dim).
@@ -53,7 +60,29 @@ pub fn self_attention(qkv: &Tensor) -> Result<Tensor> {
         return qkv.contiguous()?.apply_op1(SelfOp);
     }
     let part = |i| qkv.narrow(2, i, 1)?.squeeze(2);
-    with_primitives(&part(0)?, &part(1)?, &part(2)?, &Attention::default())
+    attention(&part(0)?, &part(1)?, &part(2)?, &Attention::default())
+}
+
+/// Whether flash attention can do it: on an NVIDIA GPU, in 16 bits, without padding, heads of a width that its kernels
+/// know. It has no way back.
+#[cfg(feature = "flash-attn")]
+fn is_for_flash(q: &Tensor, mask: &Attention) -> bool {
+    let is_known_width = q.dim(D::Minus1).is_ok_and(|width| width.is_multiple_of(8) && width <= 256);
+    q.device().is_cuda()
+        && matches!(q.dtype(), DType::F16 | DType::BF16)
+        && mask.key_starts.is_none()
+        && is_known_width
+        && !q.track_op()
+}
+
+/// [`attention`] by flash attention's kernels (Dao 2023), which keep no probabilities and know grouped heads.
+#[cfg(feature = "flash-attn")]
+fn with_flash(q: &Tensor, k: &Tensor, v: &Tensor, causal: bool) -> Result<Tensor> {
+    let (batch, queries, heads, head_dim) = q.dims4()?;
+    let scale = (head_dim as f32).powf(-0.5);
+    let out =
+        candle_flash_attn::flash_attn(&q.contiguous()?, &k.contiguous()?, &v.contiguous()?, scale, causal)?;
+    out.reshape((batch, queries, heads * head_dim))
 }
 
 fn with_primitives(q: &Tensor, k: &Tensor, v: &Tensor, mask: &Attention) -> Result<Tensor> {

@@ -144,7 +144,9 @@ fn choice_text<'a>(answer: &'a AnsweredRow, letter: &str) -> Option<&'a str> {
 fn patches(data: &Path, row: &Row, target: Option<&Target>) -> Result<Vec<Patch>> {
     let mut patches = rows::patches(data, row)?;
     if let Some(target) = target {
-        patches.iter_mut().for_each(|patch| normalise(patch, target));
+        for patch in &mut patches {
+            normalise(patch, target);
+        }
     }
     Ok(patches)
 }

@@ -121,7 +121,7 @@ mod tests {
         std::fs::create_dir(&out).unwrap();
         std::fs::write(out.join("mine"), "x").unwrap();
         let error = refuse_what_is_there(&out).unwrap_err().to_string();
-        assert!(error.contains("name another folder") && error.ends_with("b"), "{error}");
+        assert!(error.contains("name another folder") && error.ends_with('b'), "{error}");
         assert!(out.join("mine").is_file());
     }
 

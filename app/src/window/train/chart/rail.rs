@@ -1,6 +1,6 @@
 //! The stages of a run beside each other, each with how far it is and how long it will take.
 
-use egui::{CornerRadius, Frame, Margin, ProgressBar, Ui};
+use egui::{CornerRadius, Frame, Label, Margin, ProgressBar, RichText, Ui};
 use reinpath_training::run_folder::RunState;
 
 use super::super::super::command::CommandSender;
@@ -86,7 +86,8 @@ fn cell_ui(ui: &mut Ui, cell: &Cell, progress: Option<&Progress>, is_shown: bool
                 let stage = (!is_shown).then(|| cell.name.clone());
                 commands.train(TrainCommand::Chart(ChartCommand::Stage(stage)));
             }
-            caption(ui, cell.state.in_words());
+            let words = RichText::new(cell.state.in_words()).small().color(theme::of(ui).weak);
+            ui.add(Label::new(words).truncate());
         });
         // The same lines in every state, so that nothing below moves.
         let (fraction, words) = match progress {

@@ -181,8 +181,12 @@ fn never_began(mut child: Child, run: RunKey, patience: Duration, events: &Event
 fn stop(folder: &Path, pause: Duration, gone: &Receiver<()>) -> Result<(), String> {
     let run = RunFolder::new(folder);
     let ask = || run.ask_to_stop().map_err(|error| format!("The run cannot be asked to stop: {error}"));
+    // Who is at work now; it may have ended before the first look.
+    let mut asked = match run.state() {
+        Ok(RunState::Running(holder)) => Some(holder),
+        _ => None,
+    };
     ask()?;
-    let mut asked = None;
     for _ in 0..STOP_LOOKS {
         if gone.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
             return Ok(());

@@ -21,6 +21,8 @@ use self::number::TypedNumbers;
 const LABEL_WIDTH: f32 = 124.0;
 /// What the word "changed" and the button beside it take.
 const CHANGED_WIDTH: f32 = 118.0;
+/// What a field takes beside the width of its text.
+const FRAME_WIDTH: f32 = 12.0;
 const LEAST_WIDTH: f32 = 60.0;
 
 /// What the form keeps from frame to frame.
@@ -134,7 +136,7 @@ impl<'a> Form<'a> {
         ui.horizontal(|ui| {
             name_ui(ui, field);
             let taken = if is_changed { CHANGED_WIDTH } else { 0.0 };
-            let width = (ui.available_width() - taken).max(LEAST_WIDTH);
+            let width = (ui.available_width() - taken - FRAME_WIDTH).max(LEAST_WIDTH);
             let control = self.control_ui(ui, field, key, width);
             let control = control.accessible_name(format!("{} ({key})", field.title));
             self.explained(control, field);
@@ -250,7 +252,7 @@ impl<'a> Form<'a> {
             let key = joined(key, &at.to_string());
             ui.horizontal(|ui| {
                 let mut text = word.as_str().unwrap_or_default().to_owned();
-                let width = (ui.available_width() - 34.0).max(LEAST_WIDTH);
+                let width = (ui.available_width() - 34.0 - FRAME_WIDTH).max(LEAST_WIDTH);
                 let edit = TextEdit::singleline(&mut text).id(control::id(&key)).desired_width(width);
                 if ui.add(edit).accessible_name(format!("{} ({key})", field.title)).changed() {
                     self.change(&key, Value::String(text));

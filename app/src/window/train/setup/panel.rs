@@ -4,15 +4,13 @@ use egui::{Button, Id, ScrollArea, TextEdit, Ui};
 
 use super::super::super::command::{CommandSender, keys_of};
 use super::super::super::state::AppState;
-use super::super::super::widgets::{caption, hairline, main_button, problem_ui, title, warning};
+use super::super::super::widgets::{caption, main_button, problem_ui, title, warning};
 use super::super::TrainCommand;
 use super::demo_rows::DemoRows;
 use super::form::{Form, FormMemory};
 use super::toml_view::TomlView;
 use super::{Pick, SetupCommand, folder};
 
-/// What the parts below this one take of the panel's height, in points.
-const LEFT_TO_OTHERS: f32 = 220.0;
 /// What help and fault take below the form: always the same, so that nothing moves when the focus does.
 const HELP_HEIGHT: f32 = 72.0;
 const LEAST_HEIGHT: f32 = 80.0;
@@ -27,7 +25,7 @@ pub(in crate::window::train) struct SetupPanel {
 impl SetupPanel {
     /// Draws it.
     pub(in crate::window::train) fn ui(&mut self, ui: &mut Ui, state: &AppState, commands: &CommandSender) {
-        let bottom = ui.available_height() - LEFT_TO_OTHERS;
+        let bottom = ui.available_height();
         let top = ui.cursor().top();
         header_ui(ui, state, commands);
         let used = ui.cursor().top() - top;
@@ -46,7 +44,6 @@ impl SetupPanel {
             }
         });
         self.foot_ui(ui, state);
-        hairline(ui);
     }
 
     /// What is still wrong, and what the setting with the focus means.
