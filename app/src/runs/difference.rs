@@ -156,6 +156,7 @@ mod tests {
         found.into_iter().map(|one| (one.key, one.values[0].clone(), one.values[1].clone())).collect()
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "the values it is compared with may be missing")]
     fn some(text: &str) -> Option<String> {
         Some(text.to_owned())
     }

@@ -93,7 +93,7 @@ fn newest(path: &Path, most: usize) -> io::Result<(Vec<String>, u64)> {
         let mut block = vec![0; size as usize];
         file.seek(SeekFrom::Start(begin))?;
         file.read_exact(&mut block)?;
-        ends += block.iter().filter(|&&byte| byte == b'\n').count();
+        ends += block.split(|&byte| byte == b'\n').count() - 1;
         blocks.push_front(block);
     }
     let bytes = Vec::from(blocks).concat();

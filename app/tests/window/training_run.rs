@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 use super::support::{Script, draw_slide, window_with};
 
 /// A busy machine with an unoptimised build needs a while for a whole run.
-const LONGEST: Duration = Duration::from_secs(900);
+const LONGEST: Duration = Duration::from_mins(15);
 
 /// Settings that make the CPU demo shorter; the cold start stays long enough to be stopped on its way.
 fn shorter() -> Vec<(&'static str, Value)> {
@@ -44,6 +44,7 @@ fn shorter() -> Vec<(&'static str, Value)> {
 }
 
 /// A program that is built beside the window's.
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn built(name: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_BIN_EXE_reinpath")).with_file_name(name);
     if path.is_file() {
@@ -269,7 +270,7 @@ fn a_run_that_is_killed_says_so_and_can_be_gone_on_with_while_the_window_goes_on
 /// A program that hangs: it begins no run, and says where it is.
 fn hanging(home: &Path) -> PathBuf {
     let path = home.join("hangs");
-    let write = r##"printf '#!/bin/sh\necho $$ > pid.part; mv pid.part pid; exec sleep 300\n' > "$1" && chmod +x "$1""##;
+    let write = r#"printf '#!/bin/sh\necho $$ > pid.part; mv pid.part pid; exec sleep 300\n' > "$1" && chmod +x "$1""#;
     assert!(Command::new("sh").args(["-c", write, "sh"]).arg(&path).status().unwrap().success());
     path
 }

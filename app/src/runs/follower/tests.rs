@@ -145,7 +145,7 @@ fn a_run_that_goes_on_from_a_checkpoint_has_each_step_once() {
     assert_eq!(told(&mut follower).stages[0].step(), 4);
     // As the program does it: what came after the checkpoint is cut off.
     let resumed = RunEvent::Resumed { stage: "grpo".to_owned(), step: 2 };
-    write(folder.path(), &[&begin[..], &[resumed.clone()]].concat());
+    write(folder.path(), &[&begin[..], std::slice::from_ref(&resumed)].concat());
     let cut = told(&mut follower);
     assert_eq!((cut.stages[0].step(), cut.rollouts.steps.len()), (2, 2));
     // And where the file was not cut, steps that are told again take the place of the old ones.

@@ -76,7 +76,7 @@ mod with_scripts {
     /// test starts a child cannot be started at that moment.
     fn program(place: &Path, script: &str) -> PathBuf {
         let path = place.join("program");
-        let write = r##"printf '#!/bin/sh\n%s\n' "$2" > "$1" && chmod +x "$1""##;
+        let write = r#"printf '#!/bin/sh\n%s\n' "$2" > "$1" && chmod +x "$1""#;
         let written = Command::new("sh").args(["-c", write, "sh"]).arg(&path).arg(script).status();
         assert!(written.unwrap().success());
         path

@@ -280,7 +280,7 @@ fn use_checkpoint(state: &mut AppState, run: RunKey, checkpoint: PathBuf) -> Vec
     let control = &mut state.train.control;
     control.preparing = Some(run.clone());
     control.preparing_since = Some(Instant::now());
-    control.preparing_words = "starting".to_owned();
+    "starting".clone_into(&mut control.preparing_words);
     vec![effect(ControlEffect::Export { run, checkpoint })]
 }
 

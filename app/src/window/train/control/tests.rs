@@ -267,7 +267,7 @@ fn a_run_that_could_not_be_started_or_ended_badly_is_told_and_can_be_begun_again
     assert_eq!(state.train.control.ended[&run], ended(&sentence, false));
     assert!(!state.train.control.must_ask_to_close());
     wish(&mut state, ControlCommand::Resume(run.clone()));
-    assert_eq!(state.train.control.started, [run.clone()]);
+    assert_eq!(state.train.control.started, std::slice::from_ref(&run));
     state.problems.clear();
     state.train.runs.shown = Some(key("another"));
     hear(&mut state, ControlEvent::Ended { run, ended: ended("exit code 1", false) });

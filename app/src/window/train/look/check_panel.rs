@@ -100,8 +100,8 @@ fn in_words(report: &CheckSummary) -> String {
         counts(&report.usable)
     );
     if let Some((longest, limit)) = report.longest.zip(report.limit) {
-        words +=
-            &format!(" The longest row has {} tokens; the model reads {}.", grouped(longest), grouped(limit));
+        let (longest, limit) = (grouped(longest), grouped(limit));
+        words.extend([" The longest row has ", &longest, " tokens; the model reads ", &limit, "."]);
     }
     words
 }

@@ -24,10 +24,13 @@ pub(in crate::window::train) struct RolloutsDesk {
     _places: TrainPlaces,
     reads: Option<Newest<(RunKey, RolloutStep)>>,
     histories: Option<Newest<(RunKey, Vec<RolloutStep>, String)>>,
-    pictures: Option<Newest<(RunKey, Vec<String>, Vec<PathBuf>)>>,
+    pictures: Option<Newest<Pictures>>,
     searches: Option<Newest<Search>>,
     waits: Option<Newest<(RunKey, Duration)>>,
 }
+
+/// A run, images as its rollouts name them, and the folders in which they may lie.
+type Pictures = (RunKey, Vec<String>, Vec<PathBuf>);
 
 /// Runs, and the row that is looked for in their rollouts.
 type Search = (Vec<(RunKey, Arc<RolloutIndex>)>, String);

@@ -32,6 +32,7 @@ pub struct Sort {
 impl Sort {
     /// After a column's head was pressed: by it, the largest first, but for the order of drawing; once more, the other way
     /// round.
+    #[must_use]
     pub fn pressed(&self, column: Column) -> Self {
         if self.by == column {
             return Self { by: column, is_descending: !self.is_descending };

@@ -28,7 +28,7 @@ const BETWEEN_NEWS: Duration = Duration::from_millis(100);
 const BETWEEN_LISTS: Duration = Duration::from_secs(5);
 const BETWEEN_SAMPLES: Duration = Duration::from_secs(2);
 /// With nothing to do.
-const LONG: Duration = Duration::from_secs(600);
+const LONG: Duration = Duration::from_mins(10);
 
 /// The hold on the threads; dropping it ends them, but no run.
 pub(in crate::window::train) struct RunsDesk {

@@ -118,7 +118,7 @@ fn a_run_elsewhere_is_remembered_until_it_is_forgotten() {
     assert!(effects.contains(&effect(RunsEffect::ReadList)));
     let elsewhere = PathBuf::from("/elsewhere/b");
     let effects = command(&mut state, RunsCommand::Open(elsewhere.clone()));
-    assert_eq!(state.settings.runs, [elsewhere.clone()]);
+    assert_eq!(state.settings.runs, std::slice::from_ref(&elsewhere));
     assert_eq!(effects[0], Effect::SaveSettings(state.settings.clone()));
     assert_eq!(effects[1], effect(RunsEffect::ReadListAlso(vec![elsewhere.clone()])));
     assert_eq!(state.train.runs.shown, Some(RunKey::new(elsewhere.clone())));

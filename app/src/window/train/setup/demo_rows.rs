@@ -140,7 +140,8 @@ fn wait(mut child: Child, window: &Receiver<()>, folder: &Path) -> Result<(), St
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
     use std::time::Instant;

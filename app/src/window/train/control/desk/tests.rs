@@ -29,7 +29,7 @@ fn shell(script: &str, folder: &Path) -> Result<Child, String> {
     command.stderr(stderr).spawn().map_err(|error| error.to_string())
 }
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 #[test]
 fn a_process_that_ends_is_told_with_how_and_its_last_words() {
