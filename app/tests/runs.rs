@@ -131,9 +131,11 @@ fn size_of_columns(told: &RunTold) -> usize {
     columns.map(|column: &Column| column.len().div_ceil(BLOCK) * size_of::<Block>()).sum()
 }
 
-/// So much in a release build, which is what counts; ten times as much in others, which only shows that it is no worse by far.
-fn within(bound: Duration) -> Duration {
-    if cfg!(debug_assertions) { bound * 10 } else { bound }
+/// Holds a time against its bound in a release build (`cargo test --release -p reinpath --test runs`): what is not optimised,
+/// on a machine that does other things, says nothing about it.
+fn is_in_time(what: &str, begin: Instant, bound: Duration) {
+    let took = begin.elapsed();
+    assert!(cfg!(debug_assertions) || took < bound, "{what} took {took:?}");
 }
 
 #[test]
@@ -145,7 +147,7 @@ fn a_run_of_200_000_steps_opens_in_time_and_in_little_memory() {
     let begin = Instant::now();
     let listed = list::find(Some(place.path()), &[]);
     assert_eq!(listed.len(), 1);
-    assert!(begin.elapsed() < within(Duration::from_millis(50)), "listing took {:?}", begin.elapsed());
+    is_in_time("listing", begin, Duration::from_millis(50));
 
     let begin = Instant::now();
     let mut follower = RunFollower::new(RunKey::new(folder));
@@ -156,8 +158,7 @@ fn a_run_of_200_000_steps_opens_in_time_and_in_little_memory() {
         if news.is_some() {
             snapshots += 1;
             if snapshots == 1 {
-                let took = begin.elapsed();
-                assert!(took < within(Duration::from_millis(200)), "the first snapshot took {took:?}");
+                is_in_time("the first snapshot", begin, Duration::from_millis(200));
             }
             told = news;
         }
@@ -165,8 +166,7 @@ fn a_run_of_200_000_steps_opens_in_time_and_in_little_memory() {
             break;
         }
     }
-    let took = begin.elapsed();
-    assert!(took < within(Duration::from_secs(2)), "all of it took {took:?}");
+    is_in_time("all of it", begin, Duration::from_secs(2));
     assert!(snapshots > 5, "it is shown while it is read: {snapshots}");
 
     let told = told.unwrap();
@@ -191,7 +191,7 @@ fn reads_on_demand(told: &RunTold) {
     let begin = Instant::now();
     let near = told.rollouts.nearest("grpo", 2_001).unwrap();
     assert_eq!((near.step, told.rollouts.place("grpo", 2_000)), (2_000, Some(999)));
-    assert!(begin.elapsed() < within(Duration::from_millis(4)), "a place took {:?}", begin.elapsed());
+    is_in_time("a place", begin, Duration::from_millis(4));
     let records = rollouts::read(near).unwrap();
     assert_eq!(records.iter().map(|record| record.row.as_str()).collect::<Vec<_>>(), ["r1", "r2"]);
 
@@ -203,7 +203,7 @@ fn reads_on_demand(told: &RunTold) {
 
     let begin = Instant::now();
     let page = log::page(told.key.folder(), "").unwrap();
-    assert!(begin.elapsed() < within(Duration::from_millis(20)), "the log took {:?}", begin.elapsed());
+    is_in_time("the log", begin, Duration::from_millis(20));
     assert_eq!(page.lines.last().map(|line| line.text.ends_with("line 49999")), Some(true));
     assert!(page.bytes_before > 0 && page.lines.len() == 2_000);
     assert_eq!(log::page(told.key.folder(), "line 4999").unwrap().found, Some(11));

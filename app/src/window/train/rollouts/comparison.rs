@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn long_values_keep_what_tells_them_apart() {
         assert_eq!(elided("0.0002"), "0.0002");
-        let path = elided("/home/somebody/data/pathology/answers/of/2026/rows.jsonl");
+        let path = elided("/slides/somebody/data/pathology/answers/of/2026/rows.jsonl");
         assert!(path.starts_with('…') && path.ends_with("of/2026/rows.jsonl"), "{path}");
         assert_eq!(path.chars().count(), MOST_CHARACTERS);
         let words = elided(&"a description that is long ".repeat(3));
