@@ -1,6 +1,9 @@
 //! Questions to a loaded model: one answer as a stream of events, or many answers at once for evaluation.
 //!
-//! Joins what the other files do: features, prompt, generation, text, stages.
+//! Joins what the other files do: features, prompt, generation, text, stages. An answer that is written already is read
+//! instead (`read.rs`).
+
+mod read;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,10 +15,11 @@ use crate::attribution::Trace;
 use crate::detokeniser::Detokeniser;
 use crate::event::{AskEvent, Finished, Stop};
 use crate::generate::{Generator, Prefix, generate_batch, splice};
+use crate::llama::KvCache;
 use crate::patch::Patch;
-use crate::prompt::{IMAGE, Prompt, user_text};
+use crate::prompt::{IMAGE, Prompt, earlier_text, user_text};
 use crate::reinpath::{Error, ReinPath};
-use crate::request::Sampling;
+use crate::request::{Exchange, Sampling};
 use crate::room::Demand;
 use crate::sampler::{self, Drawn};
 use crate::stage::{AnswerStage, Piece, StageParser, StagedAnswer, extract_choice};
@@ -33,6 +37,9 @@ pub struct Question {
     pub choices: Vec<String>,
     /// Clinical context; empty when there is none.
     pub context: String,
+    /// Earlier questions and answers, oldest first, which the model reads before this one: words without patches. Empty:
+    /// the question stands alone.
+    pub history: Vec<Exchange>,
 }
 
 /// A question that was made ready: what the stamp tells of it.
@@ -65,8 +72,10 @@ impl Question {
         if self.patches.is_empty() {
             return Some("a question needs at least one patch".to_owned());
         }
-        let texts = [&self.question, &self.context];
-        if texts.into_iter().chain(&self.choices).any(|t| t.contains(IMAGE)) {
+        let texts = [&self.question, &self.context].into_iter().chain(&self.choices);
+        let earlier =
+            self.history.iter().flat_map(|e| [&e.question, &e.answer].into_iter().chain(&e.choices));
+        if texts.chain(earlier).any(|t| t.contains(IMAGE)) {
             return Some(format!("the text must not contain {IMAGE}, which stands for a patch"));
         }
         let options = self.choices.len();
@@ -77,6 +86,11 @@ impl Question {
     fn user_text(&self) -> String {
         user_text(self.patches.len(), &self.context, &self.question, &self.choices)
     }
+}
+
+/// What was said before a question, as (what the user said, what was answered).
+pub(crate) fn turns(history: &[Exchange]) -> Vec<(String, String)> {
+    history.iter().map(|e| (earlier_text(&e.question, &e.choices), e.answer.clone())).collect()
 }
 
 impl ReinPath {
@@ -91,7 +105,7 @@ impl ReinPath {
         if let Some(fault) = question.fault() {
             return Err(Error::Question(fault));
         }
-        let prompt = self.tokenizer.prompt(&question.user_text())?;
+        let prompt = self.prompt(question)?;
         let mut going = || !cancel.load(Ordering::Relaxed);
         let compute = || self.features_while(&question.patches, &mut going);
         let features = self.recent.features(&question.patches, compute)?;
@@ -102,6 +116,10 @@ impl ReinPath {
         warnings.retain(|warning| told.insert(warning.clone()));
         warnings.extend(self.out_of_range(&features)?);
         Ok(Prepared { prompt, features, warnings, started })
+    }
+
+    fn prompt(&self, question: &Question) -> Result<Prompt, Error> {
+        Ok(self.tokenizer.conversation(&turns(&question.history), &question.user_text())?)
     }
 
     /// Answers: stages and tokens go to `events`, which does not get the end; that is returned.
@@ -149,16 +167,35 @@ impl ReinPath {
                 writer.push(drawn)
             })
         });
-        let (mut stop, cache) = match written {
+        let (stop, cache) = match written {
             Err(Error::Cancelled) => (Stop::Cancelled, None),
             written => written.map(|(stop, cache)| (stop, Some(cache)))?,
         };
         writer.finish()?;
+        let said = Said { stop, cache, prompt: x.dim(1)?, first };
+        let finished = self.finished(question, prepared, &writer, said, &ids, cancel)?;
+        if let Some(trace) = trace {
+            *trace = Trace { hidden, ids };
+        }
+        Ok(finished)
+    }
+
+    /// The end of an answer whose tokens are `ids`: what it chooses, and how likely each option is.
+    fn finished(
+        &self,
+        question: &Question,
+        prepared: &Prepared,
+        writer: &Writer<'_>,
+        said: Said,
+        ids: &[u32],
+        cancel: &AtomicBool,
+    ) -> Result<Finished, Error> {
+        let Said { mut stop, cache, prompt, first } = said;
         let (end, first) = (Instant::now(), first.unwrap_or_else(Instant::now));
         let choice = chosen(&writer.answer.conclusion, &question.choices);
         let options = match cache {
             Some(mut cache) if stop != Stop::Cancelled && !question.choices.is_empty() => {
-                match self.score_written_options(&mut cache, x.dim(1)?, &ids, &question.choices, cancel) {
+                match self.score_written_options(&mut cache, prompt, ids, &question.choices, cancel) {
                     Err(Error::Cancelled) => {
                         stop = Stop::Cancelled;
                         Vec::new()
@@ -168,13 +205,10 @@ impl ReinPath {
             }
             _ => Vec::new(),
         };
-        if let Some(trace) = trace {
-            *trace = Trace { hidden, ids };
-        }
         Ok(Finished {
             choice,
             format_ok: writer.parser.is_well_formed(),
-            answer: writer.answer,
+            answer: writer.answer.clone(),
             tokens: writer.count,
             prefill_secs: (first - prepared.started).as_secs_f64(),
             decode_secs: (end - first).as_secs_f64(),
@@ -235,7 +269,7 @@ impl ReinPath {
         let mut at = 0;
         let mut prompts = Vec::with_capacity(questions.len());
         for question in questions {
-            let prompt = self.tokenizer.prompt(&question.user_text())?;
+            let prompt = self.prompt(question)?;
             prompts.push(splice(&self.llama, &prompt, &images.narrow(0, at, question.patches.len())?)?);
             at += question.patches.len();
         }
@@ -273,6 +307,17 @@ fn chosen(conclusion: &str, choices: &[String]) -> Option<String> {
     }
     let index = extract_choice(conclusion, choices)?;
     Some(char::from(b'A' + index as u8).to_string())
+}
+
+/// How an answer came to its end.
+struct Said {
+    stop: Stop,
+    /// With the prompt and the answer but for its last token; `None` where that was cut short.
+    cache: Option<KvCache>,
+    /// Tokens of the prompt.
+    prompt: usize,
+    /// When its first token was there.
+    first: Option<Instant>,
 }
 
 /// From tokens to events.

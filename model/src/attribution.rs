@@ -1,7 +1,8 @@
 //! Where an answer looks: a map over the image tokens for each of its sentences, and how much that map is worth.
 //!
 //! The maps are token activation maps (`tam.rs`) averaged over the words with content of a sentence (`sentences.rs`);
-//! relative attention (`relative.rs`) is there to compare with. What a map points at is an explanation only if the
+//! relative attention (`relative.rs`) is there to compare with. What was said earlier in a conversation stands before the
+//! patches: it takes no part in a map. What a map points at is an explanation only if the
 //! sentence depends on it: the deletion test (`deletion.rs`) measures that, and its number belongs beside the map.
 
 mod deletion;
@@ -17,10 +18,11 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use self::deletion::Reader;
+pub(crate) use self::deletion::log_probability;
 use self::sentences::Sentence;
 pub(crate) use self::sentences::first_token_of;
 use self::tam::Activations;
-use crate::answer::{Prepared, Question};
+use crate::answer::{Prepared, Question, turns};
 use crate::detokeniser::Detokeniser;
 use crate::generate::splice;
 use crate::prompt::{self, ChatTokenizer, END_OF_TURN, Prompt, Segment};
@@ -117,7 +119,9 @@ impl ReinPath {
         let (attention, falls) = self.with_room(demand, || {
             let mut reader = Reader::new(&self.llama, &x, &trace.ids, cancel)?;
             let whole = reader.read()?;
-            let attention = relative::relative_attention(self, &mut reader, &images, &places, cancel)?;
+            let before = turns(&question.history);
+            let attention =
+                relative::relative_attention(self, &mut reader, &images, &places, &before, cancel)?;
             let falls = falls(&mut reader, &sentences, &whole, &places, &grids, &attention, seed)?;
             Ok((attention, falls))
         })?;

@@ -1,9 +1,10 @@
 //! The one stream of an answer: window, command line and evaluation all read these events.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::frame::{self, Frame};
-use crate::request::Sampling;
+use crate::request::{Exchange, Sampling};
 use crate::stage::{AnswerStage, StagedAnswer};
 
 /// What happens while an answer is made, in this order: started, then stages and tokens, then finished or failed.
@@ -67,7 +68,7 @@ impl AskEvent {
 }
 
 /// The whole answer, and how it came about.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Finished {
     pub answer: StagedAnswer,
     /// The letter of the choice that the conclusion names (`True` and `False` for a true/false question).
@@ -115,7 +116,7 @@ impl Finished {
 }
 
 /// How likely an option is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OptionScore {
     /// `A`, `B` and so on.
     pub letter: String,
@@ -125,7 +126,7 @@ pub struct OptionScore {
 }
 
 /// Why generation ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Stop {
     End,
@@ -137,7 +138,7 @@ pub enum Stop {
 ///
 /// The worker fills in what it knows (model, patches as received); the program that read the slide adds `slide` and
 /// each patch's `source`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Stamp {
     pub slide: Option<SlideStamp>,
     pub patches: Vec<PatchStamp>,
@@ -153,6 +154,9 @@ pub struct Stamp {
     pub question: String,
     pub choices: Vec<String>,
     pub context: String,
+    /// Earlier questions and answers that the model read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<Exchange>,
     /// The prompt as the tokenizer got it; `<image>` stands for the tokens of one patch.
     pub prompt: String,
     pub sampling: Sampling,
@@ -167,7 +171,7 @@ pub struct Stamp {
 }
 
 /// The slide that patches were cut from.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SlideStamp {
     pub path: String,
     /// BLAKE3 over the slide's sampled content, in hexadecimal.
@@ -175,7 +179,7 @@ pub struct SlideStamp {
 }
 
 /// A patch as the model received it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PatchStamp {
     pub source: Option<PatchSource>,
     pub width: u32,
@@ -188,7 +192,7 @@ pub struct PatchStamp {
 }
 
 /// Where on the slide a patch comes from.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PatchSource {
     /// x, y, width, height in level-0 pixels.
     pub region: [i64; 4],
@@ -198,10 +202,13 @@ pub struct PatchSource {
     pub slide_mpp: Option<f64>,
     /// `trusted`, `inferred` or `missing`.
     pub mpp_origin: String,
+    /// Degrees by which the patch was turned clockwise around its middle before the model received it; 0: not at all.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub turned: f64,
 }
 
 /// What one encoder made of a patch.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EncoderStamp {
     pub name: String,
     /// Height and width of the pixel tensor.
@@ -210,6 +217,11 @@ pub struct EncoderStamp {
     pub effective_mpp: Option<f64>,
     /// x, y, width, height of what the centre crop keeps, in pixels of the patch.
     pub crop: [f64; 4],
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(degrees: &f64) -> bool {
+    *degrees == 0.0
 }
 
 #[cfg(test)]

@@ -45,8 +45,8 @@ pub struct Prefix {
     /// (1, tokens, hidden)
     embeddings: Tensor,
     /// After the final norm, (1, tokens, hidden).
-    hidden: Tensor,
-    cache: KvCache,
+    pub(crate) hidden: Tensor,
+    pub(crate) cache: KvCache,
 }
 
 impl Prefix {
@@ -74,7 +74,12 @@ impl Prefix {
 }
 
 /// Reads `x` (1, tokens, hidden) after what the cache holds, a block at a time; returns the hidden states of `x`.
-fn read(llama: &Llama, x: &Tensor, cache: &mut KvCache, cancel: &AtomicBool) -> Result<Tensor, Error> {
+pub(crate) fn read(
+    llama: &Llama,
+    x: &Tensor,
+    cache: &mut KvCache,
+    cancel: &AtomicBool,
+) -> Result<Tensor, Error> {
     let len = x.dim(1)?;
     let mut hidden = Vec::with_capacity(len.div_ceil(BLOCK));
     for at in (0..len).step_by(BLOCK) {

@@ -8,6 +8,7 @@ pub mod event;
 pub mod frame;
 pub mod package;
 pub mod patch;
+pub mod prose;
 pub mod request;
 mod resample;
 pub mod stage;

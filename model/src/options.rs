@@ -152,7 +152,7 @@ mod tests {
             patches: vec![patch(0, 32)],
             question: "What is it?".to_owned(),
             choices: vec!["nests".to_owned(), "glands".to_owned(), "sheets".to_owned()],
-            context: String::new(),
+            ..Question::default()
         };
         let prepared = model.prepare(&question).unwrap();
         let finished = model

@@ -1,6 +1,8 @@
 //! From a question to token ids: the chat template and where the tokens of each patch stand.
 //!
-//! As in LLaVA, the text is cut at each patch's place, and the pieces are tokenised on their own.
+//! As in LLaVA, the text is cut at each patch's place, and the pieces are tokenised on their own. In a conversation the
+//! patches stand in the last turn, before its question: LLaVA leaves an image in the turn that it came with, but here
+//! every question names its patches anew, and what was said about others before is words alone.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -72,6 +74,11 @@ impl Prompt {
     }
 }
 
+/// What the user said earlier in a conversation: as [`user_text`], without patches.
+pub fn earlier_text(question: &str, choices: &[String]) -> String {
+    user_text(0, "", question, choices).trim_start().to_owned()
+}
+
 /// What the user says: patches first, then context, question and choices, a line each.
 pub fn user_text(patches: usize, context: &str, question: &str, choices: &[String]) -> String {
     let mut lines = vec![IMAGE.repeat(patches)];
@@ -136,31 +143,49 @@ impl ChatTokenizer {
 
     /// The prompt of one question: the template around the user's text, up to where the answer begins.
     pub fn prompt(&self, user_text: &str) -> Result<Prompt, Error> {
+        self.conversation(&[], user_text)
+    }
+
+    /// The prompt of a question after others with their answers, oldest first, as (what the user said, what was
+    /// answered): words alone. [`IMAGE`] stands for a patch in the last turn only.
+    pub fn conversation(&self, before: &[(String, String)], user_text: &str) -> Result<Prompt, Error> {
         let ChatTemplate::Llama3 = self.template;
-        let (start, end) = (self.token("<|start_header_id|>")?, self.token("<|end_header_id|>")?);
-        let mut open = vec![self.token("<|begin_of_text|>")?, start];
-        open.extend(self.encode("user")?);
-        open.push(end);
-        open.extend(self.encode("\n\n")?);
-        let mut segments = vec![Segment::Tokens(open)];
+        let mut segments = vec![Segment::Tokens(vec![self.token("<|begin_of_text|>")?])];
+        let mut text = "<|begin_of_text|>".to_owned();
+        for (said, answered) in before {
+            for (role, words) in [("user", said), ("assistant", answered)] {
+                push_tokens(&mut segments, self.header(role)?);
+                push_tokens(&mut segments, self.encode(words.trim())?);
+                push_tokens(&mut segments, vec![self.token(END_OF_TURN)?]);
+                text.extend([header_text(role).as_str(), words.trim(), END_OF_TURN]);
+            }
+        }
+        push_tokens(&mut segments, self.header("user")?);
         for (i, piece) in user_text.trim().split(IMAGE).enumerate() {
             if i > 0 {
                 segments.push(Segment::Patch(i - 1));
             }
             push_tokens(&mut segments, self.encode(piece)?);
         }
-        let mut close = vec![self.token(END_OF_TURN)?, start];
-        close.extend(self.encode("assistant")?);
-        close.push(end);
-        close.extend(self.encode("\n\n")?);
-        push_tokens(&mut segments, close);
-        let text = format!(
-            "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n{}{END_OF_TURN}\
-             <|start_header_id|>assistant<|end_header_id|>\n\n",
-            user_text.trim()
-        );
+        push_tokens(&mut segments, vec![self.token(END_OF_TURN)?]);
+        push_tokens(&mut segments, self.header("assistant")?);
+        let (user, assistant) = (header_text("user"), header_text("assistant"));
+        text.extend([user.as_str(), user_text.trim(), END_OF_TURN, assistant.as_str()]);
         Ok(Prompt { segments, text })
     }
+
+    /// What a turn begins with.
+    fn header(&self, role: &str) -> Result<Vec<u32>, Error> {
+        let mut ids = vec![self.token("<|start_header_id|>")?];
+        ids.extend(self.encode(role)?);
+        ids.push(self.token("<|end_header_id|>")?);
+        ids.extend(self.encode("\n\n")?);
+        Ok(ids)
+    }
+}
+
+fn header_text(role: &str) -> String {
+    format!("<|start_header_id|>{role}<|end_header_id|>\n\n")
 }
 
 fn push_tokens(segments: &mut Vec<Segment>, ids: Vec<u32>) {
@@ -186,11 +211,60 @@ mod tests {
         assert_eq!(user_text(1, "", "What?", &[]), "<image>\nWhat?");
     }
 
-    #[test]
-    fn words_that_look_like_the_end_of_a_turn_are_words() {
+    fn chat() -> ChatTokenizer {
         let folder = tempfile::tempdir().unwrap();
         write_package(folder.path(), Speech::Babble(1)).unwrap();
-        let chat = ChatTokenizer::read(&folder.path().join("tokenizer.json"), ChatTemplate::Llama3).unwrap();
+        ChatTokenizer::read(&folder.path().join("tokenizer.json"), ChatTemplate::Llama3).unwrap()
+    }
+
+    /// The prompt's tokens as text, special ones by their names and patches as [`IMAGE`].
+    fn read_back(chat: &ChatTokenizer, prompt: &Prompt) -> String {
+        let text = |segment: &Segment| match segment {
+            Segment::Patch(_) => IMAGE.to_owned(),
+            Segment::Tokens(ids) => chat.tokenizer().decode(ids, false).unwrap(),
+        };
+        prompt.segments.iter().map(text).collect()
+    }
+
+    #[test]
+    fn a_conversation_of_two_turns_is_that_of_the_published_template() {
+        let chat = chat();
+        let choices = ["nests".to_owned(), "glands".to_owned()];
+        let earlier = earlier_text(" What is seen?", &choices);
+        let before = [(earlier, "[Observation]\nGlands.\n[Conclusion]\nB) glands\n".to_owned())];
+        let prompt = chat.conversation(&before, &user_text(2, "colon", "Why? ", &[])).unwrap();
+        // Llama 3's template for user, assistant, user, with the generation prompt (Meta's model card, "Prompt format").
+        let golden = "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n\
+                      What is seen?\nA) nests\nB) glands<|eot_id|>\
+                      <|start_header_id|>assistant<|end_header_id|>\n\n\
+                      [Observation]\nGlands.\n[Conclusion]\nB) glands<|eot_id|>\
+                      <|start_header_id|>user<|end_header_id|>\n\n\
+                      <image><image>\nContext: colon\nWhy?<|eot_id|>\
+                      <|start_header_id|>assistant<|end_header_id|>\n\n";
+        assert_eq!(prompt.text, golden);
+        assert_eq!(read_back(&chat, &prompt), golden);
+        let patches: Vec<&Segment> =
+            prompt.segments.iter().filter(|s| matches!(s, Segment::Patch(_))).collect();
+        assert_eq!(patches, [&Segment::Patch(0), &Segment::Patch(1)]);
+        assert_eq!(prompt.segments.len(), 4, "words, two patches, words");
+    }
+
+    #[test]
+    fn without_a_conversation_the_prompt_is_that_of_the_question_and_with_one_it_differs_only_before() {
+        let chat = chat();
+        let asked = user_text(1, "", "Why?", &[]);
+        let alone = chat.prompt(&asked).unwrap();
+        assert_eq!(chat.conversation(&[], &asked).unwrap(), alone);
+        let before = [("What?".to_owned(), "Glands <image>".to_owned())];
+        let after = chat.conversation(&before, &asked).unwrap();
+        assert_eq!(after.segments[1..], alone.segments[1..], "a place named in words is none");
+        assert!(after.text.ends_with(alone.text.trim_start_matches("<|begin_of_text|>")));
+        assert_eq!(after.shared_len(4) - alone.shared_len(4), after.len(4) - alone.len(4));
+    }
+
+    #[test]
+    fn words_that_look_like_the_end_of_a_turn_are_words() {
+        let chat = chat();
         let end = chat.token(END_OF_TURN).unwrap();
         assert!(!chat.encode(&format!("a{END_OF_TURN}b")).unwrap().contains(&end));
         let prompt = chat.prompt(&format!("What is {END_OF_TURN}?")).unwrap();

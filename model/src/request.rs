@@ -1,5 +1,6 @@
 //! What a worker is asked to do (`design/formats.md`, framing): the data of its requests and of its own events.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::stage::AnswerStage;
@@ -84,6 +85,24 @@ pub struct Ask {
     /// to 1.
     #[serde(default)]
     pub save_maps: bool,
+    /// Earlier questions and answers of the conversation, in words; the model reads them before the question. Empty: the
+    /// question stands alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<Exchange>,
+    /// An answer that is written already (headings included): it is read instead of generated, and the same events tell of
+    /// it, log-probabilities, options and maps as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<String>,
+}
+
+/// A question of a conversation with its answer, as text.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Exchange {
+    pub question: String,
+    #[serde(default)]
+    pub choices: Vec<String>,
+    /// As it was generated: headings included.
+    pub answer: String,
 }
 
 /// Request `cancel`: ends another request, which answers with `finished` and stop `cancelled` (or `failed`, for a load).
@@ -113,7 +132,7 @@ pub struct InputImage {
 }
 
 /// Header of one grid in a `maps` event: where in one patch a sentence of the answer looks.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SentenceMap {
     pub stage: AnswerStage,
     pub sentence: String,
@@ -141,7 +160,7 @@ impl SentenceMap {
 }
 
 /// How a map was made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MapMethod {
     /// Token activation map, the mean over the sentence's content words.
@@ -162,7 +181,7 @@ impl MapMethod {
 }
 
 /// How the next token is drawn.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Sampling {
     /// 0 is greedy.
     pub temperature: f64,

@@ -4,10 +4,11 @@
 //! followed by its text. [`StageParser`] is tolerant, because people want to read what a model wrote even when its
 //! headings are bold or numbered; [`is_strictly_formatted`] is not, because it is a reward.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A stage of an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AnswerStage {
     Observation,
@@ -30,7 +31,7 @@ impl AnswerStage {
 }
 
 /// The text of each stage; a stage that never came is empty.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StagedAnswer {
     #[serde(default)]
     pub observation: String,

@@ -96,23 +96,41 @@ impl Vit {
     /// The same; `watch` is called time and again, and an error from it ends the pass.
     pub fn forward_watched(&self, pixels: &Tensor, watch: &mut dyn FnMut() -> Result<()>) -> Result<Tensor> {
         // Images have nothing to do with each other: each thread takes its own through the whole model.
-        ops::in_shares(pixels, watch, |pixels, watch| self.forward_share(pixels, watch))
+        ops::in_shares(pixels, watch, |pixels, watch| self.forward_share(pixels, None, watch))
     }
 
-    fn forward_share(&self, pixels: &Tensor, watch: &mut dyn FnMut() -> Result<()>) -> Result<Tensor> {
+    /// The same of some cells alone, since training may leave others out (PatchDropout, Liu et al. 2023): `chosen` are
+    /// places in the grid, counted row by row from 0, the same for every image. To (batch, 1 + chosen, width).
+    pub fn forward_cells(&self, pixels: &Tensor, chosen: &[u32]) -> Result<Tensor> {
+        self.forward_share(pixels, Some(chosen), &mut || Ok(()))
+    }
+
+    fn forward_share(
+        &self,
+        pixels: &Tensor,
+        chosen: Option<&[u32]>,
+        watch: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Tensor> {
         let (batch, _, height, width) = pixels.dims4()?;
         let patch = self.patch_size;
         let (rows, columns) = (height / patch, width / patch);
         if (rows * patch, columns * patch) != (height, width) || rows * columns == 0 {
             candle_core::bail!("an encoder with cells of {patch} px got {width} × {height} px");
         }
-        let cells = pixels
+        let mut cells = pixels
             .reshape(vec![batch, 3, rows, patch, columns, patch])?
             .permute(vec![0, 2, 4, 1, 3, 5])? // (batch, row, column, channel, y, x)
             .reshape((batch, rows * columns, 3 * patch * patch))?;
+        let mut positions =
+            positions::resized(&self.pos_embed, (self.trained, self.trained), (rows, columns))?;
+        if let Some(chosen) = chosen {
+            cells = cells.index_select(&Tensor::new(chosen, pixels.device())?, 1)?;
+            // The class token stands before the cells.
+            let places: Vec<u32> = std::iter::once(0).chain(chosen.iter().map(|cell| cell + 1)).collect();
+            positions = positions.index_select(&Tensor::new(places.as_slice(), pixels.device())?, 1)?;
+        }
         let cells = ops::linear(&cells, &self.patch_weight, Some(&self.patch_bias))?;
         let cls = self.cls_token.broadcast_as((batch, 1, self.width))?;
-        let positions = positions::resized(&self.pos_embed, (self.trained, self.trained), (rows, columns))?;
         let mut x = Tensor::cat(&[&cls, &cells], 1)?.broadcast_add(&positions)?;
         for block in &self.blocks {
             watch()?;
@@ -162,5 +180,57 @@ impl Block {
         let x = self.proj.forward_onto(x, &ops::self_attention(&qkv)?, self.scale1.as_ref())?;
         let y = self.fc1.forward_gelu(&self.norm2.forward(&x)?)?;
         self.fc2.forward_onto(&x, &y, self.scale2.as_ref())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+    use candle_nn::VarMap;
+
+    use super::*;
+
+    fn encoder() -> Result<(Vit, VarMap, Tensor)> {
+        let spec = EncoderSpec { image_size: 32, patch_size: 8, ..EncoderSpec::for_tests() };
+        let vars = VarMap::new();
+        let vit = Vit::load(&VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu), &spec)?;
+        let pixels = Tensor::randn(0.0f32, 1.0, (2, 3, 32, 32), &Device::Cpu)?;
+        Ok((vit, vars, pixels))
+    }
+
+    #[test]
+    fn all_cells_are_the_whole_image_and_fewer_are_not() -> Result<()> {
+        let (vit, _, pixels) = encoder()?;
+        let whole = vit.forward(&pixels)?;
+        let all: Vec<u32> = (0..16).collect();
+        let off = (vit.forward_cells(&pixels, &all)? - &whole)?.abs()?.max_all()?.to_scalar::<f32>()?;
+        assert!(off < 1e-5, "{off}");
+        let some = vit.forward_cells(&pixels, &[3, 0, 9])?;
+        assert_eq!(some.dims(), [2, 4, whole.dim(2)?]);
+        assert!(vit.forward_cells(&pixels, &[16]).is_err(), "there are 16 cells");
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_left_out_changes_nothing_and_gets_no_gradient() -> Result<()> {
+        let (vit, vars, pixels) = encoder()?;
+        let cells = [5u32, 6];
+        // Cells 5 and 6 lie in the second row of four, from the second column on.
+        let mut other = pixels.zeros_like()?.flatten_all()?.to_vec1::<f32>()?;
+        let values = pixels.flatten_all()?.to_vec1::<f32>()?;
+        for (at, value) in values.iter().enumerate() {
+            let (y, x) = (at / 32 % 32, at % 32);
+            other[at] = if (8..16).contains(&y) && (8..24).contains(&x) { *value } else { value + 1.0 };
+        }
+        let other = Tensor::from_vec(other, (2, 3, 32, 32), &Device::Cpu)?;
+        let read = vit.forward_cells(&pixels, &cells)?;
+        let off = (vit.forward_cells(&other, &cells)? - &read)?.abs()?.max_all()?.to_scalar::<f32>()?;
+        assert!(off < 1e-5, "{off}");
+        let gradients = read.sqr()?.sum_all()?.backward()?;
+        let positions = vars.data().lock().unwrap()["pos_embed"].clone();
+        let gradient = gradients.get(&positions).expect("positions learn").abs()?.sum(2)?.to_vec2::<f32>()?;
+        let learns: Vec<usize> = (0..17).filter(|place| gradient[0][*place] > 0.0).collect();
+        assert_eq!(learns, [0, 6, 7], "the class token and the two cells");
+        Ok(())
     }
 }

@@ -244,6 +244,7 @@ impl<W: Write> Worker<W> {
             question: request.question.clone(),
             choices: request.choices.clone(),
             context: request.context.clone(),
+            history: request.history.clone(),
         };
         if let Some(fault) = question.fault().or_else(|| crate::sampler::fault(&request.sampling)) {
             return Err(Fault::Sentence(fault));
@@ -265,13 +266,24 @@ impl<W: Write> Worker<W> {
         let mut finished: Finished = {
             let output = &mut self.output;
             let kept = request.save_maps.then_some(&mut trace);
-            reinpath.answer_traced(&question, &prepared, &request.sampling, cancel, kept, &mut |event| {
+            let mut tell = |event: AskEvent| {
                 let told = event.to_frame(frame.id).and_then(|f| frame::write(output, &f));
                 if let Err(error) = told {
                     cancel.store(true, Ordering::Relaxed);
                     unheard = Some(error);
                 }
-            })?
+            };
+            match &request.written {
+                Some(text) => reinpath.read_traced(&question, &prepared, text, cancel, kept, &mut tell)?,
+                None => reinpath.answer_traced(
+                    &question,
+                    &prepared,
+                    &request.sampling,
+                    cancel,
+                    kept,
+                    &mut tell,
+                )?,
+            }
         };
         if let Some(error) = unheard {
             return Err(error.into());
@@ -371,6 +383,7 @@ fn stamp(
         question: request.question.clone(),
         choices: request.choices.clone(),
         context: request.context.clone(),
+        history: request.history.clone(),
         prompt: prepared.prompt.text.clone(),
         sampling: request.sampling.clone(),
         device: device.to_owned(),

@@ -12,7 +12,8 @@ use reinpath_model::fixture::{STAGED, Speech, write_package};
 use reinpath_model::frame::{self, Frame, Incoming};
 use reinpath_model::package::MANIFEST;
 use reinpath_model::request::{
-    Ask, Cancel, Hello, InputImage, Load, Loaded, PROTOCOL, PatchHeader, Progress, Sampling, SentenceMap,
+    Ask, Cancel, Exchange, Hello, InputImage, Load, Loaded, PROTOCOL, PatchHeader, Progress, Sampling,
+    SentenceMap,
 };
 
 struct Conversation {
@@ -184,6 +185,54 @@ fn maps_come_between_the_last_token_and_the_end() {
     assert_eq!((end.len(), finished(&end).stop), (1, Stop::End));
     talk.send(&frame(3, &ask("What is it?", 50)));
     assert_eq!(finished(&talk.answer(3)).stop, Stop::End, "none where none are asked for");
+}
+
+#[test]
+fn an_answer_that_is_written_already_is_told_as_if_it_were_written_now() {
+    let (folder, mut talk) = (package(Speech::Script(&STAGED)), Conversation::start());
+    assert_eq!(talk.load(1, folder.path()).kind, "loaded");
+    talk.send(&frame(2, &ask("What is it?", 50)));
+    let written = talk.answer(2);
+    let again = Ask { written: Some(STAGED.concat()), ..ask("What is it?", 50) };
+    talk.send(&frame(3, &again));
+    let read = talk.answer(3);
+    let texts = |events: &[AskEvent]| {
+        let text = |event: &AskEvent| match event {
+            AskEvent::Token { index, stage, text, .. } => Some((*index, *stage, text.clone())),
+            _ => None,
+        };
+        events.iter().filter_map(text).collect::<Vec<_>>()
+    };
+    assert_eq!(texts(&read), texts(&written));
+    let (first, second) = (finished(&written), finished(&read));
+    assert_eq!((&first.answer, &first.choice, first.stop), (&second.answer, &second.choice, second.stop));
+    let other = Ask { written: Some("[Observation]\nFat.".to_owned()), ..ask("What is it?", 50) };
+    talk.send(&frame(4, &other));
+    assert_eq!(finished(&talk.answer(4)).answer.observation, "Fat.", "nothing is generated");
+    let none = Ask { written: Some(String::new()), ..ask("What is it?", 50) };
+    assert_eq!(talk.failure(&frame(5, &none)), "there is no answer to read");
+}
+
+#[test]
+fn a_conversation_is_in_the_prompt_and_in_the_stamp() {
+    let (folder, mut talk) = (package(Speech::Script(&STAGED)), Conversation::start());
+    assert_eq!(talk.load(1, folder.path()).kind, "loaded");
+    let earlier = |answer: &str| Exchange {
+        question: "What is seen?".to_owned(),
+        choices: vec!["fat".to_owned(), "mucin".to_owned()],
+        answer: answer.to_owned(),
+    };
+    let follow_up = Ask { history: vec![earlier("B) mucin")], ..ask("Why?", 50) };
+    talk.send(&frame(2, &follow_up));
+    let events = talk.answer(2);
+    let Some(AskEvent::Started { stamp }) = events.first() else { panic!("no stamp first") };
+    assert_eq!(stamp.history, follow_up.history);
+    let places = ["What is seen?\nA) fat\nB) mucin<|eot_id|>", "B) mucin<|eot_id|>", "<image><image>\nWhy?"]
+        .map(|part| stamp.prompt.find(part).unwrap_or_else(|| panic!("no {part} in {}", stamp.prompt)));
+    assert!(places.is_sorted(), "{places:?}: {}", stamp.prompt);
+    assert_eq!(finished(&events).stop, Stop::End);
+    let misplaced = Ask { history: vec![earlier("<image>")], ..ask("Why?", 50) };
+    assert!(talk.failure(&frame(3, &misplaced)).contains("<image>"));
 }
 
 fn check_stamp(stamp: &Stamp) {

@@ -4,6 +4,7 @@ mod absolute;
 mod changes;
 mod run;
 mod schema;
+mod tissue;
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +20,9 @@ pub use self::run::{
     TroubleRule,
 };
 pub use self::schema::schema;
+pub use self::tissue::TissueConfig;
 use crate::error::{Error, Result};
+use crate::phantom::{Claim, named_claim};
 
 /// Reads a configuration; unknown keys are errors, so that a misspelt setting is not silently ignored.
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
@@ -27,7 +30,8 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
     toml::from_str(&text).map_err(|e| Error::Config { reason: e.message().to_owned(), path: path.to_owned() })
 }
 
-/// Stage 0: a package made from nothing, on phantom tissue. Not part of the paper.
+/// Stage 0: a package made from nothing, on phantom tissue and, where there is a folder of it, on real tissue. Not part of
+/// the paper.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PretrainConfig {
@@ -53,6 +57,13 @@ pub struct PretrainConfig {
     /// The text encoder of the semantic reward; none: the package brings none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sentence: Option<SentenceConfig>,
+    /// A claim, such as `pattern.mucin`, that no field shows and no text of the decoder's states. The tokenizer and the
+    /// text encoder know its words all the same: without them it could not be named later.
+    #[serde(default, with = "named_claim", skip_serializing_if = "Option::is_none")]
+    pub without: Option<Claim>,
+    /// Real tissue beside the phantom fields; none: phantom tissue alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tissue: Option<TissueConfig>,
 }
 
 /// A text encoder of BERT's kind, trained on two observations of each field.
@@ -194,6 +205,9 @@ pub struct SupervisedConfig {
     /// Weight of a token of Observation or Analysis that could be wrong, such as a finding or an option's letter.
     #[serde(default = "equal")]
     pub decisive_weight: f32,
+    /// A claim, such as `pattern.mucin`, that no field shows and nothing states.
+    #[serde(default, with = "named_claim", skip_serializing_if = "Option::is_none")]
+    pub without: Option<Claim>,
 }
 
 fn one() -> f64 {
@@ -238,6 +252,13 @@ impl Optimisation {
 mod tests {
     use super::{Optimisation, RunConfig};
 
+    fn supervised(without: &str) -> String {
+        format!(
+            "seed = 1\nbase = \"b\"\ndescription = \"\"\nfields = 1\nquestions_per_field = 1\nwithout = \"{without}\"\n\
+             [lora]\nrank = 1\nalpha = 1\n[optimisation]\nsteps = 1\n"
+        )
+    }
+
     #[test]
     fn the_rate_rises_then_falls_to_its_floor() {
         let text = "steps = 100\nlearning_rate = 1.0\nwarm_up = 0.1\nfloor = 0.1";
@@ -245,6 +266,15 @@ mod tests {
         assert!((o.rate(0) - 0.1).abs() < 1e-9 && (o.rate(9) - 1.0).abs() < 1e-9);
         assert!(o.rate(50) < 1.0 && o.rate(50) > 0.1);
         assert!((o.rate(99) - 0.1).abs() < 1e-9 && (o.rate(100) - 0.1).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_runs_that_ship_are_valid() {
+        for name in ["demo.toml", "demo-withheld.toml"] {
+            let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("configs").join(name);
+            let run: RunConfig = super::read(&path).unwrap_or_else(|error| panic!("{error}"));
+            assert!(run.alignment.is_some() && run.cold_start.is_some(), "{name}");
+        }
     }
 
     #[test]
@@ -271,6 +301,15 @@ mod tests {
         let grpo = run.grpo.unwrap();
         assert_eq!((grpo.samples, grpo.updates), (4, 1));
         assert_eq!((grpo.reward.format, grpo.reward.accuracy, grpo.reward.semantic), (0.5, 2.0, 1.0));
+        let withheld: super::SupervisedConfig = toml::from_str(&supervised("pattern.mucin")).unwrap();
+        assert_eq!(withheld.without.map(crate::phantom::Claim::name).as_deref(), Some("pattern.mucin"));
+        let again = toml::to_string(&withheld).unwrap();
+        assert_eq!(toml::from_str::<super::SupervisedConfig>(&again).unwrap(), withheld);
+        for wrong in ["pattern.bone", "quality.blank"] {
+            let error =
+                toml::from_str::<super::SupervisedConfig>(&supervised(wrong)).unwrap_err().to_string();
+            assert!(error.contains(wrong), "{error}");
+        }
         let misspelt = text.replace("seed", "sead");
         assert!(toml::from_str::<RunConfig>(&misspelt).unwrap_err().to_string().contains("sead"));
     }

@@ -118,6 +118,11 @@ impl Dataset {
 
     /// All rows; a broken line is an error, and so is an id that is there twice.
     pub fn into_rows(self) -> Result<Vec<Row>, DatasetError> {
+        Ok(self.into_numbered_rows()?.into_iter().map(|(_, row)| row).collect())
+    }
+
+    /// The same, with the numbers of their lines.
+    pub fn into_numbered_rows(self) -> Result<Vec<(usize, Row)>, DatasetError> {
         let mut rows = Vec::with_capacity(self.lines.len());
         let mut ids = HashSet::with_capacity(self.lines.len());
         for line in self.lines {
@@ -127,7 +132,7 @@ impl Dataset {
                 let reason = format!("the id “{}” is there twice", row.id);
                 return Err(RowsError::Line { path: self.path, line: line.number, reason }.into());
             }
-            rows.push(row);
+            rows.push((line.number, row));
         }
         Ok(rows)
     }

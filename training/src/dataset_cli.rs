@@ -230,7 +230,7 @@ fn preview(arguments: &PreviewArguments) -> anyhow::Result<()> {
             .with_context(|| format!("the folder cannot be made: {}", out.display()))?;
     }
     for (at, (number, row)) in shown.into_iter().enumerate() {
-        let row = SourceRow::new(row.clone(), &dataset.folder);
+        let row = SourceRow::new(row.clone(), number, &dataset.folder);
         // Named by its line: an id may hold anything.
         let name = format!("row{number}");
         let view = dataset::preview(&package, &measure, &row, &name, arguments.out.as_deref())?;

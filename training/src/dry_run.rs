@@ -7,7 +7,6 @@
 
 mod need;
 mod rehearsal;
-mod room;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,6 +17,7 @@ use reinpath_model::package;
 
 use self::need::Shape;
 use crate::config::RunConfig;
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::event::{EventSink, Finding, RunEvent};
 use crate::policy::Policy;
@@ -224,7 +224,7 @@ impl Report {
             gigabytes(features),
         );
         let folder = context.folder.path();
-        match room::free(folder) {
+        match disk::free(folder) {
             None => self.good(format!("{wanted}; the free room is not known: {}", folder.display())),
             Some(free) if checkpoints + packages + features > free => self.doubtful(
                 format!("{wanted}, but {:.1} GB are free: {}", gigabytes(free), folder.display()),
@@ -251,6 +251,7 @@ fn cure(error: &Error) -> Option<&'static str> {
         Error::Device(_) => "Set `compute.device` to a device of this machine.",
         Error::DiskFull { .. } => "Make room on the disk.",
         Error::Config { .. } | Error::Setting(_) => "Mend the configuration.",
+        Error::Image { source, .. } => return cure(source),
         Error::Io { .. } => "See that the path is right and can be read.",
         _ => return None,
     })

@@ -32,6 +32,8 @@ pub enum Error {
     #[error(transparent)]
     Dataset(#[from] crate::dataset::DatasetError),
     #[error(transparent)]
+    Tissue(#[from] crate::tissue::TissueError),
+    #[error(transparent)]
     Package(#[from] reinpath_model::package::Error),
     #[error(transparent)]
     Patch(#[from] reinpath_model::patch::Error),
@@ -53,11 +55,21 @@ pub enum Error {
     Tokenizer(String),
     #[error("{0}")]
     Features(String),
+    /// What is wrong with an image of a row, whose path stands in it.
+    #[error("row “{row}” (line {line}): {source}")]
+    Image { row: String, line: usize, source: Box<Error> },
     /// A benchmark or an ablation that cannot be run.
     #[error("{0}")]
     Benchmark(String),
     #[error("the loss is not a number at step {step} of {stage}")]
     NotANumber { stage: String, step: usize },
+    /// Weights that would be no numbers in a package.
+    #[error(
+        "the package is not written: values of {tensor} are no numbers, or too large for its 16 bits; a run with a \
+         smaller learning rate may help: {path}",
+        path = path.display()
+    )]
+    NoWeights { tensor: String, path: PathBuf },
     /// What a run's [`crate::config::TroubleRule`] stops it for.
     #[error("{trouble}: the run stops at step {step} of {stage}, as its setting `trouble.{setting}` says")]
     Trouble { trouble: String, setting: &'static str, stage: String, step: usize },

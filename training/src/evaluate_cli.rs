@@ -17,11 +17,14 @@ use crate::error::Error;
 use crate::evaluate::class_file::ClassFile;
 use crate::evaluate::classes::{self, ClassOptions};
 use crate::evaluate::rows::{self, asked};
-use crate::evaluate::{self, HELD_OUT_SEED};
+use crate::evaluate::{self, HELD_OUT_SEED, pointing};
+use crate::phantom::{Claim, Limits};
 use crate::rows::{Split, read_rows};
 
 /// Fields that the benchmark `phantom` asks about, unless it is told another number.
 const PHANTOM_FIELDS: usize = 600;
+/// The same where all show one claim.
+const FIELDS_OF_ONE_CLAIM: usize = 200;
 
 /// Arguments of `evaluate`.
 #[derive(Args, Clone, Debug)]
@@ -40,10 +43,16 @@ pub struct EvaluateArgs {
     /// Part of the rows: train, validation or test; by default test where there is one, else all
     #[arg(long, value_parser = part)]
     split: Option<Split>,
-    /// Most questions that are asked [default: 600 of phantom, otherwise all]
+    /// Most questions that are asked [default: 600 of phantom and pointing (200 with --only), otherwise all]
     #[arg(long)]
     limit: Option<usize>,
-    /// Seed of phantom's fields and questions, and of the order of options of classes
+    /// Claim that no field shows and no question names, such as pattern.mucin (phantom)
+    #[arg(long, value_name = "CLAIM", value_parser = claim)]
+    without: Option<Claim>,
+    /// Claim that every field shows; the questions ask for the tissue type (phantom)
+    #[arg(long, value_name = "CLAIM", value_parser = claim, conflicts_with = "without")]
+    only: Option<Claim>,
+    /// Seed of the fields and questions of phantom and pointing, and of the order of options of classes
     #[arg(long, default_value_t = HELD_OUT_SEED)]
     seed: u64,
     /// Brings every image's channels to one mean and deviation first (classes)
@@ -65,6 +74,14 @@ enum Benchmark {
     Classes,
     /// Fields of phantom tissue that no training saw
     Phantom,
+    /// The same: whether each sentence of an Observation looks at the structure that it names
+    Pointing,
+}
+
+/// A claim by its name, as an argument.
+pub fn claim(name: &str) -> Result<Claim, String> {
+    let claim = Claim::from_name(name);
+    claim.ok_or_else(|| format!("no claim about a field is called {name}: use one such as pattern.mucin"))
 }
 
 /// Runs `evaluate`.
@@ -72,6 +89,11 @@ pub fn evaluate(args: &EvaluateArgs) -> anyhow::Result<()> {
     anyhow::ensure!(args.limit != Some(0), "at least one question is needed (--limit)");
     let is_phantom = args.benchmark == Benchmark::Phantom;
     anyhow::ensure!(!is_phantom || args.device == "cpu", "phantom is computed on the CPU alone (--device)");
+    let limits = Limits { without: args.without, only: args.only };
+    anyhow::ensure!(
+        is_phantom || limits == Limits::default(),
+        "only phantom fields can be drawn by what they show (--without, --only)"
+    );
     anyhow::ensure!(
         args.split.is_none() || args.benchmark == Benchmark::Rows,
         "only rows have parts (--split)"
@@ -80,8 +102,17 @@ pub fn evaluate(args: &EvaluateArgs) -> anyhow::Result<()> {
     let mut out = Output::new(args.json);
     match (args.benchmark, &args.data, &args.classes) {
         (Benchmark::Phantom, _, _) => {
+            let most = if limits.only.is_some() { FIELDS_OF_ONE_CLAIM } else { PHANTOM_FIELDS };
+            let limit = args.limit.unwrap_or(most);
+            let mut each = |answer: evaluate::ScoredAnswer| out.answer(&answer);
+            let figures = evaluate::phantom_limited(&package, limit, args.seed, limits, &mut each);
+            out.finish(figures)
+        }
+        (Benchmark::Pointing, _, _) => {
             let limit = args.limit.unwrap_or(PHANTOM_FIELDS);
-            let figures = evaluate::phantom(&package, limit, args.seed, &mut |answer| out.answer(&answer));
+            let model = load(&package, &args.device)?;
+            let mut each = |sentence: &pointing::Pointed| out.answer(sentence);
+            let figures = pointing::of_package(&model, limit, args.seed, &mut each);
             out.finish(figures)
         }
         (Benchmark::Rows, Some(data), _) => {
@@ -182,6 +213,9 @@ mod tests {
     #[test]
     fn each_benchmark_asks_for_what_it_needs() {
         assert_eq!(parse("--model m --benchmark phantom").unwrap().limit, None);
+        let only = parse("--model m --benchmark phantom --only pattern.mucin").unwrap().only;
+        assert_eq!(only.map(Claim::name).as_deref(), Some("pattern.mucin"));
+        assert!(parse("--model m --benchmark pointing --limit 20 --seed 3 --json").is_ok());
         assert!(parse("--model m --benchmark rows --data d --split test").is_ok());
         assert!(parse("--model m --benchmark classes --data d --classes c.toml --normalise-colour").is_ok());
         for wrong in [
@@ -189,6 +223,8 @@ mod tests {
             "--model m --benchmark rows",
             "--model m --benchmark classes --data d",
             "--model m --benchmark phantom --normalise-colour",
+            "--model m --benchmark phantom --without pattern.bone",
+            "--model m --benchmark phantom --without pattern.fat --only pattern.mucin",
             "--model m --benchmark poems",
         ] {
             assert!(parse(wrong).is_err(), "{wrong}");

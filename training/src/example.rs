@@ -67,7 +67,7 @@ impl<'a> Examples<'a> {
         let mut images: Vec<PathBuf> = rows.iter().flat_map(|row| row.images.iter().cloned()).collect();
         images.sort();
         images.dedup();
-        let features = context.features(&images)?;
+        let features = context.features(&images, &rows)?;
         let number = |image: &PathBuf| images.binary_search(image).ok();
         keep(&mut rows, &mut pass, |_, row| {
             row.images.iter().all(|image| number(image).is_some_and(|number| features.has(number)))

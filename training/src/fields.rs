@@ -7,7 +7,7 @@ use reinpath_model::package::{EncoderSpec, PatchSpec};
 use reinpath_model::patch::{EncoderInput, Patch};
 
 use crate::error::Result;
-use crate::phantom::{Component, Field, Truth, draw};
+use crate::phantom::{Component, Field, Limits, Truth, draw};
 
 /// A field to draw.
 #[derive(Clone, Copy, Debug)]
@@ -18,7 +18,12 @@ pub struct FieldPlan {
 
 /// `count` fields from the phantom distribution.
 pub fn sample_plans(count: usize, rng: &mut impl Rng) -> Vec<FieldPlan> {
-    (0..count).map(|_| FieldPlan { truth: Truth::sample(rng), seed: rng.random() }).collect()
+    limited_plans(count, Limits::default(), rng)
+}
+
+/// `count` fields within limits.
+pub fn limited_plans(count: usize, limits: Limits, rng: &mut impl Rng) -> Vec<FieldPlan> {
+    (0..count).map(|_| FieldPlan { truth: limits.field(rng), seed: rng.random() }).collect()
 }
 
 /// A field as a patch of the model.
@@ -26,7 +31,7 @@ pub fn patch(plan: &FieldPlan, spec: PatchSpec) -> Result<Patch> {
     patch_of(draw(&plan.truth, spec.size_px, plan.seed), spec)
 }
 
-fn patch_of(field: Field, spec: PatchSpec) -> Result<Patch> {
+pub(crate) fn patch_of(field: Field, spec: PatchSpec) -> Result<Patch> {
     let (width, height) = field.rgb.dimensions();
     Ok(Patch::new(width, height, Some(spec.mpp), field.rgb.into_raw())?)
 }

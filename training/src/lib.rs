@@ -8,6 +8,7 @@
 
 pub mod config;
 pub mod dataset;
+pub mod disk;
 pub mod error;
 pub mod event;
 pub mod machine;

@@ -1,6 +1,7 @@
 //! Phantom fields written to a folder: images, truth, and rows with captions and questions.
 //!
-//! What is drawn follows from the seed and the three numbers alone, so that a folder can be made again from them.
+//! What is drawn follows from the seed, the three numbers and the limits alone, so that a folder can be made again from
+//! them.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -12,7 +13,7 @@ use rayon::prelude::*;
 
 use crate::dataset::{answer_text, write_whole};
 use crate::error::{Error, Result};
-use crate::phantom::{QuestionItem, Truth, ask_any, balanced_set, decisive, draw, full_caption};
+use crate::phantom::{Claim, Limits, QuestionItem, Truth, decisive, draw, full_caption, limited_set};
 use crate::rows::{Row, Split};
 use crate::subtask::QuestionKind;
 
@@ -36,6 +37,10 @@ pub struct PhantomPlan {
     pub captions: usize,
     /// The part that all rows belong to.
     pub split: Option<Split>,
+    /// No field shows it and nothing states it.
+    pub without: Option<Claim>,
+    /// Every field shows it, and is asked for its tissue type.
+    pub only: Option<Claim>,
 }
 
 /// A field and what is said of it.
@@ -51,12 +56,23 @@ pub struct DrawnField {
 /// Fields of the balanced sets that evaluations are like; of the questions about each, the first is of such a set, the
 /// others any. Captions say all that can be said.
 pub fn draw_fields(count: usize, questions: usize, captions: usize, rng: &mut impl Rng) -> Vec<DrawnField> {
+    draw_limited_fields(count, questions, captions, Limits::default(), rng)
+}
+
+/// The same within limits.
+pub fn draw_limited_fields(
+    count: usize,
+    questions: usize,
+    captions: usize,
+    limits: Limits,
+    rng: &mut impl Rng,
+) -> Vec<DrawnField> {
     let mut fields = Vec::with_capacity(count);
-    for (truth, first) in balanced_set(rng, count) {
+    for (truth, first) in limited_set(rng, count, limits) {
         let seed = rng.random();
         let mut asked = Vec::with_capacity(questions);
         for i in 0..questions {
-            asked.push(if i == 0 { first.clone() } else { any_question(&truth, rng) });
+            asked.push(if i == 0 { first.clone() } else { any_question(&truth, limits, rng) });
         }
         let captions = (0..captions).map(|_| full_caption(&truth, rng)).collect();
         fields.push(DrawnField { truth, seed, questions: asked, captions });
@@ -64,17 +80,24 @@ pub fn draw_fields(count: usize, questions: usize, captions: usize, rng: &mut im
     fields
 }
 
-fn any_question(truth: &Truth, rng: &mut impl Rng) -> QuestionItem {
+fn any_question(truth: &Truth, limits: Limits, rng: &mut impl Rng) -> QuestionItem {
     let kind = QuestionKind::ALL.choose(rng).copied().unwrap_or(QuestionKind::Open);
-    ask_any(truth, kind, rng)
+    limits.ask_any(truth, kind, rng)
 }
 
 /// Writes fields as `img/*.png`, `rows.jsonl`, and `truth.jsonl` with what was drawn.
+///
+/// # Errors
+/// Where the limits make no sense, and where the folder cannot be written to.
 pub fn write(plan: &PhantomPlan, folder: &Path) -> Result<()> {
+    let limits = Limits { without: plan.without, only: plan.only };
+    if let Some(fault) = limits.fault() {
+        return Err(Error::Setting(fault));
+    }
     let images = folder.join("img");
     std::fs::create_dir_all(&images).map_err(Error::io(&images))?;
     let mut rng = ChaCha8Rng::seed_from_u64(plan.seed);
-    let fields = draw_fields(plan.count, plan.questions, plan.captions, &mut rng);
+    let fields = draw_limited_fields(plan.count, plan.questions, plan.captions, limits, &mut rng);
     let image = |at: usize| format!("img/{at:06}.png");
     fields.par_iter().enumerate().try_for_each(|(at, field)| {
         let path = folder.join(image(at));
@@ -138,8 +161,15 @@ mod tests {
     use crate::dataset::{Dataset, emphasised};
     use crate::rows::RowKind;
 
-    const PLAN: PhantomPlan =
-        PhantomPlan { count: 12, seed: 5, questions: 3, captions: 2, split: Some(Split::Test) };
+    const PLAN: PhantomPlan = PhantomPlan {
+        count: 12,
+        seed: 5,
+        questions: 3,
+        captions: 2,
+        split: Some(Split::Test),
+        without: None,
+        only: None,
+    };
 
     #[test]
     fn a_folder_holds_what_was_asked_for_and_the_same_again() {
@@ -162,6 +192,27 @@ mod tests {
         let last = draw_fields(12, 3, 2, &mut rng).pop().unwrap();
         assert_eq!(picture, draw(&last.truth, 224, last.seed).rgb);
         assert_eq!(rows[59].question.as_ref(), Some(&last.questions[2].question));
+    }
+
+    #[test]
+    fn a_folder_can_be_without_a_claim_or_about_it_alone() {
+        let mucin = Claim::from_name("pattern.mucin");
+        let folder = tempfile::tempdir().unwrap();
+        write(&PhantomPlan { without: mucin, ..PLAN }, folder.path()).unwrap();
+        let text = std::fs::read_to_string(folder.path().join("rows.jsonl")).unwrap();
+        let truth = std::fs::read_to_string(folder.path().join("truth.jsonl")).unwrap();
+        assert!(text.lines().count() == 60 && !text.contains("mucin") && !truth.contains("mucin"));
+        write(&PhantomPlan { only: mucin, ..PLAN }, folder.path()).unwrap();
+        let rows = Dataset::read(folder.path()).unwrap().into_rows().unwrap();
+        let truth = std::fs::read_to_string(folder.path().join("truth.jsonl")).unwrap();
+        assert!(truth.lines().all(|line| line.contains("\"pattern\":\"mucin\"")), "{truth}");
+        let asked: Vec<&Row> = rows.iter().filter(|row| row.kind != RowKind::Caption).collect();
+        assert_eq!(asked.len(), 36);
+        assert!(
+            asked.iter().all(|row| row.kind == RowKind::Choice && row.choices.iter().any(|c| c == "mucin"))
+        );
+        let both = write(&PhantomPlan { only: mucin, without: mucin, ..PLAN }, folder.path());
+        assert!(both.unwrap_err().to_string().contains("not both"));
     }
 
     #[test]

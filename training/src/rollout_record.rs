@@ -6,7 +6,7 @@ use reinpath_model::event::Stop;
 use serde::{Deserialize, Serialize};
 
 /// A question of a batch, with the answers that were drawn.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RolloutRecord {
     pub stage: String,
     /// Update that the answers were drawn for, from 1.

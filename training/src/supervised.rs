@@ -29,6 +29,7 @@ use crate::event::{EventSink, RunEvent};
 use crate::features::{self, Usual};
 use crate::init;
 use crate::package_writer::{adapter_config, write_tensors, write_vars};
+use crate::phantom::Limits;
 use crate::stage::{StagePlan, train as train_stage};
 
 use self::example::{Drawn, LengthBatches, Part};
@@ -136,8 +137,9 @@ fn write_package(
     write_vars(&mut writer, "adapters/staged/adapter_model.safetensors", &subset(vars, "base_model"), "")?;
     writer.text("adapters/staged/adapter_config.json", &adapter_config(&config.lora))?;
     manifest.description.clone_from(&config.description);
+    let limits = Limits::without(config.without).in_words();
     manifest.provenance =
-        format!("{}; then reinpath-train run, seed {}", base.manifest.provenance, config.seed);
+        format!("{}; then reinpath-train run, seed {}{limits}", base.manifest.provenance, config.seed);
     manifest.adapters = vec![AdapterSpec {
         name: "staged".to_owned(),
         folder: "adapters/staged".to_owned(),

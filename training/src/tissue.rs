@@ -10,6 +10,8 @@ mod lexicon;
 mod manifest;
 mod measure;
 mod nuclei;
+mod patches;
+mod plain_text;
 mod question;
 mod raster;
 mod set;
@@ -19,6 +21,8 @@ pub use describe::{Described, caption};
 pub use lexicon::{Attribute, Class, Finding, Frames, Lexicon, Link, Value};
 pub use manifest::{Entry, read_manifest, split_by_cluster};
 pub use measure::{Measure, Measures, measure};
+pub use patches::{MeasuredPatch, read_patches};
+pub use plain_text::{option_drill_of_tissue, plain_text_of};
 pub use question::{TissueItem, ask, ask_many};
 pub use set::{SetOptions, SetSummary, write_set};
 

@@ -9,6 +9,7 @@ fn question(text: &str, patches: usize) -> Question {
         question: text.to_owned(),
         choices: vec!["nests".to_owned(), "glands".to_owned()],
         context: "colon".to_owned(),
+        history: Vec::new(),
     }
 }
 

@@ -133,7 +133,7 @@ impl<'a> Reader<'a> {
 }
 
 /// Natural logarithm of a token's probability.
-fn log_probability(logits: &[f32], id: u32) -> Computed<f64> {
+pub(crate) fn log_probability(logits: &[f32], id: u32) -> Computed<f64> {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = logits.iter().map(|&x| f64::from(x - max).exp()).sum();
     let logprob = logits.get(id as usize).map(|&x| f64::from(x - max) - sum.ln());

@@ -23,17 +23,20 @@ fn layer(layers: usize) -> usize {
 }
 
 /// The map over the image tokens of all patches, from 0 to 1. `images` is (patches, image tokens, hidden); `places` are
-/// those of the prompt that `reader` reads.
+/// those of the prompt that `reader` reads, `before` the conversation that it begins with: the general question comes after
+/// the same.
 pub(super) fn relative_attention(
     model: &ReinPath,
     reader: &mut Reader<'_>,
     images: &candle_core::Tensor,
     places: &Places,
+    before: &[(String, String)],
     cancel: &AtomicBool,
 ) -> Result<Vec<f32>, Error> {
     let layer = layer(model.llama.config.num_hidden_layers);
     let own = picked(&reader.attention(layer)?, places);
-    let prompt = model.tokenizer.prompt(&user_text(places.patches.len(), "", GENERAL, &[]))?;
+    let general = user_text(places.patches.len(), "", GENERAL, &[]);
+    let prompt = model.tokenizer.conversation(before, &general)?;
     let x = splice(&model.llama, &prompt, images)?;
     let at = Positions::after(0, 1, x.dim(1)?);
     let attention = or_cancelled(model.llama.attention_at(layer, &x, &at, None, cancel), cancel)?;
@@ -85,9 +88,9 @@ mod tests {
             assert_eq!(whole.dims(), [1, model.llama.config.num_attention_heads, step.len()]);
             let whole = whole.mean(1).unwrap().squeeze(0).unwrap().to_vec1::<f32>().unwrap();
             assert!(step.iter().zip(&whole).all(|(a, b)| (a - b).abs() < 1e-5));
-            let map = relative_attention(&model, &mut reader, &images, &places, &cancel).unwrap();
+            let map = relative_attention(&model, &mut reader, &images, &places, &[], &cancel).unwrap();
             cancel.store(true, Ordering::Relaxed);
-            let ended = relative_attention(&model, &mut reader, &images, &places, &cancel);
+            let ended = relative_attention(&model, &mut reader, &images, &places, &[], &cancel);
             assert!(matches!(ended, Err(Error::Cancelled)));
             map
         };

@@ -22,6 +22,7 @@ fn question(patches: usize) -> Question {
         question: "What is it?".to_owned(),
         choices: vec!["nests".to_owned(), "glands".to_owned()],
         context: String::new(),
+        history: Vec::new(),
     }
 }
 

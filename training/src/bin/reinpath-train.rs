@@ -9,6 +9,7 @@ use reinpath_training::config;
 use reinpath_training::dataset_cli::{self, DatasetCommand};
 use reinpath_training::error::Error;
 use reinpath_training::evaluate_cli::{self, AblationsArgs, EvaluateArgs};
+use reinpath_training::phantom::Claim;
 use reinpath_training::phantom_set::{self, PhantomPlan};
 use reinpath_training::pretrain::pretrain;
 use reinpath_training::rows::Split;
@@ -30,12 +31,15 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Stage 0: makes encoders, tokenizer and a base decoder from nothing, on phantom tissue
+    /// Stage 0: makes encoders, tokenizer and a base decoder from nothing, on phantom tissue and perhaps real patches
     Pretrain {
         config: PathBuf,
         /// Run folder; by default runs/ and the configuration's name
         #[arg(long)]
         run: Option<PathBuf>,
+        /// Changes a setting, such as tissue.folder=runs/demo-lung; may be given several times
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        changes: Vec<String>,
     },
     /// Takes a package through the three stages: alignment, cold start, GRPO
     Run(RunArguments),
@@ -74,6 +78,12 @@ enum Command {
         /// Part that all rows belong to: train, validation or test
         #[arg(long, value_parser = dataset_cli::part)]
         split: Option<Split>,
+        /// Claim that no field shows and nothing states, such as pattern.mucin
+        #[arg(long, value_name = "CLAIM", value_parser = evaluate_cli::claim)]
+        without: Option<Claim>,
+        /// Claim that every field shows; the questions ask for the tissue type
+        #[arg(long, value_name = "CLAIM", value_parser = evaluate_cli::claim, conflicts_with = "without")]
+        only: Option<Claim>,
         /// Folder to write to
         #[arg(short)]
         out: PathBuf,
@@ -105,8 +115,9 @@ fn execute(command: Command) -> anyhow::Result<()> {
         run_cli::log(None)?;
     }
     match command {
-        Command::Pretrain { config, run } => {
-            pretrain(&config::read(&config)?, &run.unwrap_or_else(|| run_cli::default_folder(&config)))?;
+        Command::Pretrain { config, run, changes } => {
+            let folder = run.unwrap_or_else(|| run_cli::default_folder(&config));
+            pretrain(&config::read_changed(&config, &changes)?, &folder)?;
         }
         Command::Run(arguments) => run_cli::run(&arguments)?,
         Command::Resume(arguments) => run_cli::resume(&arguments)?,
@@ -118,8 +129,9 @@ fn execute(command: Command) -> anyhow::Result<()> {
         Command::Evaluate(args) => evaluate_cli::evaluate(&args)?,
         Command::Ablations(args) => evaluate_cli::ablations(&args)?,
         Command::Dataset(command) => dataset_cli::execute(command)?,
-        Command::Phantom { count, seed, questions, captions, split, out } => {
-            phantom_set::write(&PhantomPlan { count, seed, questions, captions, split }, &out)?;
+        Command::Phantom { count, seed, questions, captions, split, without, only, out } => {
+            let plan = PhantomPlan { count, seed, questions, captions, split, without, only };
+            phantom_set::write(&plan, &out)?;
         }
     }
     Ok(())

@@ -398,7 +398,8 @@ pub enum OnTrouble {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TroubleRule {
-    /// A loss or gradient that is no number; with `warn` the update is left out.
+    /// A loss or gradient that is no number; with `warn` the update is left out. A run whose weights have become too large for
+    /// a package fails at the end of the stage all the same.
     pub not_a_number: OnTrouble,
     /// A row whose image is missing or cannot be read; with `warn` the row is left out.
     pub image: OnTrouble,

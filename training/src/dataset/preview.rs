@@ -248,7 +248,7 @@ mod tests {
         let measure = TokenMeasure::open(&package).unwrap();
         save_picture(&folder.path().join("x.png"), 48, 32);
         let row = Row { mpp: Some(0.5), context: Some("Colon.".to_owned()), ..a_question("a", "x.png") };
-        let row = SourceRow::new(row, folder.path());
+        let row = SourceRow::new(row, 1, folder.path());
         let told = preview(&package, &measure, &row, "row1", Some(folder.path())).unwrap();
 
         let model = ReinPath::load(&package, &Device::Cpu, &mut |_, _| true).unwrap();
@@ -259,6 +259,7 @@ mod tests {
                 question: row.row.question.clone().unwrap(),
                 choices: row.row.choices.clone(),
                 context: "Colon.".to_owned(),
+                history: Vec::new(),
             })
             .unwrap();
         assert_eq!(told.prompt, prepared.prompt.text);

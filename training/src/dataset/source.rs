@@ -89,15 +89,17 @@ pub(super) fn missing_stage(row: &Row) -> Option<&'static str> {
 #[derive(Clone, Debug, PartialEq)]
 pub struct SourceRow {
     pub row: Row,
+    /// Its line in the data set's file of rows, from 1.
+    pub line: usize,
     /// The row's images below the data set's folder, in their order.
     pub images: Vec<PathBuf>,
 }
 
 impl SourceRow {
-    /// A row of the data set in `folder`.
-    pub fn new(row: Row, folder: &Path) -> Self {
+    /// A row of the data set in `folder`, with its line.
+    pub fn new(row: Row, line: usize, folder: &Path) -> Self {
         let images = row.images.iter().map(|image| folder.join(image)).collect();
-        Self { row, images }
+        Self { row, line, images }
     }
 }
 
@@ -123,7 +125,8 @@ pub fn read_sources(sources: &[DataSource], purpose: Purpose, seed: u64) -> Resu
     for (number, source) in (0..).zip(sources) {
         let dataset = Dataset::read(&source.folder)?;
         let (folder, path) = (dataset.folder.clone(), dataset.path.clone());
-        let rows = dataset.into_rows()?;
+        let rows = dataset.into_numbered_rows()?;
+        let rows = rows.into_iter().map(|(line, row)| SourceRow::new(row, line, &folder)).collect::<Vec<_>>();
         check_source(source, &rows).map_err(|reason| DatasetError::content(reason, &path))?;
         let mut left_out = BTreeMap::new();
         let mut rows = wanted(source, purpose, rows, &mut left_out);
@@ -136,17 +139,17 @@ pub fn read_sources(sources: &[DataSource], purpose: Purpose, seed: u64) -> Resu
         }
         let places = all.rows.len()..all.rows.len() + rows.len();
         all.pass.extend((0..source.repeat).flat_map(|_| places.clone()));
-        all.rows.extend(rows.into_iter().map(|row| SourceRow::new(row, &folder)));
+        all.rows.extend(rows);
     }
     Ok(all)
 }
 
 /// A misspelt sub-task would otherwise silently take nothing.
-fn check_source(source: &DataSource, rows: &[Row]) -> Result<(), String> {
+fn check_source(source: &DataSource, rows: &[SourceRow]) -> Result<(), String> {
     if source.repeat == 0 {
         return Err("repeat must be at least 1".to_owned());
     }
-    let has = |name: &String| rows.iter().any(|row| row.subtask.as_ref() == Some(name));
+    let has = |name: &String| rows.iter().any(|row| row.row.subtask.as_ref() == Some(name));
     match source.subtasks.iter().find(|name| !has(name)) {
         Some(name) => Err(format!("no row has the sub-task “{name}”")),
         None => Ok(()),
@@ -156,9 +159,9 @@ fn check_source(source: &DataSource, rows: &[Row]) -> Result<(), String> {
 fn wanted(
     source: &DataSource,
     purpose: Purpose,
-    rows: Vec<Row>,
+    rows: Vec<SourceRow>,
     left_out: &mut BTreeMap<&'static str, usize>,
-) -> Vec<Row> {
+) -> Vec<SourceRow> {
     let kinds = if source.kinds.is_empty() { purpose.kinds() } else { &source.kinds[..] };
     let is_asked_for = |row: &Row| {
         let subtasks = &source.subtasks;
@@ -173,7 +176,7 @@ fn wanted(
         }
         fault.is_none()
     };
-    rows.into_iter().filter(|row| is_asked_for(row) && is_usable(row)).collect()
+    rows.into_iter().filter(|row| is_asked_for(&row.row) && is_usable(&row.row)).collect()
 }
 
 fn none_left(source: &DataSource, purpose: Purpose, left_out: &BTreeMap<&'static str, usize>) -> String {
@@ -187,7 +190,7 @@ fn none_left(source: &DataSource, purpose: Purpose, left_out: &BTreeMap<&'static
 }
 
 /// Keeps at most `most` rows (0: all), drawn by the seed, in their order.
-fn limit(rows: &mut Vec<Row>, most: usize, seed: u64) {
+fn limit(rows: &mut Vec<SourceRow>, most: usize, seed: u64) {
     if most == 0 || most >= rows.len() {
         return;
     }
@@ -240,6 +243,7 @@ mod tests {
         assert_eq!((cold_start.rows.len(), &cold_start.left_out["there is only a label"]), (36, &2));
         assert_eq!(read(Purpose::Grpo).rows.len(), 38);
         assert_eq!(cold_start.rows[3].images, [folder.path().join("img/3.png")]);
+        assert_eq!((cold_start.rows[3].line, read(Purpose::Alignment).rows[0].line), (4, 41));
         assert_eq!(cold_start.pass, (0..36).collect::<Vec<_>>());
         let held_out = [source(folder.path(), "split = 'validation'\nkinds = ['choice']")];
         assert_eq!(read_sources(&held_out, Purpose::Evaluation, 1).unwrap().rows.len(), 4);

@@ -83,17 +83,7 @@ mod tests {
     }
 
     fn record(answers: Vec<AnswerRecord>) -> RolloutRecord {
-        RolloutRecord {
-            stage: "grpo".to_owned(),
-            step: 0,
-            row: "a".to_owned(),
-            images: Vec::new(),
-            question: "What is seen?".to_owned(),
-            choices: Vec::new(),
-            label: None,
-            reference: String::new(),
-            answers,
-        }
+        RolloutRecord { stage: "grpo".to_owned(), row: "a".to_owned(), answers, ..RolloutRecord::default() }
     }
 
     fn rehearsed(rewards: [[f64; 2]; 2], stop: Stop) -> Rehearsed {

@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::fields::{FieldPlan, patch, sample_plans};
 use crate::phantom::{
-    AnswerScore, PhantomReport, QuestionItem, Tally, Truth, balanced_set, chance_when_permuted,
-    colour_baseline, colour_summary, score_answer,
+    AnswerScore, Claim, Limits, PhantomReport, QuestionItem, Tally, Truth, chance_when_permuted,
+    colour_baseline, colour_summary, limited_set, score_answer,
 };
 
 /// Seed of the held-out fields; no configuration of training uses it.
@@ -35,6 +35,12 @@ pub struct PhantomFigures {
     pub seed: u64,
     /// Questions, in equal numbers of choice, true/false and open.
     pub n: usize,
+    /// The claim that no field shows and no question names, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub without: Option<String>,
+    /// The claim that every field shows; then all questions are choices of tissue types.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only: Option<String>,
     /// Share of right conclusions.
     pub accuracy: f64,
     pub balanced_accuracy: f64,
@@ -67,7 +73,12 @@ impl std::fmt::Display for PhantomFigures {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let percent = |share: f64| format!("{:.1} %", 100.0 * share);
         let tally = |t: &Tally| format!("{} ({} of {})", percent(t.share().unwrap_or(0.0)), t.right, t.total);
-        writeln!(f, "{} held-out phantom fields, seed {}, greedy", self.n, self.seed)?;
+        let limits = match (&self.without, &self.only) {
+            (Some(claim), _) => format!(" without {claim}"),
+            (None, Some(claim)) => format!(" with {claim} only"),
+            (None, None) => String::new(),
+        };
+        writeln!(f, "{} held-out phantom fields{limits}, seed {}, greedy", self.n, self.seed)?;
         let [low, high] = self.interval_95.map(percent);
         writeln!(f, "conclusion right           {} (95 % interval {low} to {high})", percent(self.accuracy))?;
         writeln!(f, "balanced over classes      {}", percent(self.balanced_accuracy))?;
@@ -116,10 +127,24 @@ pub fn phantom(
     seed: u64,
     each: &mut dyn FnMut(ScoredAnswer) -> bool,
 ) -> Result<PhantomFigures> {
+    phantom_limited(package, n, seed, Limits::default(), each)
+}
+
+/// The same on fields and questions within limits.
+pub fn phantom_limited(
+    package: &Package,
+    n: usize,
+    seed: u64,
+    limits: Limits,
+    each: &mut dyn FnMut(ScoredAnswer) -> bool,
+) -> Result<PhantomFigures> {
+    if let Some(fault) = limits.fault() {
+        return Err(Error::Setting(fault));
+    }
     let begin = std::time::Instant::now();
     let model = ReinPath::load(package, &Device::Cpu, &mut |_, _| true)?;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let items = balanced_set(&mut rng, n);
+    let items = limited_set(&mut rng, n, limits);
     let plans: Vec<FieldPlan> =
         items.iter().map(|(truth, _)| FieldPlan { truth: *truth, seed: rng.random() }).collect();
     let patches = draw_patches(&plans, &model)?;
@@ -159,6 +184,8 @@ pub fn phantom(
     Ok(PhantomFigures {
         seed,
         n,
+        without: limits.without.map(Claim::name),
+        only: limits.only.map(Claim::name),
         accuracy: report.overall.share().unwrap_or(0.0),
         balanced_accuracy: report.balanced_accuracy().unwrap_or(0.0),
         interval_95: [low, high],
@@ -200,6 +227,7 @@ fn answer(model: &ReinPath, items: &[(Truth, QuestionItem)], patches: &[Patch]) 
                 question: item.question.clone(),
                 choices: item.choices.clone(),
                 context: item.context.clone().unwrap_or_default(),
+                history: Vec::new(),
             })
             .collect();
         answers.extend(model.answer_batch(&questions, 1, &sampling, &mut |_| true)?);

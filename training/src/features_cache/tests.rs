@@ -21,6 +21,11 @@ fn prepared(model: &ReinPath, images: &[PathBuf], folder: &Path) -> Prepared {
     prepare(model, images, folder, &mut |_, _| Ok(())).unwrap()
 }
 
+/// To compare them to the last bit: that is what the cache promises.
+fn bits(features: &[f32]) -> Vec<u32> {
+    features.iter().map(|value| value.to_bits()).collect()
+}
+
 fn file_in(folder: &Path) -> PathBuf {
     let mut files: Vec<PathBuf> =
         std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -53,7 +58,7 @@ fn features_are_those_of_the_model_and_computed_once() {
         let patch = patch_of(&model, path).unwrap();
         let want = model.features(&[patch]).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let got = first.features.of(number).unwrap();
-        assert!(got.iter().zip(&want).all(|(got, want)| (got - want).abs() < 1e-5), "image {number}");
+        assert_eq!(bits(&got), bits(&want), "image {number}");
     }
     assert_eq!(first.features.of(0).unwrap(), first.features.of(2).unwrap());
     assert_ne!(first.features.of(0).unwrap(), first.features.of(1).unwrap());
@@ -69,7 +74,7 @@ fn features_are_those_of_the_model_and_computed_once() {
 fn a_damaged_cache_is_mended_and_gives_the_same() {
     let ((_package, model), (_folder, images), cache) = (model(), pictures(), tempfile::tempdir().unwrap());
     let whole = prepared(&model, &images, cache.path()).features;
-    let want: Vec<Vec<f32>> = (0..4).map(|i| whole.of(i).unwrap()).collect();
+    let want: Vec<Vec<u32>> = (0..4).map(|i| bits(&whole.of(i).unwrap())).collect();
     let file = file_in(cache.path());
     let bytes = std::fs::read(&file).unwrap();
     let record = 2 * HASH + 4 * 80;
@@ -94,9 +99,8 @@ fn a_damaged_cache_is_mended_and_gives_the_same() {
         std::fs::write(&file, bytes).unwrap();
         let mended = prepared(&model, &images, cache.path());
         assert_eq!((mended.computed, mended.damaged), (computed, damaged), "{what}");
-        let got: Vec<Vec<f32>> = (0..4).map(|i| mended.features.of(i).unwrap()).collect();
-        let near = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5);
-        assert!(got.iter().zip(&want).all(|(got, want)| near(got, want)), "{what}");
+        let got: Vec<Vec<u32>> = (0..4).map(|i| bits(&mended.features.of(i).unwrap())).collect();
+        assert_eq!(got, want, "{what}");
         let again = prepared(&model, &images, cache.path());
         assert_eq!((again.computed, again.damaged), (0, 0), "{what}: mended for good");
     }

@@ -173,6 +173,31 @@ impl Claim {
     }
 }
 
+/// A claim in a configuration: by its name.
+pub mod named_claim {
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    use super::Claim;
+    use crate::phantom::Limits;
+
+    /// Writes the name.
+    pub fn serialize<S: Serializer>(claim: &Option<Claim>, serializer: S) -> Result<S::Ok, S::Error> {
+        claim.map(Claim::name).serialize(serializer)
+    }
+
+    /// Reads a name; one that no claim has, or that cannot be withheld, is an error.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Claim>, D::Error> {
+        let Some(name) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
+        let unknown = || D::Error::custom(format!("no claim about a field is called '{name}'"));
+        let claim = Claim::from_name(&name).ok_or_else(unknown)?;
+        match Limits::without(Some(claim)).fault() {
+            Some(fault) => Err(D::Error::custom(fault)),
+            None => Ok(Some(claim)),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -32,7 +32,7 @@ static WORDS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
 
 /// How a line of a drill joins options and letters.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Link {
+pub(crate) enum Link {
     /// `mucin B.`
     Bare,
     /// `mucin, option B.`, as a quiz says it.
@@ -56,7 +56,13 @@ pub fn option_drill(practice: f64, rng: &mut impl Rng) -> PlainText {
 }
 
 /// Options, and below them on a line of its own `asked` of them with their letters.
-fn with_key(question: &str, choices: &[&str], asked: usize, link: Link, rng: &mut impl Rng) -> PlainText {
+pub(crate) fn with_key(
+    question: &str,
+    choices: &[&str],
+    asked: usize,
+    link: Link,
+    rng: &mut impl Rng,
+) -> PlainText {
     let pairs: Vec<(char, &str)> = ('A'..).zip(choices.iter().copied()).collect();
     let mut drill = PlainText::open(with_options(question, choices));
     for index in 0..asked {

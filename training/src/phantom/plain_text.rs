@@ -56,15 +56,15 @@ impl Decision {
 }
 
 impl PlainText {
-    pub(super) fn open(text: String) -> Self {
+    pub(crate) fn open(text: String) -> Self {
         Self { text, decided: Vec::new() }
     }
 
-    pub(super) fn say(&mut self, text: &str) {
+    pub(crate) fn say(&mut self, text: &str) {
         self.text.push_str(text);
     }
 
-    pub(super) fn decide(&mut self, what: Decision, text: &str) {
+    pub(crate) fn decide(&mut self, what: Decision, text: &str) {
         let start = self.text.len();
         self.say(text);
         self.decided.push(Decided { what, bytes: start..self.text.len() });
@@ -112,7 +112,7 @@ pub fn describe(truth: &Truth, rng: &mut impl Rng) -> PlainText {
 }
 
 /// The question, and its options below it.
-pub(super) fn with_options(question: &str, choices: &[impl AsRef<str>]) -> String {
+pub(crate) fn with_options(question: &str, choices: &[impl AsRef<str>]) -> String {
     let mut asked = question.to_owned();
     for (letter, choice) in ('A'..).zip(choices) {
         asked.extend(["\n", &letter.to_string(), ") ", choice.as_ref()]);

@@ -6,10 +6,11 @@
 use std::sync::LazyLock;
 
 use rand::Rng;
-use rand::seq::{IndexedRandom as _, SliceRandom as _};
+use rand::seq::IndexedRandom as _;
 use reinpath_model::stage::StagedAnswer;
 
 use super::answer::staged_answer;
+use super::limits::{Limits, limited_set};
 use super::sentence::sentence;
 use super::topic::{Outcome, Topic};
 use super::{Quality, Truth, wording};
@@ -18,7 +19,7 @@ use crate::subtask::{QuestionKind, Subtasks, with_statement};
 static SUBTASKS: LazyLock<Subtasks> = LazyLock::new(Subtasks::shipped);
 
 /// The share of fields in a balanced set that cannot be read.
-const UNREADABLE_SHARE: f64 = 0.07;
+pub(super) const UNREADABLE_SHARE: f64 = 0.07;
 
 /// A question about a field and the answer to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,28 +104,11 @@ pub fn ask_any(truth: &Truth, kind: QuestionKind, rng: &mut impl Rng) -> Questio
 /// `n` fields with a question each: equal numbers of the three kinds, topics evenly within each, values evenly within
 /// each topic; 7 % of the fields cannot be read. The order is random.
 pub fn balanced_set(rng: &mut impl Rng, n: usize) -> Vec<(Truth, QuestionItem)> {
-    let unreadable = (n as f64 * UNREADABLE_SHARE).round() as usize;
-    let mut set = Vec::with_capacity(n);
-    for index in 0..n {
-        let kind = QuestionKind::ALL[index % QuestionKind::ALL.len()];
-        let topic = Topic::ALL[(index / QuestionKind::ALL.len()) % Topic::ALL.len()];
-        // Spread over the set, so that unreadable fields meet every kind and topic.
-        let is_unreadable = (index + 1) * unreadable / n != index * unreadable / n;
-        let truth = if is_unreadable {
-            unreadable_field(rng)
-        } else {
-            let outcomes = topic.outcomes(kind);
-            topic.field_with(outcomes.choose(rng).expect("every topic has outcomes"), rng)
-        };
-        let item = ask(&truth, topic, kind, rng).expect("the field was drawn for this topic");
-        set.push((truth, item));
-    }
-    set.shuffle(rng);
-    set
+    limited_set(rng, n, Limits::default())
 }
 
 /// A blank or a blurred field.
-fn unreadable_field(rng: &mut impl Rng) -> Truth {
+pub(super) fn unreadable_field(rng: &mut impl Rng) -> Truth {
     loop {
         let truth = Truth::sample(rng);
         let quality = if rng.random_bool(0.5) { Quality::Blank } else { Quality::Blurred };

@@ -1,5 +1,8 @@
 //! The encoder of UNI's kind, without text: it learns what each cell shows (shares of the drawn components) and, from
 //! the mean over the grid, the field's attributes. (UNI itself is self-supervised; a phantom's truth is at hand.)
+//!
+//! Where there are real patches, it learns their classes and what was measured in them in the same batches; and the
+//! encoder of CONCH's kind is taken through the same, since captions alone teach it too little of so few patches.
 
 use candle_core::{DType, Device, Result as ComputeResult, Tensor};
 use candle_nn::ops::log_softmax;
@@ -11,6 +14,8 @@ use reinpath_model::ops;
 use reinpath_model::vit::Vit;
 
 use super::Base;
+use super::patches::{Drawing, Patches, Shown};
+use crate::config::Optimisation;
 use crate::error::Result;
 use crate::event::{EventSink, RunEvent};
 use crate::fields::{EncoderExample, Symmetry, pixels};
@@ -34,6 +39,7 @@ const CELL_CLASSES: usize = Component::COUNT + 3;
 const PLEOMORPHISM_WEIGHT: f32 = 3.0;
 
 const STAGE: &str = "attribute encoder";
+const FURTHER: &str = "tissue encoder";
 /// The attributes in the order of their heads.
 const ATTRIBUTES: [&str; 9] = [
     "quality",
@@ -52,42 +58,125 @@ struct Labelled {
     examples: Vec<(usize, Symmetry)>,
     /// Per attribute, the class of each example; `None` where it does not apply.
     classes: Vec<Vec<Option<u32>>>,
+    /// Views of real patches beside them.
+    patches: Option<Shown>,
 }
 
 struct Heads {
+    /// The encoder's place among the encoders.
+    at: usize,
     vit: Vit,
     cells: Linear,
     attributes: Vec<Linear>,
+    /// For real patches; none where there are none.
+    patches: Vec<Linear>,
+}
+
+/// One encoder's training.
+struct Training<'a> {
+    stage: &'static str,
+    optimisation: &'a Optimisation,
+    /// What its random numbers come from.
+    seed: u64,
+    /// Variables: the encoder's own and those of its heads, in one map or in two, then those of the heads for patches.
+    maps: [&'a VarMap; 3],
 }
 
 /// Trains the second encoder; its tensors stand below `encoder.`.
 pub(super) fn train(base: &Base<'_>, sink: &mut EventSink) -> Result<VarMap> {
-    let (config, vars) = (base.config, VarMap::new());
-    let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
-    let spec = &config.encoders[1];
-    let heads = Heads {
-        vit: Vit::load(&vb.pp("encoder"), spec)?,
-        cells: Linear::load_with_bias(&vb.pp("cells"), spec.width, CELL_CLASSES)?,
-        attributes: class_counts()
-            .into_iter()
-            .enumerate()
-            .map(|(i, n)| Linear::load_with_bias(&vb.pp(format!("attribute{i}")), spec.width, n))
-            .collect::<ComputeResult<_>>()?,
+    let (config, vars, of_patches) = (base.config, VarMap::new(), VarMap::new());
+    let training = Training {
+        stage: STAGE,
+        optimisation: &config.attributes,
+        seed: config.seed + 5,
+        maps: [&vars, &vars, &of_patches],
     };
-    let mut rng = ChaCha8Rng::seed_from_u64(config.seed + 5);
-    let trained_on = base.examples.len() - HELD_OUT.min(base.examples.len() / 10);
-    let mut shuffle = Shuffle::new(trained_on, config.seed + 6);
-    let plan = StagePlan { name: STAGE, optimisation: &config.attributes, seed: config.seed };
-    let batch = |_| {
-        let picked = shuffle.take(config.attributes.batch);
-        let mut part = |i: usize| labelled(base, &picked, i, &mut rng);
-        Ok([part(0), part(1)])
-    };
-    let all = init::sorted_vars(&vars).into_iter().map(|(_, v)| (v, 1.0)).collect();
+    let heads = Heads::load(base, 1, training.maps)?;
     init::seed(&vars, config.seed + 12)?;
-    train_stage(&plan, all, sink, batch, |part: &Labelled| loss(base, &heads, part))?;
-    measure(base, &heads, trained_on, sink)?;
+    init::seed(&of_patches, config.seed + 34)?;
+    training.run(base, &heads, sink)?;
     Ok(vars)
+}
+
+/// Takes the first encoder, whose tensors are in `vars`, through the same with real patches; nothing where there are
+/// none.
+pub(super) fn train_further(base: &Base<'_>, vars: &VarMap, sink: &mut EventSink) -> Result<()> {
+    let Some(patches) = &base.patches else { return Ok(()) };
+    let (config, own, of_patches) = (base.config, VarMap::new(), VarMap::new());
+    let training = Training {
+        stage: FURTHER,
+        optimisation: patches.optimisation(),
+        seed: config.seed + 30,
+        maps: [vars, &own, &of_patches],
+    };
+    let heads = Heads::load(base, 0, training.maps)?;
+    init::seed(&own, config.seed + 32)?;
+    init::seed(&of_patches, config.seed + 33)?;
+    training.run(base, &heads, sink)
+}
+
+impl Heads {
+    /// Makes the heads of the encoder `at`, and it itself where it is not in its map yet.
+    fn load(base: &Base<'_>, at: usize, maps: [&VarMap; 3]) -> Result<Self> {
+        let [encoder, own, of_patches] =
+            maps.map(|map| VarBuilder::from_varmap(map, DType::F32, &Device::Cpu));
+        let spec = &base.config.encoders[at];
+        Ok(Self {
+            at,
+            vit: Vit::load(&encoder.pp("encoder"), spec)?,
+            cells: Linear::load_with_bias(&own.pp("cells"), spec.width, CELL_CLASSES)?,
+            attributes: class_counts()
+                .into_iter()
+                .enumerate()
+                .map(|(i, n)| Linear::load_with_bias(&own.pp(format!("attribute{i}")), spec.width, n))
+                .collect::<ComputeResult<_>>()?,
+            patches: match &base.patches {
+                Some(_) => Patches::heads(&of_patches, spec.width)?,
+                None => Vec::new(),
+            },
+        })
+    }
+}
+
+impl Training<'_> {
+    fn run(&self, base: &Base<'_>, heads: &Heads, sink: &mut EventSink) -> Result<()> {
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+        let trained_on = base.examples.len() - HELD_OUT.min(base.examples.len() / 10);
+        let mut shuffle = Shuffle::new(trained_on, self.seed + 1);
+        let mut drawing = base.patches.as_ref().map(|patches| patches.drawing(self.seed + 60));
+        let plan = StagePlan { name: self.stage, optimisation: self.optimisation, seed: base.config.seed };
+        let batch = |_| {
+            let picked = shuffle.take(self.optimisation.batch);
+            let mut part = |i: usize| labelled(base, &picked, i, &mut rng);
+            let mut parts = [part(0), part(1)];
+            if let (Some(patches), Some(drawing)) = (&base.patches, &mut drawing) {
+                add_patches(&mut parts, patches, heads.at, base, drawing);
+            }
+            Ok(parts)
+        };
+        let [encoder, own, of_patches] = self.maps;
+        let mut all = init::sorted_vars(encoder);
+        if !std::ptr::eq(encoder, own) {
+            all.retain(|(name, _)| name.starts_with("encoder."));
+            all.extend(init::sorted_vars(own));
+        }
+        all.extend(init::sorted_vars(of_patches));
+        let all = all.into_iter().map(|(_, var)| (var, 1.0)).collect();
+        train_stage(&plan, all, sink, batch, |part: &Labelled| loss(base, heads, part))?;
+        measure(base, heads, self.stage, trained_on, sink)
+    }
+}
+
+fn add_patches(
+    parts: &mut [Labelled; PARTS],
+    patches: &Patches<'_>,
+    at: usize,
+    base: &Base<'_>,
+    drawing: &mut Drawing,
+) {
+    for (part, shown) in parts.iter_mut().zip(patches.draw(at, &base.config.encoders[at], drawing)) {
+        part.patches = Some(shown);
+    }
 }
 
 /// The attributes as classes; those of an unreadable field but its quality do not apply.
@@ -130,7 +219,7 @@ fn labelled(base: &Base<'_>, picked: &[usize], part: usize, rng: &mut ChaCha8Rng
 fn with_classes(base: &Base<'_>, examples: Vec<(usize, Symmetry)>) -> Labelled {
     let per_example: Vec<_> = examples.iter().map(|&(i, _)| classes(&base.examples[i].truth)).collect();
     let of = |attribute: usize| per_example.iter().map(|classes| classes[attribute]).collect();
-    Labelled { examples, classes: (0..ATTRIBUTES.len()).map(of).collect() }
+    Labelled { examples, classes: (0..ATTRIBUTES.len()).map(of).collect(), patches: None }
 }
 
 /// What share of each cell is what, (examples · cells, classes), from the square roots of the areas: small things count,
@@ -160,9 +249,9 @@ fn cell_targets(examples: &[(&EncoderExample, Symmetry)], grid: usize) -> Comput
 
 /// (loss of the cells, logits of each attribute)
 fn forward(base: &Base<'_>, heads: &Heads, part: &Labelled) -> ComputeResult<(Tensor, Vec<Tensor>)> {
-    let spec = &base.config.encoders[1];
+    let spec = &base.config.encoders[heads.at];
     let examples: Vec<_> = part.examples.iter().map(|&(i, turned)| (&base.examples[i], turned)).collect();
-    let features = heads.vit.forward(&pixels(&examples, 1, spec)?)?;
+    let features = heads.vit.forward(&pixels(&examples, heads.at, spec)?)?;
     let cells = features.narrow(1, 1, features.dim(1)? - 1)?.contiguous()?;
     let targets = cell_targets(&examples, (spec.image_size / spec.patch_size) as usize)?;
     let shares = log_softmax(&heads.cells.forward(&cells)?.flatten_to(1)?, 1)?;
@@ -181,11 +270,15 @@ fn loss(base: &Base<'_>, heads: &Heads, part: &Labelled) -> ComputeResult<Tensor
         let weights: Vec<f32> = classes.iter().map(|c| if c.is_some() { weight } else { 0.0 }).collect();
         loss = (loss + ops::cross_entropy(&logits, &targets, &weights)?)?;
     }
+    if let (Some(patches), Some(shown)) = (&base.patches, &part.patches) {
+        let spec = &base.config.encoders[heads.at];
+        loss = (loss + patches.loss(&heads.vit, &heads.patches, spec, shown)?)?;
+    }
     Ok(loss)
 }
 
-/// How often each attribute of fields that were not trained on is read right.
-fn measure(base: &Base<'_>, heads: &Heads, from: usize, sink: &mut EventSink) -> Result<()> {
+/// How often each attribute of fields that were not trained on is read right, and the class of such patches.
+fn measure(base: &Base<'_>, heads: &Heads, stage: &str, from: usize, sink: &mut EventSink) -> Result<()> {
     let mut tallies = [(0, 0); ATTRIBUTES.len()];
     let held_out: Vec<usize> = (from..base.examples.len()).collect();
     for chunk in held_out.chunks(50) {
@@ -199,7 +292,12 @@ fn measure(base: &Base<'_>, heads: &Heads, from: usize, sink: &mut EventSink) ->
         }
     }
     for (name, (right, total)) in ATTRIBUTES.into_iter().zip(tallies) {
-        sink.send(&RunEvent::Measured { stage: STAGE.to_owned(), measure: name.to_owned(), right, total })?;
+        sink.send(&RunEvent::Measured { stage: stage.to_owned(), measure: name.to_owned(), right, total })?;
     }
-    Ok(())
+    match &base.patches {
+        Some(patches) => {
+            patches.measure(&heads.vit, &heads.patches, &base.config.encoders[heads.at], stage, sink)
+        }
+        None => Ok(()),
+    }
 }

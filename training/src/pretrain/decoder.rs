@@ -5,6 +5,7 @@ use std::path::Path;
 use reinpath_model::package::PackageWriter;
 use reinpath_model::prompt::ChatTokenizer;
 
+use super::subjects::Subjects;
 use super::text;
 use crate::config::PretrainConfig;
 use crate::error::{Error, Result};
@@ -23,7 +24,7 @@ pub(crate) fn train(config: &PretrainConfig, tokenizer: &ChatTokenizer, folder: 
         return Ok(());
     }
     let mut sink = EventSink::create(folder)?;
-    let language = text::train(config, tokenizer, &mut sink)?;
+    let language = text::train(config, tokenizer, &Subjects::default(), &mut sink)?;
     let mut writer = PackageWriter::create(folder)?;
     write_vars(&mut writer, WEIGHTS, &language.vars, "")?;
     let json = serde_json::to_string_pretty(&language.config)

@@ -3,7 +3,8 @@
 //!
 //! Two observations of one field, in different words, are to lie nearer to each other than to an observation that says
 //! something false of the field (InfoNCE over the batch, with the temperature of SimCSE, Gao et al. 2021). Fields come
-//! in families of one pattern that are asked the same question, so that the negatives differ in what matters.
+//! in families of one pattern that are asked the same question, so that the negatives differ in what matters. Where there
+//! are real patches, some families are of patches that are asked the same question.
 //!
 //! The layers are those that `reinpath_model::sentence` reads with candle-transformers, whose own layer normalisation
 //! drops the gradient silently; so they stand here once more, and a test holds one against the other.
@@ -28,8 +29,10 @@ use crate::init;
 use crate::package_writer::write_vars;
 use crate::parallel::PARTS;
 use crate::phantom::{Truth, ask, ask_any, claims};
+use crate::pretrain::subjects::Subjects;
 use crate::stage::{StagePlan, train as train_stage};
 use crate::subtask::QuestionKind;
+use crate::tissue::{self, Described, Lexicon};
 
 /// The folder of the text encoder in a package.
 pub const TEXT_ENCODER: &str = "text-encoder";
@@ -57,9 +60,16 @@ pub(super) struct TextEncoder {
     vocabulary: usize,
 }
 
-/// A field, and two observations of it.
+/// What can be observed.
+#[derive(Clone, Debug)]
+enum Subject {
+    Field(Truth),
+    Patch(Described),
+}
+
+/// Something, and two observations of it.
 struct Pair {
-    truth: Truth,
+    subject: Subject,
     texts: [String; 2],
 }
 
@@ -84,11 +94,12 @@ struct Part {
     hidden: Tensor,
 }
 
-/// Trains the text encoder on observations of phantom fields.
+/// Trains the text encoder on observations of phantom fields, and of patches where there are any.
 pub(super) fn train(
     config: &SentenceConfig,
     seed: u64,
     tokenizer: &ChatTokenizer,
+    subjects: &Subjects,
     sink: &mut EventSink,
 ) -> Result<TextEncoder> {
     let vars = VarMap::new();
@@ -101,19 +112,24 @@ pub(super) fn train(
     let plan = StagePlan { name: STAGE, optimisation: &config.optimisation, seed };
     let of_a_part = config.optimisation.batch.div_ceil(PARTS);
     let mut part = || {
-        let pairs: Vec<Pair> =
-            (0..of_a_part.div_ceil(FAMILY)).flat_map(|_| family(&mut rng)).take(of_a_part).collect();
+        let pairs: Vec<Pair> = (0..of_a_part.div_ceil(FAMILY))
+            .flat_map(|_| family(subjects, &mut rng))
+            .take(of_a_part)
+            .collect();
         Part::new(&pairs, tokenizer, ends)
     };
     let batch = |_| Ok([part()?, part()?]);
     let all = init::sorted_vars(&vars).into_iter().map(|(_, var)| (var, 1.0)).collect();
     train_stage(&plan, all, sink, batch, |part: &Part| loss(&bert, part))?;
-    measure(&bert, seed + 2, tokenizer, ends, sink)?;
+    measure(&bert, seed + 2, subjects, (tokenizer, ends), sink)?;
     Ok(TextEncoder { vars, config: config.clone(), vocabulary })
 }
 
-/// Observations of fields of one pattern that are asked the same question, two of each field.
-fn family(rng: &mut ChaCha8Rng) -> Vec<Pair> {
+/// Observations of fields of one pattern, or of patches, that are asked the same question, two of each.
+fn family(subjects: &Subjects, rng: &mut ChaCha8Rng) -> Vec<Pair> {
+    if let Some(patches) = subjects.patches(rng) {
+        return family_of_patches(patches, rng);
+    }
     let first = Truth::sample(rng);
     let kind = QuestionKind::ALL.choose(rng).copied().unwrap_or(QuestionKind::Open);
     let topic = ask_any(&first, kind, rng).topic;
@@ -124,14 +140,35 @@ fn family(rng: &mut ChaCha8Rng) -> Vec<Pair> {
                 let item = ask(&truth, topic, kind, rng);
                 item.unwrap_or_else(|| ask_any(&truth, kind, rng)).answer.observation
             };
-            Pair { truth, texts: [observation(rng), observation(rng)] }
+            Pair { subject: Subject::Field(truth), texts: [observation(rng), observation(rng)] }
         })
         .collect()
 }
 
-/// Whether nothing that a text states is false of a field.
-fn is_true_of(text: &str, truth: &Truth) -> bool {
-    claims(text).into_iter().all(|claim| claim.holds(truth))
+/// The same of patches; one that nothing clear is known of to answer with is described as a whole.
+fn family_of_patches(patches: &[Described], rng: &mut ChaCha8Rng) -> Vec<Pair> {
+    let kind = QuestionKind::ALL.choose(rng).copied().unwrap_or(QuestionKind::Open);
+    let attribute = Lexicon::shipped().attributes.choose(rng).map_or("", |attribute| attribute.name.as_str());
+    let chosen: Vec<&Described> = (0..FAMILY).filter_map(|_| patches.choose(rng)).collect();
+    let pair = |patch: &Described| {
+        let mut observation = || match tissue::ask(patch, attribute, kind, rng) {
+            Some(item) => item.answer.observation,
+            None => tissue::caption(patch, rng),
+        };
+        let texts = [observation(), observation()];
+        Pair { subject: Subject::Patch(patch.clone()), texts }
+    };
+    chosen.into_iter().map(pair).collect()
+}
+
+/// Whether nothing that a text states is false of something.
+fn is_true_of(text: &str, subject: &Subject) -> bool {
+    match subject {
+        Subject::Field(truth) => claims(text).into_iter().all(|claim| claim.holds(truth)),
+        Subject::Patch(patch) => {
+            Lexicon::shipped().statements(text).into_iter().all(|(finding, _)| patch.holds(finding))
+        }
+    }
 }
 
 impl Part {
@@ -140,8 +177,8 @@ impl Part {
         // What is true of a field in other words is no wrong answer to it.
         let is_hidden = |i: usize, j: usize| {
             i != j
-                && (is_true_of(&pairs[j].texts[1], &pairs[i].truth)
-                    || is_true_of(&pairs[i].texts[0], &pairs[j].truth))
+                && (is_true_of(&pairs[j].texts[1], &pairs[i].subject)
+                    || is_true_of(&pairs[i].texts[0], &pairs[j].subject))
         };
         let n = pairs.len();
         let hidden: Vec<f32> =
@@ -200,14 +237,14 @@ fn loss(bert: &Bert, part: &Part) -> ComputeResult<Tensor> {
 fn measure(
     bert: &Bert,
     seed: u64,
-    tokenizer: &ChatTokenizer,
-    ends: [u32; 2],
+    subjects: &Subjects,
+    (tokenizer, ends): (&ChatTokenizer, [u32; 2]),
     sink: &mut EventSink,
 ) -> Result<()> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let (mut right, mut total) = (0, 0);
     for _ in 0..HELD_OUT {
-        let part = Part::new(&family(&mut rng), tokenizer, ends)?;
+        let part = Part::new(&family(subjects, &mut rng), tokenizer, ends)?;
         let vectors = bert.vectors(&part.texts)?.to_vec2::<f32>()?;
         let hidden = part.hidden.to_vec2::<f32>()?;
         let (first, second) = vectors.split_at(FAMILY);
@@ -371,10 +408,12 @@ mod tests {
     use super::*;
     use crate::config::TokenizerConfig;
     use crate::pretrain::tokenizer;
+    use crate::tissue::{Measure, Measures};
 
     fn chat_tokenizer() -> ChatTokenizer {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let tokenizer = tokenizer::make(&TokenizerConfig { vocabulary: 600 }, &mut rng).unwrap();
+        let tokenizer =
+            tokenizer::make(&TokenizerConfig { vocabulary: 600 }, &Subjects::default(), &mut rng).unwrap();
         ChatTokenizer::new(tokenizer, ChatTemplate::Llama3).unwrap()
     }
 
@@ -387,7 +426,7 @@ mod tests {
         .unwrap();
         let tokenizer = chat_tokenizer();
         let mut sink = EventSink::create(folder.path()).unwrap();
-        let trained = train(&config, 3, &tokenizer, &mut sink).unwrap();
+        let trained = train(&config, 3, &tokenizer, &Subjects::default(), &mut sink).unwrap();
         let mut writer = PackageWriter::create(folder.path()).unwrap();
         trained.write(&mut writer, &tokenizer).unwrap();
 
@@ -409,12 +448,15 @@ mod tests {
         let tokenizer = chat_tokenizer();
         let (mut hidden, mut shown) = (0, 0);
         for _ in 0..100 {
-            let pairs = family(&mut rng);
+            let pairs = family(&Subjects::default(), &mut rng);
             assert_eq!(pairs.len(), FAMILY);
+            let mut patterns = Vec::new();
             for pair in &pairs {
-                assert!(pair.texts.iter().all(|text| is_true_of(text, &pair.truth)), "{:?}", pair.texts);
-                assert_eq!(pair.truth.pattern, pairs[0].truth.pattern);
+                assert!(pair.texts.iter().all(|text| is_true_of(text, &pair.subject)), "{:?}", pair.texts);
+                let Subject::Field(truth) = &pair.subject else { panic!("there are no patches") };
+                patterns.push(truth.pattern);
             }
+            assert!(patterns.iter().all(|pattern| *pattern == patterns[0]));
             let part = Part::new(&pairs, &tokenizer, [0, 0]).unwrap();
             for (i, row) in part.hidden.to_vec2::<f32>().unwrap().into_iter().enumerate() {
                 assert_eq!(row[i], 0.0, "another observation of the field is the right one");
@@ -424,5 +466,23 @@ mod tests {
             }
         }
         assert!(hidden > 20 && shown > 200, "{hidden} left out, {shown} held against");
+    }
+
+    #[test]
+    fn observations_of_patches_are_true_of_their_own_patch() {
+        let mut rng = ChaCha8Rng::seed_from_u64(6);
+        let patches = ["lung_n", "lung_aca", "lung_scc"].map(|class| {
+            let figures = [(Measure::NuclearShare, 0.4), (Measure::NuclearArea, 100.0)];
+            Described::new(class, &Measures::from_iter(figures)).unwrap()
+        });
+        let subjects = Subjects::new(patches, 1.0);
+        for _ in 0..50 {
+            let pairs = family(&subjects, &mut rng);
+            assert_eq!(pairs.len(), FAMILY);
+            for pair in &pairs {
+                assert!(matches!(pair.subject, Subject::Patch(_)));
+                assert!(pair.texts.iter().all(|text| is_true_of(text, &pair.subject)), "{:?}", pair.texts);
+            }
+        }
     }
 }

@@ -16,8 +16,9 @@ use crate::error::Result;
 use crate::event::{EventSink, RunEvent};
 use crate::init;
 use crate::parallel::PARTS;
-use crate::phantom::{Decision, PlainText, Truth, describe, option_drill};
+use crate::phantom::{Decision, PlainText};
 use crate::pretrain::decoder_start;
+use crate::pretrain::subjects::Subjects;
 use crate::stage::{Shuffle, StagePlan, train as train_stage};
 
 const STAGE: &str = "base decoder";
@@ -79,6 +80,7 @@ struct Texts {
 pub(super) fn train(
     config: &PretrainConfig,
     tokenizer: &ChatTokenizer,
+    subjects: &Subjects,
     sink: &mut EventSink,
 ) -> Result<Language> {
     let shape = &config.language;
@@ -104,9 +106,9 @@ pub(super) fn train(
         init::sorted_vars(&vars).into_iter().map(|(name, var)| (var, rate(&name))).collect()
     };
     decoder_start::seed(&vars, &llama_config, config.seed + 10)?;
-    train_on_drills(config, &llama, tokenizer, all(DRILL_LOOKS), sink)?;
+    train_on_drills(config, &llama, (tokenizer, subjects), all(DRILL_LOOKS), sink)?;
 
-    let texts = encode_texts(config, tokenizer)?;
+    let texts = encode_texts(config, tokenizer, subjects)?;
     let trained_on = texts.len() - HELD_OUT.min(texts.len() / 10);
     let mut shuffle = Shuffle::new(trained_on, config.seed + 2);
     let plan = StagePlan { name: STAGE, optimisation: &config.text, seed: config.seed };
@@ -120,7 +122,7 @@ pub(super) fn train(
 fn train_on_drills(
     config: &PretrainConfig,
     llama: &Llama,
-    tokenizer: &ChatTokenizer,
+    (tokenizer, subjects): (&ChatTokenizer, &Subjects),
     vars: Vec<(Var, f64)>,
     sink: &mut EventSink,
 ) -> Result<()> {
@@ -128,7 +130,7 @@ fn train_on_drills(
     let ends = [tokenizer.token("<|begin_of_text|>")?, tokenizer.token("<|end_of_text|>")?];
     let Optimisation { steps, batch, .. } = config.drills;
     let mut draw = |practice: f64, n: usize| -> Result<Vec<Text>> {
-        (0..n).map(|_| Text::new(&option_drill(practice, &mut rng), tokenizer, ends)).collect()
+        (0..n).map(|_| Text::new(&subjects.drill(practice, &mut rng), tokenizer, ends)).collect()
     };
     let plan = StagePlan { name: DRILLS, optimisation: &config.drills, seed: config.seed };
     let next = |step| Ok(parts(&draw(step as f64 / steps as f64, batch)?, (0..batch).collect()));
@@ -136,15 +138,14 @@ fn train_on_drills(
     measure(DRILLS, llama, &draw(1.0, HELD_OUT)?, sink)
 }
 
-fn encode_texts(config: &PretrainConfig, tokenizer: &ChatTokenizer) -> Result<Vec<Text>> {
+fn encode_texts(
+    config: &PretrainConfig,
+    tokenizer: &ChatTokenizer,
+    subjects: &Subjects,
+) -> Result<Vec<Text>> {
     let mut rng = ChaCha8Rng::seed_from_u64(config.seed + 1);
     let ends = [tokenizer.token("<|begin_of_text|>")?, tokenizer.token("<|end_of_text|>")?];
-    (0..config.texts)
-        .map(|_| {
-            let truth = Truth::sample(&mut rng);
-            Text::new(&describe(&truth, &mut rng), tokenizer, ends)
-        })
-        .collect()
+    (0..config.texts).map(|_| Text::new(&subjects.text(&mut rng), tokenizer, ends)).collect()
 }
 
 /// Splits a batch into parts of like length, so that little is padding.
@@ -213,12 +214,14 @@ mod tests {
 
     use super::*;
     use crate::config::TokenizerConfig;
+    use crate::phantom::{Truth, describe};
     use crate::pretrain::tokenizer;
 
     #[test]
     fn decisions_are_found_among_the_tokens() {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let tokenizer = tokenizer::make(&TokenizerConfig { vocabulary: 600 }, &mut rng).unwrap();
+        let tokenizer =
+            tokenizer::make(&TokenizerConfig { vocabulary: 600 }, &Subjects::default(), &mut rng).unwrap();
         let tokenizer = ChatTokenizer::new(tokenizer, ChatTemplate::Llama3).unwrap();
         for _ in 0..300 {
             let plain = describe(&Truth::sample(&mut rng), &mut rng);

@@ -1,4 +1,4 @@
-//! A byte-level BPE tokenizer from the plain texts about phantom tissue, with Llama 3's special tokens.
+//! A byte-level BPE tokenizer from the plain texts of stage 0, with Llama 3's special tokens.
 
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
@@ -9,21 +9,16 @@ use tokenizers::{AddedToken, Tokenizer, TokenizerBuilder};
 
 use crate::config::TokenizerConfig;
 use crate::error::{Error, Result};
-use crate::phantom::{Truth, describe};
+use crate::pretrain::subjects::Subjects;
 
 /// Texts the merges are counted on.
 const TEXTS: usize = 20_000;
 
 /// Trains the tokenizer.
-pub(crate) fn make(config: &TokenizerConfig, rng: &mut ChaCha8Rng) -> Result<Tokenizer> {
+pub(crate) fn make(config: &TokenizerConfig, subjects: &Subjects, rng: &mut ChaCha8Rng) -> Result<Tokenizer> {
     let failed = |e: tokenizers::Error| Error::Tokenizer(e.to_string());
     let mut rng = ChaCha8Rng::from_rng(rng);
-    let mut texts: Vec<String> = (0..TEXTS)
-        .map(|_| {
-            let truth = Truth::sample(&mut rng);
-            describe(&truth, &mut rng).text
-        })
-        .collect();
+    let mut texts: Vec<String> = (0..TEXTS).map(|_| subjects.text(&mut rng).text).collect();
     // The words of prompts and headings, as words: no staged answer is among the texts.
     texts.extend(vec![
         "user assistant Context: Observation Analysis Conclusion [ ] True False".to_owned();

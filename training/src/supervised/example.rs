@@ -10,8 +10,8 @@ use crate::config::SupervisedConfig;
 use crate::error::{Error, Result};
 use crate::fields::FieldPlan;
 use crate::parallel::PARTS;
-use crate::phantom::{QuestionItem, decisive};
-use crate::phantom_set::draw_fields;
+use crate::phantom::{Limits, QuestionItem, decisive};
+use crate::phantom_set::draw_limited_fields;
 use crate::stage::Shuffle;
 
 /// Something said about a field, as token ids.
@@ -56,7 +56,9 @@ impl Drawn {
     ) -> Result<Self> {
         let writer = Writer { config, tokenizer, end: tokenizer.token(END_OF_TURN)? };
         let mut drawn = Self { fields: vec![], captions: vec![], questions: vec![], prefix: vec![] };
-        let fields = draw_fields(config.fields, config.questions_per_field, config.captions_per_field, rng);
+        let (questions, captions) = (config.questions_per_field, config.captions_per_field);
+        let limits = Limits::without(config.without);
+        let fields = draw_limited_fields(config.fields, questions, captions, limits, rng);
         for (field, said) in fields.into_iter().enumerate() {
             drawn.fields.push(FieldPlan { truth: said.truth, seed: said.seed });
             for item in &said.questions {
@@ -204,12 +206,14 @@ mod tests {
 
     use super::*;
     use crate::config::TokenizerConfig;
+    use crate::pretrain::subjects::Subjects;
     use crate::pretrain::tokenizer;
 
     #[test]
     fn what_could_be_wrong_and_the_conclusion_weigh_more() {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let tokenizer = tokenizer::make(&TokenizerConfig { vocabulary: 600 }, &mut rng).unwrap();
+        let tokenizer =
+            tokenizer::make(&TokenizerConfig { vocabulary: 600 }, &Subjects::default(), &mut rng).unwrap();
         let tokenizer = ChatTokenizer::new(tokenizer, ChatTemplate::Llama3).unwrap();
         let config: SupervisedConfig = toml::from_str(
             "seed = 1\nbase = \"\"\ndescription = \"\"\nfields = 40\nquestions_per_field = 2\ncaptions_per_field = 1\n\

@@ -37,9 +37,9 @@ impl<'a> HeldOutRows<'a> {
         let mut images: Vec<PathBuf> = read.rows.iter().flat_map(|row| row.images.iter().cloned()).collect();
         images.sort();
         images.dedup();
-        let features = context.features(&images)?;
+        let features = context.features(&images, &read.rows)?;
         let place = |image: &PathBuf| images.binary_search(image).ok().filter(|&place| features.has(place));
-        let numbered = |SourceRow { row, images }: &SourceRow| {
+        let numbered = |SourceRow { row, images, .. }: &SourceRow| {
             let places = images.iter().map(|image| Some(place(image)?.to_string()));
             Some(Row { images: places.collect::<Option<_>>()?, ..row.clone() })
         };

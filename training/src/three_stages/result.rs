@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Var};
+use half::f16;
 use reinpath_model::known;
 use reinpath_model::package::{AdapterSpec, FeatureRange, Manifest, PackageWriter};
 
@@ -46,7 +47,7 @@ impl<'a> Known<'a> {
     /// `None` where there are too few images to tell.
     fn usual(&mut self) -> Result<Option<&Usual>> {
         if self.usual.is_none() && self.images.len() >= FEWEST_IMAGES {
-            let features = self.context.features(&self.images)?;
+            let features = self.context.features(&self.images, &[])?;
             let places: Vec<usize> = (0..self.images.len()).filter(|&place| features.has(place)).collect();
             let mut summaries = Vec::with_capacity(places.len());
             for places in places.chunks(AT_ONCE) {
@@ -61,6 +62,10 @@ impl<'a> Known<'a> {
 
 /// Writes the package of a policy into a folder; what was there is replaced. `checkpoint` names the one that the policy
 /// is of, where the run has not come to the end of a stage.
+///
+/// # Errors
+/// [`Error::NoWeights`] where the policy has values that no package can hold, as after an update that went too far; then
+/// the folder is left as it is.
 pub(super) fn write_package(
     context: &Context,
     vars: &[(String, Var)],
@@ -69,6 +74,7 @@ pub(super) fn write_package(
     folder: &Path,
 ) -> Result<()> {
     let (base, config) = (&context.package, &context.config);
+    check_weights(vars, folder)?;
     // The files of an unfinished one may be links to the base's, and writing into those would change them.
     match std::fs::remove_dir_all(folder) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(Error::io(folder)(error)),
@@ -108,6 +114,17 @@ pub(super) fn write_package(
     };
     manifest.files = writer.records()?;
     writer.manifest(&manifest)?;
+    Ok(())
+}
+
+/// Refuses values that would be infinite or no numbers in f16: a package of them answers nothing.
+fn check_weights(vars: &[(String, Var)], folder: &Path) -> Result<()> {
+    for (name, var) in vars {
+        let values = var.flatten_all()?.to_vec1::<f32>()?;
+        if !values.iter().all(|&value| f16::from_f32(value).is_finite()) {
+            return Err(Error::NoWeights { tensor: name.clone(), path: folder.to_owned() });
+        }
+    }
     Ok(())
 }
 
@@ -159,6 +176,7 @@ fn provenance(context: &Context) -> String {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
     use reinpath_model::fixture::{Speech, write_package as write_fixture};
     use reinpath_model::package::FileRecord;
 
@@ -167,6 +185,24 @@ mod tests {
     fn manifest() -> Manifest {
         let folder = tempfile::tempdir().unwrap();
         write_fixture(folder.path(), Speech::Babble(1)).unwrap()
+    }
+
+    #[test]
+    fn weights_that_are_no_numbers_in_a_package_are_refused_by_name() {
+        let refused = |value: f32| {
+            let fine = Var::new(&[1.0f32, -65504.0], &Device::Cpu).unwrap();
+            let other = Var::new(&[0.0f32, value], &Device::Cpu).unwrap();
+            check_weights(
+                &[("fine".to_owned(), fine), ("other".to_owned(), other)],
+                Path::new("runs/a/package"),
+            )
+        };
+        refused(65504.0).unwrap();
+        for value in [65520.0, -1e30, f32::INFINITY, f32::NAN] {
+            let error = refused(value).unwrap_err().to_string();
+            assert!(error.contains("values of other are no numbers"), "{error}");
+            assert!(error.ends_with("runs/a/package"), "{error}");
+        }
     }
 
     #[test]

@@ -36,6 +36,11 @@ impl Described {
         self.findings().any(|known| known == finding)
     }
 
+    /// Whether anything was measured that is clear.
+    pub fn is_clear(&self) -> bool {
+        !self.measured.is_empty()
+    }
+
     /// The true value of an attribute; `None` where nothing is clear.
     pub fn value_of(&self, attribute: &str) -> Option<Finding> {
         self.findings().find(|finding| Lexicon::shipped().value(*finding).attribute == attribute)
@@ -64,7 +69,7 @@ pub(super) fn observation(patch: &Described, key: &[Finding], rng: &mut impl Rng
 }
 
 /// Sentences that state all of `findings`, in their order: at most `most`, as long as twice as many findings fit.
-fn state(findings: &[Finding], most: usize, rng: &mut impl Rng) -> String {
+pub(super) fn state(findings: &[Finding], most: usize, rng: &mut impl Rng) -> String {
     let lexicon = Lexicon::shipped();
     let mut sentences = Vec::new();
     let mut rest = findings;

@@ -27,6 +27,8 @@ pub struct TissueItem {
     pub question: String,
     /// The options of a choice question without letters, exactly one right; empty otherwise.
     pub choices: Vec<String>,
+    /// What the options mean, or the one finding that a true/false statement claims; empty for an open question.
+    pub claimed: Vec<Finding>,
     /// What is true.
     pub outcome: Finding,
     pub answer: StagedAnswer,
@@ -94,6 +96,7 @@ pub fn ask(patch: &Described, attribute: &str, kind: QuestionKind, rng: &mut imp
         subtask: attribute.subtask.as_deref(),
         question,
         choices,
+        claimed,
         outcome,
         answer,
         label,
@@ -102,7 +105,7 @@ pub fn ask(patch: &Described, attribute: &str, kind: QuestionKind, rng: &mut imp
     })
 }
 
-fn letter_of(outcome: Finding, options: &[Finding]) -> char {
+pub(super) fn letter_of(outcome: Finding, options: &[Finding]) -> char {
     let index = options.iter().position(|option| *option == outcome).unwrap_or(0);
     char::from(b'A' + index as u8)
 }
@@ -180,7 +183,7 @@ fn fitting_links(patch: &Described, rng: &mut impl Rng) -> Vec<&'static Link> {
 }
 
 /// What the reasons amount to; from here the conclusion takes it.
-fn found(kind: QuestionKind, outcome: Finding, claimed: &[Finding], rng: &mut impl Rng) -> String {
+pub(super) fn found(kind: QuestionKind, outcome: Finding, claimed: &[Finding], rng: &mut impl Rng) -> String {
     let lexicon = Lexicon::shipped();
     let frames = &lexicon.frames;
     let label = &lexicon.value(outcome).label;

@@ -19,6 +19,7 @@ use super::describe::{Described, caption};
 use super::lexicon::Lexicon;
 use super::manifest::{CLUSTER, Entry, MANIFEST, read_manifest, split_by_cluster};
 use super::measure::{Measures, measure};
+use super::patches::MEASURED;
 use super::question::{TissueItem, ask_many};
 use super::views::View;
 use crate::rows::{Row, RowAnswer, Split, write_rows};
@@ -199,7 +200,7 @@ fn row_of(id: String, file: &str, item: TissueItem) -> Row {
 /// Writes the manifest with the split, and what was measured.
 fn write_lists(patches: &[Patch<'_>], to: &Path) -> Result<(), TissueError> {
     let lexicon = Lexicon::shipped();
-    let (list, figures) = (to.join(MANIFEST), to.join("measured.jsonl"));
+    let (list, figures) = (to.join(MANIFEST), to.join(MEASURED));
     let (mut manifest, mut measured) = (Vec::new(), Vec::new());
     writeln!(manifest, "file,class,{CLUSTER},split").map_err(io(&list))?;
     for Patch { entry, split, measures, described } in patches {

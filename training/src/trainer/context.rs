@@ -10,6 +10,7 @@ use reinpath_model::reinpath::ReinPath;
 
 use crate::checkpoint::State;
 use crate::config::{OnTrouble, RunConfig};
+use crate::dataset::SourceRow;
 use crate::error::{Error, Result};
 use crate::event::{EventSink, RunEvent};
 use crate::features_cache::{Features, Prepared, prepare};
@@ -87,8 +88,9 @@ impl Context {
     }
 
     /// Features of image files, by their numbers here: from the cache, or computed now and put there. Where the run's
-    /// rule lets it go on, an image that cannot be read has none ([`Features::has`]), and its rows have to be left out.
-    pub fn features(&self, images: &[PathBuf]) -> Result<Features> {
+    /// rule lets it go on, an image that cannot be read has none ([`Features::has`]), and its rows have to be left out. The
+    /// first of `rows` with such an image is named.
+    pub fn features(&self, images: &[PathBuf], rows: &[SourceRow]) -> Result<Features> {
         let (total, mut told) = (images.len(), Instant::now());
         let mut watch = |done: usize, computed: usize| -> Result<()> {
             self.watch().check()?;
@@ -107,7 +109,8 @@ impl Context {
             ))?;
         }
         let more = faults.len().saturating_sub(FAULTS);
-        for (_, fault) in faults.into_iter().take(FAULTS) {
+        for (number, fault) in faults.into_iter().take(FAULTS) {
+            let fault = of_row(fault, rows, &images[number]);
             if self.config.trouble.image == OnTrouble::Stop {
                 return Err(fault);
             }
@@ -153,6 +156,16 @@ impl Watch<'_> {
     /// [`Error::Stopped`] when the run is asked to stop.
     pub fn check(&self) -> Result<()> {
         if self.is_stopped() { Err(Error::Stopped) } else { Ok(()) }
+    }
+}
+
+/// What is wrong with an image, with the first row that has it.
+fn of_row(fault: Error, rows: &[SourceRow], image: &PathBuf) -> Error {
+    match rows.iter().find(|row| row.images.contains(image)) {
+        Some(SourceRow { row, line, .. }) => {
+            Error::Image { row: row.id.clone(), line: *line, source: Box::new(fault) }
+        }
+        None => fault,
     }
 }
 

@@ -85,15 +85,8 @@ mod tests {
             is_right: false,
         };
         let record = |answers: &[(f64, Stop)]| RolloutRecord {
-            stage: "grpo".to_owned(),
-            step: 1,
-            row: "a".to_owned(),
-            images: Vec::new(),
-            question: String::new(),
-            choices: Vec::new(),
-            label: None,
-            reference: String::new(),
             answers: answers.iter().map(answer).collect(),
+            ..RolloutRecord::default()
         };
         answers.chunks(2).map(record).collect()
     }

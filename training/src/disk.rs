@@ -1,10 +1,10 @@
-//! The free room of a disk.
+//! The free room of a disk, for a run that is looked through and for the window beside one that goes on.
 
 use std::path::Path;
 
 /// Bytes that are free where a folder lies, or will lie; `None` where the system does not say.
 #[cfg(unix)]
-pub(super) fn free(folder: &Path) -> Option<u64> {
+pub fn free(folder: &Path) -> Option<u64> {
     let there = folder.ancestors().find(|folder| folder.is_dir()).filter(|f| !f.as_os_str().is_empty());
     let disk = rustix::fs::statvfs(there.unwrap_or(Path::new("."))).ok()?;
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))
@@ -12,7 +12,7 @@ pub(super) fn free(folder: &Path) -> Option<u64> {
 
 /// Bytes that are free where a folder lies, or will lie; `None` where the system does not say.
 #[cfg(not(unix))]
-pub(super) fn free(_folder: &Path) -> Option<u64> {
+pub fn free(_folder: &Path) -> Option<u64> {
     None
 }
 
