@@ -9,10 +9,14 @@ use std::path::{Path, PathBuf};
 use image::RgbImage;
 use reinpath_model::event::{PatchSource, SlideStamp, Stamp};
 use reinpath_model::patch::Patch;
-use reinpath_model::request::{Ask, InputImage, PatchHeader, Sampling};
+use reinpath_model::request::{Ask, Exchange, InputImage, PatchHeader, Sampling};
 use reinpath_training::subtask::Subtasks;
 
 use crate::slide::{self, MppOrigin, Region, SlideHandle, SlideInfo};
+
+mod turned;
+
+pub use turned::cut_turned;
 
 /// The template of questions about a field as a whole.
 pub const DESCRIBE: &str = "describe";
@@ -26,6 +30,8 @@ pub enum Error {
     NoQuestion,
     #[error("there is no template '{name}', only {known}")]
     NoTemplate { name: String, known: String },
+    #[error("a patch cannot be turned by {degrees} degrees")]
+    Turned { degrees: f64 },
     #[error(transparent)]
     Slide(#[from] slide::Error),
     #[error(transparent)]
@@ -46,6 +52,10 @@ pub struct Question {
     pub save_inputs: bool,
     /// Whether maps of where each sentence looks come back.
     pub save_maps: bool,
+    /// Earlier questions and answers that the model reads first.
+    pub history: Vec<Exchange>,
+    /// An answer that is read instead of generated, headings included.
+    pub written: Option<String>,
 }
 
 /// A patch cut from a slide.
@@ -81,18 +91,24 @@ pub fn cut_patch(slide: &SlideHandle, region: Region, mpp: f64) -> Result<CutPat
         region: [region.x, region.y, region.w.into(), region.h.into()],
         level: pixels.level,
         slide_mpp: info.mpp.map(slide::Mpp::mean),
-        mpp_origin: match info.mpp_origin {
-            MppOrigin::Trusted => "trusted",
-            MppOrigin::Inferred => "inferred",
-            MppOrigin::Missing => "missing",
-        }
-        .to_owned(),
+        mpp_origin: origin_in_words(info.mpp_origin),
+        turned: 0.0,
     };
     let is_padded = region.x < 0
         || region.y < 0
         || region.x + i64::from(region.w) > i64::from(info.width())
         || region.y + i64::from(region.h) > i64::from(info.height());
     Ok(CutPatch { patch, source, is_padded })
+}
+
+/// The word for it in a stamp.
+fn origin_in_words(origin: MppOrigin) -> String {
+    let word = match origin {
+        MppOrigin::Trusted => "trusted",
+        MppOrigin::Inferred => "inferred",
+        MppOrigin::Missing => "missing",
+    };
+    word.to_owned()
 }
 
 /// The request for a worker, and the pixels of all patches in order.
@@ -110,6 +126,8 @@ pub fn request(question: &Question, patches: &[CutPatch]) -> Result<(Ask, Vec<u8
         sampling: question.sampling.clone(),
         save_inputs: question.save_inputs,
         save_maps: question.save_maps,
+        history: question.history.clone(),
+        written: question.written.clone(),
     };
     let pixels = patches.iter().flat_map(|cut| cut.patch.rgb.iter().copied()).collect();
     Ok((ask, pixels))

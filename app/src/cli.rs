@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -15,9 +16,13 @@ use crossbeam_channel::{Receiver, bounded};
 
 use crate::{slide, window};
 
+mod annotations;
 mod ask;
 mod demo;
 mod model;
+mod replay;
+mod review;
+mod review_export;
 mod self_test;
 mod slide_commands;
 
@@ -34,6 +39,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Files of annotations: what one holds, and ASAP's or QuPath's as GeoJSON
+    Annotations(annotations::AnnotationsArguments),
     /// Ask a model about regions of a slide: observation, analysis, conclusion
     Ask(Box<ask::AskArguments>),
     /// Print where the demo slide is, drawing it first if need be
@@ -41,6 +48,8 @@ enum Command {
     /// Model packages: which there are, what one is, whether it fits together, the same one quantised, a new one from
     /// published files, and downloads for it
     Model(model::ModelArguments),
+    /// What was kept of answers and verdicts: whether the log of verdicts is whole, a list of cases, and exports
+    Review(review::ReviewArguments),
     /// Say what a slide is: format, levels, microns per pixel, objective, properties, associated images
     Slide(slide_commands::SlideArguments),
     /// Measure how fast the window is on this machine
@@ -52,6 +61,9 @@ enum Command {
     SlideServer {
         #[arg(value_name = "SLIDE")]
         path: PathBuf,
+        /// Make every read wait so long, to measure what a slow disk does
+        #[arg(long, value_name = "MS", default_value_t = 0)]
+        read_delay_ms: u64,
     },
 }
 
@@ -97,14 +109,17 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     log_to_stderr();
     let result = match arguments.command {
         None => window::run(arguments.slides).map_err(Failure::from),
+        Some(Command::Annotations(arguments)) => annotations::annotations(&arguments),
         Some(Command::Ask(arguments)) => ask::ask(&arguments),
         Some(Command::DemoSlide) => demo::demo_slide(),
         Some(Command::Model(arguments)) => model::model(&arguments),
+        Some(Command::Review(arguments)) => review::review(&arguments),
         Some(Command::Slide(arguments)) => slide_commands::slide(&arguments),
         Some(Command::SelfTest(arguments)) => self_test::self_test(&arguments),
         Some(Command::Tile(arguments)) => slide_commands::tile(&arguments),
-        Some(Command::SlideServer { path }) => {
-            slide::server::serve(&path).map_err(|error| Failure::Failed(error.into()))
+        Some(Command::SlideServer { path, read_delay_ms }) => {
+            slide::server::serve(&path, Duration::from_millis(read_delay_ms))
+                .map_err(|error| Failure::Failed(error.into()))
         }
     };
     match result {

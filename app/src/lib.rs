@@ -1,6 +1,9 @@
 //! ReinPath Desktop as a library: what the program does, so that tests can drive it without the program.
 
+pub mod annotation;
 pub mod ask;
+pub mod case;
+pub mod chain;
 pub mod child;
 pub mod cli;
 pub mod demo_slide;
@@ -8,8 +11,12 @@ pub mod hub;
 pub mod maps;
 pub mod models;
 pub mod places;
+pub mod review;
 pub mod runs;
+pub mod self_test;
 pub mod slide;
+pub mod store;
+pub mod tissue;
 pub mod viewer;
 pub mod window;
 pub mod worker;

@@ -84,16 +84,7 @@ fn number(sentences: &mut Vec<(AnswerStage, usize)>, map: &SentenceMap) -> usize
 
 /// The patch with the map over what the model saw of it.
 fn overlay(patch: &Patch, map: &SentenceMap, grid: &[f32]) -> Result<RgbImage, Error> {
-    let misfit = Error::Misfit;
-    let size = format!("{} × {} cells", map.rows, map.cols);
-    let (Ok(rows), Ok(cols)) = (u32::try_from(map.rows), u32::try_from(map.cols)) else {
-        return Err(misfit(size));
-    };
-    // What is no number came from another process: it is shown as nothing.
-    let values: Vec<f32> = grid.iter().map(|x| if x.is_finite() { x.clamp(0.0, 1.0) } else { 0.0 }).collect();
-    let cells = ImageBuffer::<Luma<f32>, _>::from_raw(cols, rows, values)
-        .filter(|cells| cells.width() > 0 && cells.height() > 0)
-        .ok_or_else(|| misfit(size))?;
+    let cells = cells(map, grid)?;
     let [x, y, width, height] = map.crop;
     let inside = |at: f64, length: f64, end: u32| {
         at.is_finite()
@@ -103,10 +94,10 @@ fn overlay(patch: &Patch, map: &SentenceMap, grid: &[f32]) -> Result<RgbImage, E
             && at + length <= f64::from(end) + 1.0
     };
     if !inside(x, width, patch.width) || !inside(y, height, patch.height) {
-        return Err(misfit(format!("{width} × {height} px at {x}, {y}")));
+        return Err(Error::Misfit(format!("{width} × {height} px at {x}, {y}")));
     }
     let mut picture = RgbImage::from_raw(patch.width, patch.height, patch.rgb.clone())
-        .ok_or_else(|| misfit("its pixels are incomplete".to_owned()))?;
+        .ok_or_else(|| Error::Misfit("its pixels are incomplete".to_owned()))?;
     let heat = resize(&cells, width.round() as u32, height.round() as u32, FilterType::Triangle);
     let (left, top) = (x.round() as u32, y.round() as u32);
     for (column, row, &Luma([value])) in heat.enumerate_pixels() {
@@ -117,13 +108,35 @@ fn overlay(patch: &Patch, map: &SentenceMap, grid: &[f32]) -> Result<RgbImage, E
     Ok(picture)
 }
 
+/// The values of a map as a picture of one pixel for each cell, from 0 to 1.
+///
+/// # Errors
+/// Where there are not as many values as cells, or none.
+pub fn cells(map: &SentenceMap, grid: &[f32]) -> Result<ImageBuffer<Luma<f32>, Vec<f32>>, Error> {
+    let misfit = || Error::Misfit(format!("{} × {} cells", map.rows, map.cols));
+    let (Ok(rows), Ok(cols)) = (u32::try_from(map.rows), u32::try_from(map.cols)) else {
+        return Err(misfit());
+    };
+    // What is no number came from another process: it is shown as nothing.
+    let values: Vec<f32> = grid.iter().map(|x| if x.is_finite() { x.clamp(0.0, 1.0) } else { 0.0 }).collect();
+    let is_whole = map.rows.checked_mul(map.cols).is_some_and(|cells| cells > 0 && cells == values.len());
+    ImageBuffer::from_raw(cols, rows, values).filter(|_| is_whole).ok_or_else(misfit)
+}
+
+/// The colour of a value from 0 to 1, and how much of what lies below it is hidden, from 0 to 1.
+pub fn heat(value: f32) -> ([f32; 3], f32) {
+    (std::array::from_fn(|c| COLOURS[0][c] + (COLOURS[1][c] - COLOURS[0][c]) * value), COVER * value)
+}
+
+/// The same for a map that explains nothing, in greys.
+pub fn grey_heat(value: f32) -> ([f32; 3], f32) {
+    ([255.0 * value; 3], COVER * value)
+}
+
 /// A pixel under a value from 0 to 1.
 fn warmed(Rgb(tissue): Rgb<u8>, value: f32) -> Rgb<u8> {
-    let cover = COVER * value;
-    Rgb(std::array::from_fn(|c| {
-        let colour = COLOURS[0][c] + (COLOURS[1][c] - COLOURS[0][c]) * value;
-        (f32::from(tissue[c]) * (1.0 - cover) + colour * cover).round() as u8
-    }))
+    let (colour, cover) = heat(value);
+    Rgb(std::array::from_fn(|c| (f32::from(tissue[c]) * (1.0 - cover) + colour[c] * cover).round() as u8))
 }
 
 #[cfg(test)]

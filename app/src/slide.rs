@@ -1,7 +1,8 @@
 //! Slides: what a slide file is, its levels, its scale, and its pixels at any wanted microns per pixel.
 //!
-//! Files of strangers are parsed in a child process only ([`server`]): this program again, started as
-//! `reinpath slide-server`. The window and the command line hold a [`SlideHandle`], which owns that child.
+//! C code parses files of strangers in a child process only ([`server`]): this program again, started as
+//! `reinpath slide-server`. The window and the command line hold a [`SlideHandle`], which owns that child. Display tiles of plain tiled TIFF
+//! files are read and decoded beside it, in Rust ([`DirectTiles`]).
 //! The words (slide, level, downsample, mpp, tile, region) are those of OpenSlide's `openslide.h` and of QuPath's tile requests.
 //! Nothing here writes slides, and nothing here adjusts colours: pixels are 8-bit RGB as the file gives them.
 
@@ -13,10 +14,13 @@ use serde::{Deserialize, Serialize};
 
 mod child;
 mod dicom;
+mod direct;
+mod direct_level;
 mod error;
 mod handle;
 mod hash;
 mod identify;
+mod jpeg_tile;
 mod ome;
 mod openslide;
 mod owner;
@@ -30,10 +34,13 @@ mod signs;
 mod source;
 mod tiff_chunks;
 mod tiff_directory;
+mod tile_grid;
 
+pub use direct::{DecodedTile, DirectTiles};
 pub use error::Error;
 pub use handle::{SlideHandle, Ticket};
 pub use protocol::{Request, SlideReply};
+pub use tile_grid::{GridLevel, TileGrid};
 
 /// Width and height of a display tile, in pixels of its level.
 pub const TILE_PX: u32 = 256;

@@ -12,6 +12,7 @@ use egui::{CentralPanel, Context, Frame, Margin, Panel, Popup, Ui, ViewportComma
 
 use crate::places::Places;
 use crate::slide::SlideHandle;
+use crate::viewer::tile_engine::{EngineCounters, EngineSettings};
 use crate::viewer::tile_renderer::TileRenderer;
 
 mod answer_cards;
@@ -29,6 +30,8 @@ mod notice;
 pub mod patches;
 mod picture;
 mod problems;
+pub mod read;
+pub mod review;
 mod slides_panel;
 pub mod state;
 mod status_bar;
@@ -46,12 +49,14 @@ use command::{Command, CommandSender};
 use event::Event;
 use frame_times::FrameTimes;
 use model_list::ModelLister;
+use read::{ReadDesks, ReadPanels, ReadPlaces, ReadState, Side};
+use review::{ReviewDesks, ReviewPanels};
 use state::{AppState, Mode};
 use train::control::ControlCommand;
 use train::{TrainCommand, TrainDesks, TrainPanels, TrainPlaces, TrainState};
 use update::Effect;
 use viewer_panel::ViewerPanel;
-use workers::{EventSender, Opener, Picker, Workers};
+use workers::{EventSender, Opener, Picker, Pickers, Workers};
 
 /// Events taken in one frame: the rest waits for the next, so that none lasts long.
 const EVENTS_PER_FRAME: usize = 64;
@@ -69,6 +74,8 @@ pub struct Parts {
     /// `None`: nothing is remembered.
     pub settings_file: Option<PathBuf>,
     pub training: TrainPlaces,
+    pub reading: ReadPlaces,
+    pub tiles: EngineSettings,
 }
 
 impl Parts {
@@ -85,6 +92,8 @@ impl Parts {
             answerer: Box::new(|events| Box::new(model_worker::ModelWorker::start(&events, last_model))),
             settings_file,
             training: TrainPlaces::usual(),
+            reading: ReadPlaces::usual(),
+            tiles: EngineSettings::default(),
         }
     }
 }
@@ -152,6 +161,10 @@ pub struct App {
     ask: ask_panel::AskPanel,
     train: TrainPanels,
     train_desks: TrainDesks,
+    read: ReadPanels,
+    read_desks: ReadDesks,
+    review: ReviewPanels,
+    review_desks: ReviewDesks,
     frame_times: FrameTimes,
     frame_started: Instant,
 }
@@ -168,14 +181,17 @@ impl App {
         let answerer = (parts.answerer)(sender.clone());
         let settings = parts.settings_file.as_deref().map(workers::read_settings).unwrap_or_default();
         let train_desks = TrainDesks::new(&sender, &parts.training);
+        let read_desks = ReadDesks::new(&sender, &parts.reading);
+        let review_desks = ReviewDesks::new(&sender, &parts.reading);
+        let pickers = Pickers { slides: parts.picker, folder: parts.folder_picker };
         let workers = Workers::new(
             sender,
             parts.opener,
-            parts.picker,
-            parts.folder_picker,
+            pickers,
             parts.models,
             answerer,
             parts.settings_file,
+            parts.tiles,
         );
         if parts.slides.is_empty() && settings.mode == Mode::Train {
             commands.send(Command::Mode(Mode::Train));
@@ -187,6 +203,7 @@ impl App {
             state: AppState {
                 settings,
                 train: TrainState { places: parts.training, ..TrainState::default() },
+                read: ReadState { places: parts.reading, ..ReadState::default() },
                 ..AppState::default()
             },
             commands,
@@ -197,6 +214,10 @@ impl App {
             ask: ask_panel::AskPanel::default(),
             train: TrainPanels::default(),
             train_desks,
+            read: ReadPanels::default(),
+            read_desks,
+            review: ReviewPanels::default(),
+            review_desks,
             frame_times: FrameTimes::default(),
             frame_started: Instant::now(),
         }
@@ -225,6 +246,11 @@ impl App {
     /// Tiles that were decoded for the viewer since the start.
     pub fn tiles_taken(&self) -> u64 {
         self.viewer.tiles_taken()
+    }
+
+    /// What the tiles cost since the start.
+    pub fn tile_counters(&self) -> EngineCounters {
+        self.viewer.counters()
     }
 
     /// Takes in what happened and carries out what is wanted. Draws nothing, waits for nothing.
@@ -281,6 +307,8 @@ impl App {
                 Effect::CopyText(text) => ctx.copy_text(text),
                 Effect::ToggleModelPicker => Popup::toggle_id(ctx, model_picker::id()),
                 Effect::Train(effect) => self.train_desks.carry_out(effect),
+                Effect::Read(effect) => self.read_desks.carry_out(effect, &self.workers),
+                Effect::Review(effect) => self.review_desks.carry_out(effect, &self.workers),
                 Effect::Quit => ctx.send_viewport_cmd(ViewportCommand::Close),
                 effect => {
                     if let Effect::CloseSlide { key } = effect {
@@ -312,21 +340,37 @@ impl App {
                     left.frame(panel).show(ui, |ui| slides_panel::ui(ui, state, commands));
                 }
                 let right = Panel::right("ask").default_size(theme::RIGHT_PANEL).size_range(300.0..=640.0);
-                right.frame(panel).show(ui, |ui| self.ask.ui(ui, state, commands));
-                let (workers, viewer) = (&self.workers, &mut self.viewer);
-                let tiles = |key, tile| workers.request_tile(key, tile);
-                CentralPanel::no_frame().show(ui, |ui| viewer.ui(ui, state, commands, &tiles)).inner
+                let (workers, viewer, ask) = (&self.workers, &mut self.viewer, &mut self.ask);
+                let (read, review) = (&mut self.read, &mut self.review);
+                right.frame(panel).show(ui, |ui| {
+                    ReadPanels::side_ui(ui, state, commands);
+                    match state.read.side {
+                        Side::Ask => ask.ui(ui, state, review, commands),
+                        Side::Annotations => read.annotate.ui(ui, state, commands),
+                        Side::Colour => read.colour.ui(ui, state, commands),
+                        Side::Tissue => read.survey.ui(ui, state, commands),
+                        Side::Cases => review.cases_ui(ui, state, commands),
+                    }
+                });
+                read.annotate.tools_ui(ui, state, commands);
+                review.below_ui(ui, state, commands);
+                CentralPanel::no_frame()
+                    .show(ui, |ui| viewer.ui(ui, state, read, review, commands, workers))
+                    .inner
             }
             Mode::Train => self.train.ui(ui, state, commands),
         };
         problems::ui(ui, seen, state, commands);
         self.train.over_all(ui, state, commands);
+        self.read.over_all(ui, state, commands);
+        self.review.over_all(ui, state, commands);
         if !state.settings.notice_accepted {
             notice::ui(ui, commands);
         }
         widgets::focus_ring(ui);
         if self.state.mode == Mode::Read {
-            self.state.viewer = Some(seen);
+            self.state.read.views.centre = Some(seen);
+            self.state.viewer = self.state.read.views.active_rect();
         }
         self.finish_frame(ui);
     }

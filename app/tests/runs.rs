@@ -88,10 +88,9 @@ fn record(step: usize, row: &str) -> RolloutRecord {
         row: row.to_owned(),
         images: vec!["img/1.png".to_owned()],
         question: "What is it?".to_owned(),
-        choices: Vec::new(),
-        label: None,
         reference: "A) it".to_owned(),
         answers: vec![answer; 4],
+        ..RolloutRecord::default()
     }
 }
 

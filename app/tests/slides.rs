@@ -14,6 +14,8 @@
 mod child;
 #[path = "slides/command_line.rs"]
 mod command_line;
+#[path = "slides/direct.rs"]
+mod direct;
 #[path = "slides/plain.rs"]
 mod plain;
 #[path = "slides/reference.rs"]

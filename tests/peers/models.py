@@ -124,7 +124,7 @@ def environment(name, packages):
 def ours(bench="models"):
     """Our program of that name, built."""
     progress("building our measurements")
-    command = ["cargo", "bench", "--package", "reinpath-tests", "--bench", bench, "--no-run", "--locked"]
+    command = ["cargo", "bench", "--workspace", "--bench", bench, "--no-run", "--locked"]
     lines = run([*command, "--message-format", "json"], cwd=ROOT).splitlines()
     for message in (json.loads(line) for line in lines if line.startswith("{")):
         if message.get("executable") and message.get("target", {}).get("name") == bench:

@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+pub mod seeded;
+pub mod slide_writer;
+
 /// The workspace's root.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_path_buf()

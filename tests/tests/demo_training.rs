@@ -1,6 +1,7 @@
 //! The programs that make the demo model, on a very small configuration: the same numbers from the same seed, a package
 //! that loads and answers, and nothing changed that a stage does not train.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use candle_core::Device;
@@ -8,7 +9,9 @@ use reinpath_model::package::Package;
 use reinpath_model::sentence::SentenceEncoder;
 use reinpath_training::config::{PretrainConfig, SupervisedConfig};
 use reinpath_training::pretrain::{TEXT_ENCODER, pretrain};
+use reinpath_training::rows::Split;
 use reinpath_training::supervised::supervised;
+use reinpath_training::tissue::{SetOptions, write_set};
 
 const PRETRAIN: &str = r#"
 name = "tiny"
@@ -92,6 +95,24 @@ batch = 8
 learning_rate = 1e-3
 "#;
 
+/// Real tissue: patches that `dataset lung` wrote.
+const TISSUE: &str = r#"
+[tissue]
+name = "drawn lung"
+texts = 0.5
+batch = 4
+class_weight = 1.0
+measured_weight = 0.5
+cells = 0.5
+recolour = [0.8, 0.1]
+even = [0.2, 0.2]
+zoom = [0.6, 1.2]
+[tissue.optimisation]
+steps = 2
+batch = 4
+learning_rate = 1e-3
+"#;
+
 fn supervised_config(base: &Path) -> SupervisedConfig {
     let text = format!(
         "seed = 6\nbase = \"{}\"\ndescription = \"tiny\"\nfields = 12\nquestions_per_field = 2\n\
@@ -146,4 +167,57 @@ fn the_same_seed_makes_the_same_package_and_a_stage_changes_only_what_it_trains(
             .unwrap();
     assert_eq!(figures.n, 6);
     assert!(figures.accuracy < 0.9, "a model of a few steps knows nothing");
+}
+
+/// A labelled data set of drawn patches: dark discs on a light ground, of another size in each class.
+#[expect(clippy::unwrap_used, reason = "called by tests alone")]
+fn drawn_patches(folder: &Path) {
+    let mut manifest = "file,class,source_tissue_cluster\n".to_owned();
+    for (class, radius) in [("lung_n", 5.0), ("lung_aca", 8.0), ("lung_scc", 10.0)] {
+        std::fs::create_dir_all(folder.join(class)).unwrap();
+        for number in 0..10_u32 {
+            let picture = image::RgbImage::from_fn(224, 224, |x, y| {
+                let off = |v: u32| f64::from((v + number) % 32) - 16.0;
+                let grain = ((x * 7 + y * 13) % 5) as u8 * 6;
+                if off(x).hypot(off(y)) < radius {
+                    image::Rgb([90, 70, 150])
+                } else {
+                    image::Rgb([200 + grain, 150 + grain, 200 + grain])
+                }
+            });
+            picture.save(folder.join(class).join(format!("{number}.png"))).unwrap();
+            writeln!(manifest, "{class}/{number}.png,{class},{class}_{number}").unwrap();
+        }
+    }
+    std::fs::write(folder.join("manifest.csv"), manifest).unwrap();
+}
+
+#[test]
+fn real_patches_are_learnt_where_their_folder_is_named_and_change_nothing_where_it_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let (drawn, set) = (folder.path().join("drawn"), folder.path().join("set"));
+    drawn_patches(&drawn);
+    let options = SetOptions { seed: 1, questions: 1, captions: 1, views: 0 };
+    write_set(&drawn, &set, &options).unwrap();
+
+    let mut config: PretrainConfig = toml::from_str(&format!("{PRETRAIN}{TISSUE}")).unwrap();
+    let without: PretrainConfig = toml::from_str(PRETRAIN).unwrap();
+    let [a, b, c, d] = ["a", "b", "c", "d"].map(|name| folder.path().join(name));
+    pretrain(&config, &a).unwrap();
+    pretrain(&without, &b).unwrap();
+    assert_eq!(losses(&a), losses(&b), "settings without a folder have no effect");
+
+    config.tissue.as_mut().unwrap().folder = Some(set.clone());
+    let package = Package::open(&pretrain(&config, &c).unwrap()).unwrap();
+    assert_eq!(package.manifest.knows.tissues, ["phantom tissue", "drawn lung"]);
+    assert!(package.manifest.provenance.contains("patches of drawn lung"), "{}", package.manifest.provenance);
+    let with = losses(&c);
+    assert_eq!(with.iter().filter(|(stage, _)| stage == "tissue encoder").count(), 2);
+    assert_eq!(with.len(), losses(&a).len() + 2);
+    pretrain(&config, &d).unwrap();
+    assert_eq!(with, losses(&d), "the same seed gives the same numbers");
+
+    config.tissue.as_mut().unwrap().splits = vec![Split::Test];
+    let refused = pretrain(&config, &folder.path().join("e")).unwrap_err().to_string();
+    assert!(refused.contains("test part"), "{refused}");
 }

@@ -4,6 +4,9 @@
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
+#[path = "common/rows.rs"]
+mod common_rows;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -11,12 +14,13 @@ use std::time::{Duration, Instant};
 
 use reinpath_model::fixture::{Speech, write_package};
 use reinpath_model::package::Package;
-use reinpath_model::stage::StagedAnswer;
 use reinpath_tests::program;
 use reinpath_training::event::RunEvent;
-use reinpath_training::rows::{Row, RowAnswer, RowKind, Split, write_rows};
+use reinpath_training::rows::{Row, Split, write_rows};
 use reinpath_training::run_folder::{RunFolder, RunState};
 use reinpath_training::seed;
+
+use self::common_rows::staged_row;
 
 const KILLS: u64 = 30;
 /// A process is given at least this long.
@@ -104,20 +108,8 @@ impl Desk {
             if number.is_multiple_of(3) {
                 return Row::from_caption(format!("caption {number}"), image, format!("Field {number}."));
             }
-            let (label, name) = [("A", "glands"), ("B", "nests")][number % 2];
-            let answer = StagedAnswer {
-                observation: format!("The field shows {name}."),
-                analysis: format!("Field {number} fits {label}."),
-                conclusion: format!("{label}) {name}"),
-            };
-            Row {
-                question: Some("What is it?".to_owned()),
-                choices: vec!["glands".to_owned(), "nests".to_owned()],
-                answer: Some(RowAnswer::Staged(answer)),
-                label: Some(label.to_owned()),
-                split: Some(if number > 9 { Split::Validation } else { Split::Train }),
-                ..Row::new(format!("choice {number}"), image, RowKind::Choice)
-            }
+            let split = Some(if number > 9 { Split::Validation } else { Split::Train });
+            Row { split, ..staged_row("choice", number, image) }
         };
         let rows: Vec<Row> = (0..12).map(row).collect();
         write_rows(&data.join("rows.jsonl"), &rows).unwrap();

@@ -3,17 +3,21 @@
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
+#[path = "common/rows.rs"]
+mod common_rows;
+
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use reinpath_model::fixture::{Speech, write_package};
 use reinpath_model::package::Package;
-use reinpath_model::stage::StagedAnswer;
 use reinpath_tests::program;
 use reinpath_training::event::RunEvent;
-use reinpath_training::rows::{Row, RowAnswer, RowKind, write_rows};
-use reinpath_training::run_folder::{RunFolder, RunState};
+use reinpath_training::rows::{Row, write_rows};
+use reinpath_training::run_folder::{RunFolder, RunLock, RunState};
+
+use self::common_rows::staged_row;
 
 const CONFIG: &str = r#"
 name = "queue"
@@ -46,21 +50,7 @@ impl Desk {
         image::RgbImage::from_fn(32, 32, |x, y| image::Rgb([(x * 7) as u8, (y * 5) as u8, 40]))
             .save(desk.path("data").join("0.png"))
             .unwrap();
-        let row = |number: usize| {
-            let answer = StagedAnswer {
-                observation: "The field shows glands.".to_owned(),
-                analysis: format!("Field {number} fits A."),
-                conclusion: "A) glands".to_owned(),
-            };
-            Row {
-                question: Some("What is it?".to_owned()),
-                choices: vec!["glands".to_owned(), "nests".to_owned()],
-                answer: Some(RowAnswer::Staged(answer)),
-                label: Some("A".to_owned()),
-                ..Row::new(format!("row {number}"), "0.png".to_owned(), RowKind::Choice)
-            }
-        };
-        let rows: Vec<Row> = (0..4).map(row).collect();
+        let rows: Vec<Row> = (0..4).map(|number| staged_row("row", number, "0.png".to_owned())).collect();
         write_rows(&desk.path("data").join("rows.jsonl"), &rows).unwrap();
         std::fs::write(desk.path("run.toml"), CONFIG).unwrap();
         desk
@@ -76,10 +66,15 @@ impl Desk {
         command
     }
 
-    /// A run in `own` that waits for the one in `other`.
-    fn queued(&self) -> Child {
+    /// A run in `own` that waits for the one in `other`, with the hold on the latter.
+    fn waiting(&self) -> (Child, RunLock) {
+        let other = RunFolder::new(self.path("other"));
+        other.create().unwrap();
+        let lock = other.lock().unwrap();
         let words = ["run", "run.toml", "--run", "own", "--detached", "--after", "other"];
-        self.command(&words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+        let run = self.command(&words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        self.until_it_waits();
+        (run, lock)
     }
 
     fn export(&self, words: &[&str]) -> Output {
@@ -103,11 +98,8 @@ impl Desk {
 #[test]
 fn a_run_waits_for_another_and_each_of_its_checkpoints_becomes_a_package() {
     let desk = Desk::new();
-    let (own, other) = (RunFolder::new(desk.path("own")), RunFolder::new(desk.path("other")));
-    other.create().unwrap();
-    let lock = other.lock().unwrap();
-    let mut run = desk.queued();
-    desk.until_it_waits();
+    let own = RunFolder::new(desk.path("own"));
+    let (mut run, lock) = desk.waiting();
     assert!(matches!(own.state(), Ok(RunState::Running(_))), "others can wait for it in turn");
     drop(lock);
     assert!(run.wait().unwrap().success());
@@ -149,11 +141,8 @@ fn a_run_waits_for_another_and_each_of_its_checkpoints_becomes_a_package() {
 #[test]
 fn a_run_that_waits_stops_as_asked_and_can_be_gone_on_with() {
     let desk = Desk::new();
-    let (own, other) = (RunFolder::new(desk.path("own")), RunFolder::new(desk.path("other")));
-    other.create().unwrap();
-    let lock = other.lock().unwrap();
-    let mut run = desk.queued();
-    desk.until_it_waits();
+    let own = RunFolder::new(desk.path("own"));
+    let (mut run, lock) = desk.waiting();
     own.ask_to_stop().unwrap();
     assert_eq!(run.wait().unwrap().code(), Some(130));
     assert_eq!(own.state().unwrap(), RunState::Stopped);

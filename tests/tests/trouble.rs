@@ -4,16 +4,20 @@
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
+#[path = "common/rows.rs"]
+mod common_rows;
+
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 
 use reinpath_model::fixture::{Speech, write_package};
 use reinpath_model::package::Package;
-use reinpath_model::stage::StagedAnswer;
 use reinpath_tests::{program, root};
 use reinpath_training::event::RunEvent;
-use reinpath_training::rows::{Row, RowAnswer, RowKind, write_rows};
+use reinpath_training::rows::{Row, write_rows};
 use reinpath_training::run_folder::{RunFolder, RunState};
+
+use self::common_rows::staged_row;
 
 /// Image files, which the rows of a data set share.
 const IMAGES: usize = 3;
@@ -205,19 +209,7 @@ impl Ended {
 
 /// A question with a staged answer about one of the shared images.
 fn row(number: usize) -> Row {
-    let (label, name) = [("A", "glands"), ("B", "nests")][number % 2];
-    let answer = StagedAnswer {
-        observation: format!("The field shows {name}."),
-        analysis: format!("Field {number} fits {label}."),
-        conclusion: format!("{label}) {name}"),
-    };
-    Row {
-        question: Some("What is it?".to_owned()),
-        choices: vec!["glands".to_owned(), "nests".to_owned()],
-        answer: Some(RowAnswer::Staged(answer)),
-        label: Some(label.to_owned()),
-        ..Row::new(format!("row {number}"), format!("{}.png", number % IMAGES), RowKind::Choice)
-    }
+    staged_row("row", number, format!("{}.png", number % IMAGES))
 }
 
 fn rows(count: usize) -> Vec<Row> {
@@ -236,7 +228,10 @@ fn a_loss_that_is_no_number_stops_the_run_with_a_checkpoint_or_is_counted() {
     assert_eq!(desk.checkpoints("stops"), ["cold_start-000001"]);
     assert_eq!(desk.state("stops"), RunState::Failed(error.to_owned()));
 
-    let ended = desk.run("goes on", &[rate, "trouble.not_a_number=warn"]).succeeded();
+    let ended = desk.run("goes on", &[rate, "trouble.not_a_number=warn"]);
+    let error = ended.failed();
+    assert!(error.starts_with("the package is not written: values of "), "{error}");
+    assert!(!desk.path("goes on").join("package").exists(), "its weights are no numbers");
     assert_eq!(ended.steps(), [("cold_start", 1)], "the other updates are left out");
     assert_eq!(ended.counts("The loss or its gradient was not a number"), [1, 2, 3]);
     assert_eq!(ended.saved(), [("cold_start", 4)]);
@@ -279,12 +274,14 @@ fn a_missing_image_in_row_9000_is_named_before_the_first_step_or_its_row_is_left
     rows[8_999].images = vec!["gone.png".to_owned()];
     let desk = Desk::new(&[COLD_START], &rows);
     let ended = desk.run("stops", &[]);
+    assert!(ended.failed().starts_with("row “row 9000” (line 9000): "), "{}", ended.failed());
     assert!(ended.failed().ends_with("/data/gone.png"), "{}", ended.failed());
     assert!(ended.steps().is_empty(), "{:?}", ended.steps());
 
     let ended = desk.run("goes on", &["trouble.image=warn"]).succeeded();
     let warned = ended.warned("The rows with an image are left out, as it cannot be read");
     let [(sentence, 1)] = warned[..] else { panic!("{warned:?}") };
+    assert!(sentence.contains(": row “row 9000” (line 9000): "), "{sentence}");
     assert!(sentence.ends_with("/data/gone.png"), "{sentence}");
     assert_eq!(ended.steps().len(), 4);
 }

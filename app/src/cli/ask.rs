@@ -1,37 +1,57 @@
-//! `reinpath ask`: a question about regions of a slide, its answer as it is written.
+//! `reinpath ask`: a question about regions of a slide, its answer as it is written. Asking once more what an answer's stamp says is
+//! `replay.rs`.
 
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use clap::{ArgGroup, Args};
-use crossbeam_channel::select;
-use reinpath_model::event::{AskEvent, Finished, Stamp, Stop};
+use crossbeam_channel::{Receiver, select};
+use reinpath_model::event::{AskEvent, Finished, Stop};
 use reinpath_model::package::{Manifest, Package};
 use reinpath_model::request::{Load, Sampling};
-use reinpath_model::stage::AnswerStage;
 
+use self::printer::warn;
+pub(super) use self::printer::{Printer, write, write_json};
 use super::slide_commands::RegionArgument;
-use super::{Failure, interrupts};
+use super::{Failure, interrupts, replay};
 use crate::ask::{self, CutPatch, Question};
+use crate::case::{Answer, Id, Purpose};
 use crate::maps;
 use crate::places;
+use crate::review::replay::hear;
 use crate::slide::{SlideHandle, SlideInfo};
 use crate::worker::{Worker, WorkerEvent};
 
+mod printer;
+
 /// Arguments of `reinpath ask`.
 #[derive(Debug, Args)]
-#[command(group(ArgGroup::new("what").required(true).args(["question", "template"])))]
+#[command(group(ArgGroup::new("what").required(true).args(["question", "template", "replay"])))]
 pub(super) struct AskArguments {
-    /// The slide
-    slide: PathBuf,
+    /// The slide [default with --replay: the one that was asked about]
+    #[arg(required_unless_present = "replay")]
+    pub(super) slide: Option<PathBuf>,
     /// A patch in level-0 pixels, up to several times; may reach past the slide
-    #[arg(long = "region", value_name = "X,Y,W,H", required = true, allow_hyphen_values = true)]
+    #[arg(
+        long = "region",
+        value_name = "X,Y,W,H",
+        required_unless_present = "replay",
+        conflicts_with = "replay",
+        allow_hyphen_values = true
+    )]
     regions: Vec<RegionArgument>,
+    /// Ask again what the stamp in this file says, and compare: lines of `ask --json`, an export's JSON, or a stamp. Says
+    /// “the same text”, or the first difference and its cause with exit code 1
+    #[arg(long, value_name = "FILE")]
+    pub(super) replay: Option<PathBuf>,
+    /// Which answer of the file is asked again, by its id [default: the first]
+    // `requires` alone says nothing beside an argument that excludes `--replay`.
+    #[arg(long, value_name = "ID", requires = "replay", conflicts_with_all = ["question", "template", "regions"])]
+    pub(super) answer: Option<String>,
     /// Wanted microns per pixel of the patch [default: the package's]
-    #[arg(long, value_name = "M")]
+    #[arg(long, value_name = "M", conflicts_with = "replay")]
     mpp: Option<f64>,
     /// The question in your words
     #[arg(long, value_name = "TEXT")]
@@ -40,57 +60,66 @@ pub(super) struct AskArguments {
     #[arg(long, value_name = "NAME")]
     template: Option<String>,
     /// An option to choose from, up to several times
-    #[arg(long = "choice", value_name = "TEXT")]
+    #[arg(long = "choice", value_name = "TEXT", conflicts_with = "replay")]
     choices: Vec<String>,
-    /// Folder of the model package [default: the demo model]
+    /// Folder of the model package [default: the demo model; with --replay the one that answered]
     #[arg(long, value_name = "PACKAGE")]
-    model: Option<PathBuf>,
+    pub(super) model: Option<PathBuf>,
     /// Which of the package's adapters answers, where it has several to choose from [default: the first]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with = "replay")]
     adapter: Option<String>,
     /// Where to compute: cpu, cuda, cuda:N or metal [default: the worker's choice]
     #[arg(long)]
-    device: Option<String>,
+    pub(super) device: Option<String>,
     /// Command line that starts the worker, split into words without a shell, such as "ssh server reinpath-worker"
     #[arg(long, value_name = "COMMAND")]
-    worker: Option<String>,
+    pub(super) worker: Option<String>,
     /// Longest answer in tokens [default: the package's]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", conflicts_with = "replay")]
     max_tokens: Option<usize>,
     /// 0 always takes the likeliest token [default: the package's]
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", conflicts_with = "replay")]
     temperature: Option<f64>,
     /// Draw from this many of the likeliest tokens, 0 from all [default: the package's]
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", conflicts_with = "replay")]
     top_k: Option<usize>,
     /// Draw from the smallest set of tokens with this probability [default: the package's]
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", conflicts_with = "replay")]
     top_p: Option<f64>,
     /// Make what was written already less likely; 1 changes nothing [default: the package's]
-    #[arg(long, value_name = "R")]
+    #[arg(long, value_name = "R", conflicts_with = "replay")]
     repetition_penalty: Option<f64>,
     /// The same seed gives the same answer
-    #[arg(long, value_name = "S", default_value_t = 0)]
+    #[arg(long, value_name = "S", default_value_t = 0, conflicts_with = "replay")]
     seed: u64,
     /// Clinical context: organ, stain, age, history
-    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true,
+        conflicts_with = "replay"
+    )]
     context: String,
     /// Write the pixels exactly as each encoder receives them, as PNGs into this folder
     #[arg(long, value_name = "DIR")]
-    save_inputs: Option<PathBuf>,
+    pub(super) save_inputs: Option<PathBuf>,
     /// Write where each sentence of the answer looks into this folder: a picture for each sentence and patch, and
     /// maps.json with how much the sentence depends on it; takes longer than the answer itself
     #[arg(long, value_name = "DIR")]
-    save_maps: Option<PathBuf>,
-    /// One JSON object a line: started, stage, token, finished or failed
+    pub(super) save_maps: Option<PathBuf>,
+    /// One JSON object a line: started, stage, token, finished or failed; with --replay a last one, replayed
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// Asks and prints the answer.
 pub(super) fn ask(arguments: &AskArguments) -> Result<(), Failure> {
     let mut printer = Printer::new(arguments.json);
-    let result = try_ask(arguments, &mut printer);
+    let result = match &arguments.replay {
+        Some(file) => replay::replay(arguments, file, &mut printer),
+        None => try_ask(arguments, &mut printer),
+    };
     if let Err(Failure::Failed(error)) = &result
         && arguments.json
     {
@@ -101,6 +130,9 @@ pub(super) fn ask(arguments: &AskArguments) -> Result<(), Failure> {
 }
 
 fn try_ask(arguments: &AskArguments, printer: &mut Printer) -> Result<(), Failure> {
+    let Some(slide) = &arguments.slide else {
+        return Err(Failure::Usage("a slide is needed".to_owned()));
+    };
     let is_asked = Arc::new(AtomicBool::new(false));
     let interrupted = interrupts(Arc::clone(&is_asked))?;
     let text = match (&arguments.question, &arguments.template) {
@@ -127,7 +159,7 @@ fn try_ask(arguments: &AskArguments, printer: &mut Printer) -> Result<(), Failur
         adapter: arguments.adapter.clone(),
     };
     worker.load(load).map_err(anyhow::Error::from)?;
-    let slide = SlideHandle::open(&arguments.slide)?;
+    let slide = SlideHandle::open(slide)?;
     let patches = arguments
         .regions
         .iter()
@@ -141,17 +173,22 @@ fn try_ask(arguments: &AskArguments, printer: &mut Printer) -> Result<(), Failur
         sampling: sampling(arguments, manifest.as_ref()),
         save_inputs: arguments.save_inputs.is_some(),
         save_maps: arguments.save_maps.is_some(),
+        ..Question::default()
     };
     let (request, pixels) = ask::request(&question, &patches).map_err(anyhow::Error::from)?;
     let id = worker.ask(request, pixels).map_err(anyhow::Error::from)?;
     is_asked.store(true, Ordering::Relaxed);
-    let mut follower = Follower {
-        printer,
-        info: slide.info(),
-        patches: &patches,
-        inputs: arguments.save_inputs.as_deref(),
-        maps: arguments.save_maps.as_deref(),
-    };
+    let mut follower = Follower::new(printer, slide.info(), &patches, arguments);
+    converse(&worker, id, &mut follower, &interrupted)
+}
+
+/// Follows an answer to its end; Ctrl-C stops it, and keeps what was written of it.
+pub(super) fn converse(
+    worker: &Worker,
+    id: u64,
+    follower: &mut Follower<'_>,
+    interrupted: &Receiver<()>,
+) -> Result<(), Failure> {
     let mut stops = 0;
     loop {
         select! {
@@ -212,15 +249,33 @@ fn sampling(arguments: &AskArguments, manifest: Option<&Manifest>) -> Sampling {
 }
 
 /// What is done with each event.
-struct Follower<'a> {
+pub(super) struct Follower<'a> {
     printer: &'a mut Printer,
     info: &'a SlideInfo,
     patches: &'a [CutPatch],
     inputs: Option<&'a Path>,
     maps: Option<&'a Path>,
+    /// All that came of the answer.
+    pub(super) heard: Answer,
 }
 
-impl Follower<'_> {
+impl<'a> Follower<'a> {
+    pub(super) fn new(
+        printer: &'a mut Printer,
+        info: &'a SlideInfo,
+        patches: &'a [CutPatch],
+        arguments: &'a AskArguments,
+    ) -> Self {
+        Self {
+            printer,
+            info,
+            patches,
+            inputs: arguments.save_inputs.as_deref(),
+            maps: arguments.save_maps.as_deref(),
+            heard: Answer::begun(Id::default(), Purpose::Answer),
+        }
+    }
+
     /// Returns how the answer finished once it has.
     fn follow(&mut self, event: WorkerEvent) -> anyhow::Result<Option<Finished>> {
         match event {
@@ -255,6 +310,7 @@ impl Follower<'_> {
                 if let AskEvent::Started { stamp } = &mut event {
                     ask::complete_stamp(stamp, self.info, self.patches);
                 }
+                hear(&mut self.heard, &event);
                 self.printer.print(&event)?;
                 if let AskEvent::Finished(finished) = event {
                     return Ok(Some(finished));
@@ -263,112 +319,4 @@ impl Follower<'_> {
         }
         Ok(None)
     }
-}
-
-fn warn(sentence: &str) -> anyhow::Result<()> {
-    writeln!(io::stderr().lock(), "warning: {sentence}").context("cannot write to stderr")
-}
-
-/// Writes an answer to stdout: as JSON lines, or as three headings with their text, while warnings and the stamp go to
-/// stderr.
-struct Printer {
-    json: bool,
-    stamp: Option<Box<Stamp>>,
-    /// Whether something of the answer was written.
-    has_begun: bool,
-    inside_line: bool,
-}
-
-impl Printer {
-    fn new(json: bool) -> Self {
-        Self { json, stamp: None, has_begun: false, inside_line: false }
-    }
-
-    fn print(&mut self, event: &AskEvent) -> anyhow::Result<()> {
-        if self.json {
-            self.has_begun = true;
-            return write_json(event);
-        }
-        match event {
-            AskEvent::Started { stamp } => {
-                stamp.warnings.iter().try_for_each(|warning| warn(warning))?;
-                self.stamp = Some(stamp.clone());
-                Ok(())
-            }
-            AskEvent::Stage { stage } => self.heading(*stage),
-            AskEvent::Token { text, .. } => self.text(text),
-            AskEvent::Finished(finished) => self.finished(finished),
-            AskEvent::Failed { .. } => Ok(()),
-        }
-    }
-
-    fn heading(&mut self, stage: AnswerStage) -> anyhow::Result<()> {
-        self.end_line()?;
-        let gap = if self.has_begun { "\n" } else { "" };
-        self.has_begun = true;
-        write(&format!("{gap}{}\n", stage.name()))
-    }
-
-    fn text(&mut self, text: &str) -> anyhow::Result<()> {
-        self.has_begun = true;
-        self.inside_line = !text.ends_with('\n');
-        write(text)
-    }
-
-    fn end_line(&mut self) -> anyhow::Result<()> {
-        if std::mem::take(&mut self.inside_line) { write("\n") } else { Ok(()) }
-    }
-
-    fn finished(&mut self, finished: &Finished) -> anyhow::Result<()> {
-        self.end_line()?;
-        match finished.stop {
-            Stop::MaxTokens => warn(&format!("the answer was cut after {} tokens", finished.tokens))?,
-            Stop::Cancelled => warn("the answer was stopped")?,
-            Stop::End if !finished.format_ok => warn("the answer does not have its three stages in order")?,
-            Stop::End => {}
-        }
-        if let Some(line) = finished.options_line() {
-            writeln!(io::stderr().lock(), "{line}").context("cannot write to stderr")?;
-        }
-        let stamp = self.stamp.as_deref().map(stamp_line).unwrap_or_default();
-        let rate = finished.tokens as f64 / finished.decode_secs.max(1e-9);
-        let Finished { tokens, prefill_secs, .. } = finished;
-        writeln!(
-            io::stderr().lock(),
-            "{stamp}; first words after {prefill_secs:.2} s, {tokens} tokens, {rate:.0} a second"
-        )
-        .context("cannot write to stderr")
-    }
-}
-
-fn write_json(event: &AskEvent) -> anyhow::Result<()> {
-    let mut line = serde_json::to_string(event).context("an event cannot be written as JSON")?;
-    line.push('\n');
-    write(&line)
-}
-
-/// At once, so that words are read as they are written.
-fn write(text: &str) -> anyhow::Result<()> {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("cannot write to stdout")
-}
-
-/// What made the answer, on one line.
-fn stamp_line(stamp: &Stamp) -> String {
-    let short = |hash: &str| hash.chars().take(8).collect::<String>();
-    let slide =
-        stamp.slide.as_ref().map_or_else(String::new, |slide| format!("slide {}, ", short(&slide.hash)));
-    let scale = match stamp.patches.first().and_then(|patch| patch.mpp) {
-        Some(mpp) => format!("{mpp:.3} µm per pixel"),
-        None => "level-0 pixels of unknown scale".to_owned(),
-    };
-    format!(
-        "{slide}{scale}, model {} ({}), {} on {}, seed {}, version {}",
-        stamp.package,
-        short(&stamp.package_hash),
-        stamp.precision,
-        stamp.device,
-        stamp.sampling.seed,
-        stamp.version
-    )
 }

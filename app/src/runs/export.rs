@@ -82,14 +82,11 @@ fn quoted(field: &str) -> String {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::sync::Arc;
 
     use reinpath_training::event::RowFigures;
-    use reinpath_training::run_folder::RunState;
 
     use super::*;
     use crate::runs::RunKey;
-    use crate::runs::told::Listed;
 
     fn stage(name: &str, measures: &[(&str, &[f32])], evaluations: Vec<EvaluationTold>) -> StageTold {
         let count = measures.first().map_or(0, |(_, values)| values.len());
@@ -112,23 +109,7 @@ mod tests {
     }
 
     fn text(stages: Vec<StageTold>) -> String {
-        let told = RunTold {
-            key: RunKey::new("/runs/a".into()),
-            version: 1,
-            listed: Listed::Known(RunState::Stopped),
-            config: None,
-            waits_for: None,
-            stages,
-            progress: None,
-            checkpoints: Vec::new(),
-            warnings: Vec::new(),
-            rollouts: Arc::default(),
-            machine: Arc::default(),
-            strange: None,
-            fault: None,
-            changed: 0,
-            secs: None,
-        };
+        let told = RunTold { stages, ..RunTold::new(RunKey::new("/runs/a".into())) };
         let mut out = Vec::new();
         csv(&told, &mut out).unwrap();
         String::from_utf8(out).unwrap()

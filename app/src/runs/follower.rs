@@ -45,24 +45,8 @@ impl RunFollower {
     /// Reads nothing yet.
     pub fn new(key: RunKey) -> Self {
         let folder = RunFolder::new(key.folder());
-        let told = RunTold {
-            key,
-            version: 0,
-            listed: Listed::NeverBegan,
-            config: None,
-            waits_for: None,
-            stages: Vec::new(),
-            progress: None,
-            checkpoints: Vec::new(),
-            warnings: Vec::new(),
-            rollouts: Arc::default(),
-            machine: Arc::default(),
-            strange: None,
-            fault: None,
-            changed: 0,
-            secs: None,
-        };
         let events = EventFollower::new(&folder);
+        let told = RunTold::new(key);
         Self { folder, events, machine_at: 0, config_seen: None, told, was_told: false }
     }
 

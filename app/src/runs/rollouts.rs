@@ -148,12 +148,9 @@ mod tests {
             stage: "grpo".to_owned(),
             step,
             row: row.to_owned(),
-            images: vec!["a.png".to_owned()],
             question: "What?".to_owned(),
-            choices: Vec::new(),
-            label: None,
-            reference: String::new(),
             answers: vec![answer],
+            ..RolloutRecord::default()
         }
     }
 

@@ -120,6 +120,27 @@ pub struct WarningTold {
 }
 
 impl RunTold {
+    /// Of a run that nothing is known of yet.
+    pub fn new(key: RunKey) -> Self {
+        Self {
+            key,
+            version: 0,
+            listed: Listed::NeverBegan,
+            config: None,
+            waits_for: None,
+            stages: Vec::new(),
+            progress: None,
+            checkpoints: Vec::new(),
+            warnings: Vec::new(),
+            rollouts: Arc::default(),
+            machine: Arc::default(),
+            strange: None,
+            fault: None,
+            changed: 0,
+            secs: None,
+        }
+    }
+
     /// The stage that is, or was last, at work.
     pub fn current_stage(&self) -> Option<&StageTold> {
         self.stages.last()

@@ -11,8 +11,8 @@ use crossbeam_channel::{Receiver, TryRecvError, bounded};
 use reinpath_model::frame::{self, Frame, Incoming};
 use reinpath_model::request::{Hello, PROTOCOL};
 
-use super::protocol::{Failure, PixelsHead};
-use super::{Pixels, Request, SlideInfo};
+use super::protocol::{Answer, Failure, PixelsHead, ProfileHead};
+use super::{Request, SlideInfo};
 
 /// Events that wait for the owner thread; the child's pipe holds the rest back.
 const WAITING_EVENTS: usize = 8;
@@ -45,9 +45,9 @@ pub(super) enum FromChild {
     Progress {
         id: u64,
     },
-    Pixels {
+    Answer {
         id: u64,
-        pixels: Pixels,
+        answer: Answer,
     },
     Failed {
         id: u64,
@@ -193,10 +193,13 @@ fn understand(frame: Frame) -> Result<FromChild, String> {
         "pixels" => {
             let head: PixelsHead = frame.parse().map_err(in_words)?;
             let id = frame.id;
-            FromChild::Pixels {
-                id,
-                pixels: head.with_bytes(frame.bytes).ok_or("it sent the wrong number of pixels")?,
-            }
+            let pixels = head.with_bytes(frame.bytes).ok_or("it sent the wrong number of pixels")?;
+            FromChild::Answer { id, answer: Answer::Pixels(pixels) }
+        }
+        "profile" => {
+            let head: ProfileHead = frame.parse().map_err(in_words)?;
+            let profile = head.exists.then_some(frame.bytes);
+            FromChild::Answer { id: frame.id, answer: Answer::Profile(profile) }
         }
         other => return Err(format!("it sent the unknown event “{other}”")),
     })

@@ -7,16 +7,19 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::Builder;
 use std::time::Duration;
 
-use crossbeam_channel::{Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use super::child::ServerCommand;
-use super::owner::{Owner, Start, Wish, start_child};
-use super::{Error, Pixels, Region, Request, SlideInfo, SlideReply, TileId};
+use super::direct::Structure;
+use super::owner::{Owner, ReplyTo, Start, Wish, in_flight, start_child};
+use super::{DirectTiles, Error, Pixels, Region, Request, SlideInfo, SlideReply, TileGrid, TileId};
 
 /// How long the reading process may give no sign of life while it is asked for something.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Requests that wait for the owner thread.
 const WAITING_WISHES: usize = 1024;
+/// How long the file's structure is waited for once the slide is open: both are read at the same time.
+const STRUCTURE_WAIT: Duration = Duration::from_secs(2);
 
 /// An open slide. Clones share one reading process, which ends with the last of them.
 #[derive(Clone)]
@@ -26,6 +29,8 @@ pub struct SlideHandle {
 
 struct Shared {
     info: SlideInfo,
+    direct: Option<Arc<DirectTiles>>,
+    grid: TileGrid,
     wishes: Sender<Wish>,
     next_id: AtomicU64,
 }
@@ -43,6 +48,13 @@ impl Ticket {
     /// The number that the [`SlideReply`] repeats.
     pub fn id(&self) -> u64 {
         self.id
+    }
+
+    /// A ticket of a source that a test drives by hand, and what tells that it was dropped.
+    #[cfg(test)]
+    pub(crate) fn of(id: u64) -> (Self, Arc<AtomicBool>) {
+        let cancelled = Arc::new(AtomicBool::new(false));
+        (Self { id, cancelled: Arc::clone(&cancelled) }, cancelled)
     }
 }
 
@@ -80,18 +92,51 @@ impl SlideHandle {
     }
 
     fn start(start: Start) -> Result<Self, Error> {
+        let structure = read_structure(&start.path);
         let (child, info) = start_child(&start)?;
+        let direct = structure
+            .and_then(|structure| structure.recv_timeout(STRUCTURE_WAIT).ok().flatten())
+            .and_then(|structure| DirectTiles::of(structure, &start.path, &info))
+            .map(Arc::new);
+        let grid = direct.as_ref().map_or_else(|| TileGrid::of(&info), |direct| direct.grid().clone());
         let (wishes, waiting) = bounded(WAITING_WISHES);
         let path = start.path.clone();
         let owner = Owner::new(start, child, info.hash.clone(), waiting);
         let started = Builder::new().name("slide-owner".to_string()).spawn(move || owner.run());
         started.map_err(|error| Error::Start { reason: error.to_string(), path })?;
-        Ok(Self { shared: Arc::new(Shared { info, wishes, next_id: AtomicU64::new(1) }) })
+        Ok(Self { shared: Arc::new(Shared { info, direct, grid, wishes, next_id: AtomicU64::new(1) }) })
     }
 
     /// Everything about the slide but its pixels.
     pub fn info(&self) -> &SlideInfo {
         &self.shared.info
+    }
+
+    /// How each level is cut into cells for display.
+    pub fn grid(&self) -> &TileGrid {
+        &self.shared.grid
+    }
+
+    /// The file's own tiles, where this process reads and decodes them.
+    pub fn direct(&self) -> Option<&Arc<DirectTiles>> {
+        self.shared.direct.as_ref()
+    }
+
+    /// How many requests the reading process holds at a time: more of them wait outside, where they can still be taken back.
+    pub(crate) fn most_in_flight() -> usize {
+        in_flight()
+    }
+
+    /// The bytes of the slide's ICC colour profile, at most 16 MiB; `None` when it has none. Waits for them.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn icc_profile(&self) -> Result<Option<Vec<u8>>, Error> {
+        let (reply, replies) = bounded(1);
+        let (wish, _ticket) = self.wish(Request::IccProfile, ReplyTo::Profile(reply));
+        let sent = self.shared.wishes.send(wish).ok();
+        let answer = sent.and_then(|()| replies.recv().ok());
+        answer.unwrap_or_else(|| Err(Error::Dead { path: self.path() }))
     }
 
     /// Asks for pixels without waiting; the reply goes to `reply`, if the ticket still lives then.
@@ -103,7 +148,7 @@ impl SlideHandle {
     /// [`Error::Cancelled`] when more requests wait than the queue holds, [`Error::Dead`] when nothing can be read any more.
     pub fn request(&self, request: Request, reply: &Sender<SlideReply>) -> Result<Ticket, Error> {
         self.check(&request)?;
-        let (wish, ticket) = self.wish(request, reply);
+        let (wish, ticket) = self.wish(request, ReplyTo::Pixels(reply.clone()));
         match self.shared.wishes.try_send(wish) {
             Ok(()) => Ok(ticket),
             Err(TrySendError::Full(wish)) => {
@@ -120,8 +165,7 @@ impl SlideHandle {
     pub fn read(&self, request: Request) -> Result<Pixels, Error> {
         self.check(&request)?;
         let (reply, replies) = bounded(1);
-        let (wish, _ticket) = self.wish(request, &reply);
-        drop(reply);
+        let (wish, _ticket) = self.wish(request, ReplyTo::Pixels(reply));
         // The owner answers every wish: its patience with the reading process is the time limit.
         let sent = self.shared.wishes.send(wish).ok();
         let answer = sent.and_then(|()| replies.recv().ok());
@@ -171,22 +215,35 @@ impl SlideHandle {
                     path: self.path(),
                 })
             }
+            Request::IccProfile => Err(Error::BadRequest {
+                place: request.to_string(),
+                reason: "a colour profile has no pixels".to_string(),
+                path: self.path(),
+            }),
             _ => Ok(()),
         }
     }
 
-    fn wish(&self, request: Request, reply: &Sender<SlideReply>) -> (Wish, Ticket) {
+    fn wish(&self, request: Request, reply: ReplyTo) -> (Wish, Ticket) {
         let id = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
         let cancelled = Arc::new(AtomicBool::new(false));
-        (
-            Wish { id, request, cancelled: Arc::clone(&cancelled), reply: reply.clone() },
-            Ticket { id, cancelled },
-        )
+        (Wish { id, request, cancelled: Arc::clone(&cancelled), reply }, Ticket { id, cancelled })
     }
 
     fn path(&self) -> PathBuf {
         self.shared.info.path.clone()
     }
+}
+
+/// Reads the structure of the file in a thread of its own: a drive that does not answer keeps nobody waiting but that thread.
+fn read_structure(path: &Path) -> Option<Receiver<Option<Structure>>> {
+    let (sender, receiver) = bounded(1);
+    let path = path.to_path_buf();
+    let reader = Builder::new().name("slide-structure".to_string()).spawn(move || {
+        // The slide may not have opened: then nobody waits.
+        drop(sender.send(Structure::read(&path)));
+    });
+    reader.is_ok().then_some(receiver)
 }
 
 impl std::fmt::Debug for SlideHandle {

@@ -13,19 +13,37 @@ const MIB: u64 = 1 << 20;
 const BLOCK: u64 = 64 << 10;
 const BLOCKS: u64 = 64;
 
-/// Hex BLAKE3 of `files` in the order given; `between` is called after each block that was read, so that a watcher sees
+/// A hash of some of a slide's files: the opened one comes first in every slide, so it is read while the slide is still being opened.
+pub(super) struct Begun {
+    hasher: blake3::Hasher,
+}
+
+/// Takes in the opened file; `between` is called after each block that was read, so that a watcher sees
 /// progress: on a slow drive one file's blocks can take longer together than the parent's patience.
-pub(super) fn of_files(files: &[PathBuf], mut between: impl FnMut()) -> io::Result<String> {
+pub(super) fn begin(path: &Path, mut between: impl FnMut()) -> io::Result<Begun> {
     let mut hasher = blake3::Hasher::new();
-    for path in files {
-        add_file(&mut hasher, path, &mut between)?;
+    add_file(&mut hasher, path, &mut between)?;
+    Ok(Begun { hasher })
+}
+
+impl Begun {
+    /// Hex BLAKE3 with the slide's other files in the order given.
+    pub(super) fn end(mut self, others: &[PathBuf], mut between: impl FnMut()) -> io::Result<String> {
+        for path in others {
+            add_file(&mut self.hasher, path, &mut between)?;
+        }
+        Ok(self.hasher.finalize().to_hex().to_string())
     }
-    Ok(hasher.finalize().to_hex().to_string())
 }
 
 fn add_file(hasher: &mut blake3::Hasher, path: &Path, between: &mut dyn FnMut()) -> io::Result<()> {
+    // What is no file (a pipe) may keep whoever opens it waiting for ever.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();
+    fetch_ahead(&file, length);
     hasher.update(&length.to_le_bytes());
     let mut add = |start: u64, length: u64| -> io::Result<()> {
         add_span(hasher, &mut file, start, length)?;
@@ -37,13 +55,36 @@ fn add_file(hasher: &mut blake3::Hasher, path: &Path, between: &mut dyn FnMut())
     }
     add(0, MIB)?;
     add(length - MIB, MIB)?;
-    // Blocks start at 0, step, 2·step …; the last one ends at the end of the file.
-    for index in 0..BLOCKS {
-        let start = u128::from(length - BLOCK) * u128::from(index) / u128::from(BLOCKS - 1);
-        add(start as u64, BLOCK)?;
+    for start in block_starts(length) {
+        add(start, BLOCK)?;
     }
     Ok(())
 }
+
+/// Blocks start at 0, step, 2·step …; the last one ends at the end of the file, which is longer than a block.
+fn block_starts(length: u64) -> impl Iterator<Item = u64> {
+    (0..BLOCKS)
+        .map(move |index| (u128::from(length - BLOCK) * u128::from(index) / u128::from(BLOCKS - 1)) as u64)
+}
+
+/// Tells the system which blocks will be read: a network drive then answers them together instead of one after the other.
+#[cfg(target_os = "linux")]
+fn fetch_ahead(file: &File, length: u64) {
+    use rustix::fs::{Advice, fadvise};
+    if length <= 2 * MIB {
+        return;
+    }
+    for start in block_starts(length) {
+        if let Err(error) = fadvise(file, start, std::num::NonZeroU64::new(BLOCK), Advice::WillNeed) {
+            // Only advice: reading works without.
+            tracing::debug!("blocks of a slide are not read ahead: {error}");
+            return;
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn fetch_ahead(_file: &File, _length: u64) {}
 
 fn add_span(hasher: &mut blake3::Hasher, file: &mut File, start: u64, length: u64) -> io::Result<()> {
     file.seek(SeekFrom::Start(start))?;
@@ -125,7 +166,7 @@ mod tests {
         let mut bytes: Vec<u8> = (0..5_000_000_u32).map(|i| (i % 251) as u8).collect();
         let hash_of = |bytes: &[u8]| {
             std::fs::write(&path, bytes).unwrap();
-            of_files(std::slice::from_ref(&path), || ()).unwrap()
+            begin(&path, || ()).unwrap().end(&[], || ()).unwrap()
         };
         let before = hash_of(&bytes);
         assert_eq!(before, hash_of(&bytes));
@@ -136,8 +177,14 @@ mod tests {
         bytes[2_506_500] ^= 1;
         assert_ne!(before, hash_of(&bytes), "sampled block");
         let mut signs = 0;
-        of_files(&[path], || signs += 1).unwrap();
+        begin(&path, || signs += 1).unwrap();
         assert_eq!(signs, 66, "a sign of life after each block");
+        let alone = begin(&path, || ()).unwrap().end(&[], || ()).unwrap();
+        let other = folder.path().join("other.dat");
+        std::fs::write(&other, b"more").unwrap();
+        let both = begin(&path, || ()).unwrap().end(&[other], || ()).unwrap();
+        assert_ne!(alone, both, "another file of the slide");
+        assert!(begin(folder.path(), || ()).is_err(), "a folder is no file");
     }
 
     #[test]

@@ -97,6 +97,11 @@ impl OpenSlideReader {
             .ok_or_else(|| "OpenSlide gave the wrong number of pixels".to_string())
     }
 
+    /// The colour profile as it stands in the file.
+    pub(super) fn icc_profile(&self) -> Result<Option<Vec<u8>>, String> {
+        self.with_recovery(OpenSlide::icc_profile)
+    }
+
     fn with_recovery<T>(&self, read: impl Fn(&OpenSlide) -> Result<T, OpenSlideError>) -> Result<T, String> {
         let current = Arc::clone(&self.shared.lock().unwrap_or_else(PoisonError::into_inner));
         match read(&current) {

@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, select};
 
 use super::child::{FromChild, RunningChild, ServerCommand, protocol_fault};
-use super::server::DECODERS;
-use super::{Error, Pixels, Request, SlideInfo, SlideReply};
+use super::protocol::Answer;
+use super::server::threads;
+use super::{Error, Request, SlideInfo, SlideReply};
 
-/// Requests in the child: one being decoded and one waiting for each of its threads.
-const IN_FLIGHT: usize = 2 * DECODERS;
+/// Requests in the child for each of its threads: one being decoded and one waiting.
+const IN_FLIGHT: usize = 2;
 /// A request may take this many times the patience when the child shows life by answering others.
 const LONGEST_WAIT: u32 = 3;
 /// How soon a reply is offered again to a receiver whose channel was full.
@@ -30,12 +31,60 @@ pub(super) struct Start {
     pub patience: Duration,
 }
 
+/// How many requests are in a child at the most.
+pub(super) fn in_flight() -> usize {
+    IN_FLIGHT * threads()
+}
+
 /// A request and where its answer goes.
 pub(super) struct Wish {
     pub id: u64,
     pub request: Request,
     pub cancelled: Arc<AtomicBool>,
-    pub reply: Sender<SlideReply>,
+    pub reply: ReplyTo,
+}
+
+/// Who waits for an answer.
+pub(super) enum ReplyTo {
+    Pixels(Sender<SlideReply>),
+    /// Of a channel that has room for it.
+    Profile(Sender<Result<Option<Vec<u8>>, Error>>),
+}
+
+impl Wish {
+    /// Gives the answer to who waits for it; returns it when there is no room. Nobody may be there to receive it, which is their business.
+    fn answer(
+        &self,
+        result: Result<Answer, Error>,
+        path: &std::path::Path,
+    ) -> Result<(), Result<Answer, Error>> {
+        // A child that answers something else is no child of ours.
+        let confused = || Error::Start {
+            reason: "it answered something else than it was asked".to_string(),
+            path: path.to_path_buf(),
+        };
+        match &self.reply {
+            ReplyTo::Pixels(sender) => {
+                let result = result.and_then(|answer| match answer {
+                    Answer::Pixels(pixels) => Ok(pixels),
+                    Answer::Profile(_) => Err(confused()),
+                });
+                let reply = SlideReply { id: self.id, request: self.request.clone(), result };
+                match sender.try_send(reply) {
+                    Err(TrySendError::Full(reply)) => Err(reply.result.map(Answer::Pixels)),
+                    Ok(()) | Err(TrySendError::Disconnected(_)) => Ok(()),
+                }
+            }
+            ReplyTo::Profile(sender) => {
+                let result = result.and_then(|answer| match answer {
+                    Answer::Profile(profile) => Ok(profile),
+                    Answer::Pixels(_) => Err(confused()),
+                });
+                drop(sender.try_send(result));
+                Ok(())
+            }
+        }
+    }
 }
 
 /// Starts a child and waits until it has opened the slide.
@@ -57,7 +106,7 @@ pub(super) fn start_child(start: &Start) -> Result<(RunningChild, SlideInfo), Er
                 return Ok((child, *info));
             }
             Ok(FromChild::Failed { failure, .. }) => return Err(failure.into_error(path())),
-            Ok(FromChild::Progress { .. } | FromChild::Pixels { .. }) => {}
+            Ok(FromChild::Progress { .. } | FromChild::Answer { .. }) => {}
             Ok(FromChild::Ended(Some(fault))) => return Err(failed_to_start(fault)),
             Ok(FromChild::Ended(None)) | Err(RecvTimeoutError::Disconnected) => {
                 return Err(Error::Crashed { place: place(), status: child.end(), path: path() });
@@ -82,7 +131,7 @@ pub(super) struct Owner {
     in_flight: Vec<(Wish, Instant)>,
     last_sign_of_life: Instant,
     /// Replies that their receivers have had no room for.
-    outbox: VecDeque<(Wish, Result<Pixels, Error>)>,
+    outbox: VecDeque<(Wish, Result<Answer, Error>)>,
 }
 
 enum News {
@@ -174,7 +223,7 @@ impl Owner {
         while let Ok(wish) = self.wishes.try_recv() {
             self.accept(wish);
         }
-        while self.outbox.is_empty() && self.in_flight.len() < IN_FLIGHT {
+        while self.outbox.is_empty() && self.in_flight.len() < in_flight() {
             let Some(wish) = self.next() else { return };
             if let Err(error) = self.ensure_child() {
                 self.outbox.push_back((wish, Err(error)));
@@ -217,7 +266,7 @@ impl Owner {
     fn handle(&mut self, event: FromChild) {
         self.last_sign_of_life = Instant::now();
         match event {
-            FromChild::Pixels { id, pixels } => self.finish(id, Ok(pixels)),
+            FromChild::Answer { id, answer } => self.finish(id, Ok(answer)),
             FromChild::Failed { id, failure } => {
                 let error = failure.into_error(self.start.path.clone());
                 self.finish(id, Err(error));
@@ -237,7 +286,7 @@ impl Owner {
         }
     }
 
-    fn finish(&mut self, id: u64, result: Result<Pixels, Error>) {
+    fn finish(&mut self, id: u64, result: Result<Answer, Error>) {
         if let Some(index) = self.in_flight.iter().position(|(wish, _)| wish.id == id) {
             let (wish, _) = self.in_flight.swap_remove(index);
             self.outbox.push_back((wish, result));
@@ -272,10 +321,8 @@ impl Owner {
             if wish.cancelled.load(Ordering::Relaxed) {
                 continue;
             }
-            let reply = SlideReply { id: wish.id, request: wish.request.clone(), result };
-            // Nobody may be there to receive it, which is their business.
-            if let Err(TrySendError::Full(reply)) = wish.reply.try_send(reply) {
-                self.outbox.push_front((wish, reply.result));
+            if let Err(result) = wish.answer(result, &self.start.path) {
+                self.outbox.push_front((wish, result));
                 return;
             }
         }

@@ -28,13 +28,14 @@ pub(super) struct Decoded {
     pub mpp_origin: MppOrigin,
     pub mpp_source: String,
     pub properties: BTreeMap<String, String>,
-    pub icc_profile: bool,
+    pub icc_profile: Option<Vec<u8>>,
     pub notes: Vec<String>,
 }
 
 /// All levels of a plain image, finest first.
 pub(super) struct PlainReader {
     levels: Vec<RgbImage>,
+    icc_profile: Option<Vec<u8>>,
 }
 
 impl PlainReader {
@@ -67,11 +68,16 @@ impl PlainReader {
             background: WHITE,
             properties: decoded.properties,
             associated: Vec::new(),
-            icc_profile: decoded.icc_profile,
+            icc_profile: decoded.icc_profile.is_some(),
             hash: String::new(),
             notes: decoded.notes,
         };
-        Ok((Self { levels: images }, info))
+        Ok((Self { levels: images, icc_profile: decoded.icc_profile }, info))
+    }
+
+    /// The colour profile as it stands in the file.
+    pub(super) fn icc_profile(&self) -> Option<&[u8]> {
+        self.icc_profile.as_deref()
     }
 
     /// RGB of `w` × `h` pixels of `level` from (`x`, `y`) in level-0 pixels; white outside. The level exists.
@@ -146,7 +152,8 @@ fn decode_with_crate(mut decoder: impl ImageDecoder, format: &str) -> Result<Dec
         return Err(Fault::TooLarge);
     }
     let damaged = |error: image::ImageError| Fault::Damaged(in_words(&error));
-    let icc_profile = matches!(decoder.icc_profile(), Ok(Some(_)));
+    // One that cannot be read is none: the picture is shown without.
+    let icc_profile = decoder.icc_profile().ok().flatten();
     let orientation = decoder.orientation().map_err(damaged)?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(damaged)?;
     image.apply_orientation(orientation);
@@ -223,7 +230,7 @@ mod tests {
     #[test]
     fn regions_are_cut_out_and_padded_on_all_sides() {
         let source = RgbImage::from_fn(5, 4, |x, y| image::Rgb([x as u8, y as u8, 7]));
-        let reader = PlainReader { levels: vec![source.clone()] };
+        let reader = PlainReader { levels: vec![source.clone()], icc_profile: None };
         for (x, y, w, h) in [
             (0, 0, 5, 4),
             (-2, -1, 4, 9),

@@ -46,7 +46,7 @@ pub(super) fn decode(path: &Path) -> Result<Decoded, String> {
         properties.insert("tiff.ImageDescription".to_string(), description);
     }
     let format = if ome.is_some() { "OME-TIFF image" } else { "TIFF image" };
-    let icc_profile = first.has(tag::ICC_PROFILE);
+    let icc_profile = first.bytes(tag::ICC_PROFILE);
     Ok(Decoded {
         image,
         format: format.to_string(),

@@ -22,6 +22,8 @@ pub enum Request {
     AtMpp { region: Region, mpp: Option<f64> },
     /// A label, macro or thumbnail, whole.
     Associated { name: String },
+    /// The bytes of the colour profile; no pixels, so [`super::SlideHandle::icc_profile`] asks for it.
+    IccProfile,
 }
 
 impl fmt::Display for Request {
@@ -36,6 +38,7 @@ impl fmt::Display for Request {
             }
             Self::AtMpp { region: Region { x, y, w, h }, .. } => write!(formatter, "region {x},{y},{w},{h}"),
             Self::Associated { name } => write!(formatter, "the associated image “{name}”"),
+            Self::IccProfile => write!(formatter, "its colour profile"),
         }
     }
 }
@@ -78,6 +81,19 @@ impl PixelsHead {
     fn bytes(self) -> usize {
         self.width as usize * self.height as usize * 3
     }
+}
+
+/// Says whether there is a colour profile, whose bytes follow the frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ProfileHead {
+    pub exists: bool,
+}
+
+/// What the child answered.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Pixels(Pixels),
+    Profile(Option<Vec<u8>>),
 }
 
 /// An [`Error`] without its path, which the parent knows better.

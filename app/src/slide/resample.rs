@@ -17,13 +17,18 @@ const FARTHEST: i64 = 1 << 40;
 
 /// The coarsest level with a downsample of at most `downsample` (and 1 % more); level 0 when there is none.
 pub(super) fn level_for_downsample(levels: &[Level], downsample: f64) -> u32 {
-    let mut best = 0;
-    for (index, level) in levels.iter().enumerate() {
-        if level.downsample <= downsample * TOLERANCE && level.downsample >= levels[best].downsample {
-            best = index;
+    level_among(levels.iter().map(|level| level.downsample), downsample)
+}
+
+/// The same of downsamples alone, finest first.
+pub(super) fn level_among(downsamples: impl Iterator<Item = f64>, downsample: f64) -> u32 {
+    let mut best = (0, f64::NEG_INFINITY);
+    for (index, own) in (0..).zip(downsamples) {
+        if index == 0 || own <= downsample * TOLERANCE && own >= best.1 {
+            best = (index, own);
         }
     }
-    best as u32
+    best.0
 }
 
 /// How to read a region at a wanted scale: which pixels of which level, and what to make of them.

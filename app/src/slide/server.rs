@@ -6,45 +6,50 @@
 use std::io::{self, BufReader, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, Builder};
+use std::thread::{self, Builder, ScopedJoinHandle};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use reinpath_model::frame::{self, Frame, Incoming};
 use reinpath_model::request::{Hello, PROTOCOL};
 
-use super::protocol::{Failure, PixelsHead};
+use super::protocol::{Failure, PixelsHead, ProfileHead};
 use super::source::Source;
 use super::{Pixels, Request, hash};
 
-/// Threads that read from the slide at the same time.
-pub(super) const DECODERS: usize = 2;
+/// Threads that read from the slide at the same time: at least a few even on two cores, because on a slow drive each mostly waits.
+pub(super) fn threads() -> usize {
+    thread::available_parallelism().map_or(4, usize::from).clamp(4, 8)
+}
+
 /// Address space of the child: what a slide can make it take before it is refused more.
 #[cfg(unix)]
 const MEMORY_BYTES: u64 = 4 << 30;
 
 type Output = Arc<Mutex<io::Stdout>>;
 
-/// Serves the slide at `path` until stdin closes. An error means that the parent has gone.
+/// Serves the slide at `path` until stdin closes. An error means that the parent has gone. Every request waits for `read_delay` first: with
+/// one, a slow drive is measured.
 ///
 /// # Errors
 /// When a thread cannot be started or nothing can be written to stdout.
-pub fn serve(path: &Path) -> Result<(), frame::Error> {
+pub fn serve(path: &Path, read_delay: Duration) -> Result<(), frame::Error> {
     limit_memory();
     end_on_panic();
     let output: Output = Arc::new(Mutex::new(io::stdout()));
     let hello =
         Hello { protocol: PROTOCOL, version: env!("CARGO_PKG_VERSION").to_string(), devices: Vec::new() };
     send(&output, &Frame::new(0, "hello", &hello)?)?;
-    watch_for_the_end(&output, path)
+    watch_for_the_end(&output, path, read_delay)
 }
 
 /// Reads requests while the slide is opened and read by other threads, so that the end of stdin is always noticed at once:
 /// a decoder that hangs in C code cannot keep the process alive.
-fn watch_for_the_end(output: &Output, path: &Path) -> Result<(), frame::Error> {
+fn watch_for_the_end(output: &Output, path: &Path, read_delay: Duration) -> Result<(), frame::Error> {
     let (requests, waiting) = bounded::<(u64, Request)>(64);
     let (opener, path) = (Arc::clone(output), path.to_path_buf());
     Builder::new().name("slide-open".to_string()).spawn(move || {
-        if open_and_read(&opener, &path, &waiting).is_err() {
+        if open_and_read(&opener, &path, &waiting, read_delay).is_err() {
             std::process::exit(1);
         }
     })?;
@@ -68,21 +73,25 @@ fn open_and_read(
     output: &Output,
     path: &Path,
     waiting: &Receiver<(u64, Request)>,
+    read_delay: Duration,
 ) -> Result<(), frame::Error> {
-    let alive = || report_progress(output, 0);
-    let source = match Source::open(path, &alive).and_then(|source| with_hash(source, output, path)) {
-        Ok(source) => Arc::new(source),
+    let source = match open(output, path)? {
+        Ok(source) => source,
         Err(error) => return send(output, &Frame::new(0, "failed", &Failure::of(&error))?),
     };
     send(output, &Frame::new(0, "opened", source.info())?)?;
     let decode = |source: &Source| -> Result<(), frame::Error> {
         for (id, request) in waiting {
-            answer(output, id, source.read(&request, &|| report_progress(output, id)))?;
+            thread::sleep(read_delay);
+            match request {
+                Request::IccProfile => answer_profile(output, id, source.icc_profile())?,
+                request => answer(output, id, source.read(&request, &|| report_progress(output, id)))?,
+            }
         }
         Ok(())
     };
     thread::scope(|scope| {
-        let decoders = (0..DECODERS)
+        let decoders = (0..threads())
             .map(|number| {
                 Builder::new().name(format!("slide-decode-{number}")).spawn_scoped(scope, || decode(&source))
             })
@@ -95,11 +104,33 @@ fn open_and_read(
     })
 }
 
-fn with_hash(mut source: Source, output: &Output, path: &Path) -> Result<Source, super::Error> {
+/// Opens the slide and hashes the file meanwhile. The outer error means that no thread can be started.
+fn open(output: &Output, path: &Path) -> io::Result<Result<Source, super::Error>> {
+    let alive = || report_progress(output, 0);
+    thread::scope(|scope| {
+        let hashing = Builder::new()
+            .name("slide-hash".to_string())
+            .spawn_scoped(scope, || hash::begin(path, || report_progress(output, 0)))?;
+        let opened = Source::open(path, &alive);
+        // What the file is instead of a slide is said without its hash.
+        Ok(opened.and_then(|source| with_hash(source, hashing, output, path)))
+    })
+}
+
+fn with_hash(
+    mut source: Source,
+    hashing: ScopedJoinHandle<'_, io::Result<hash::Begun>>,
+    output: &Output,
+    path: &Path,
+) -> Result<Source, super::Error> {
     let failed =
         |error: io::Error| super::Error::File { reason: error.to_string(), path: path.to_path_buf() };
     let files = source.files().map_err(failed)?;
-    source.set_hash(hash::of_files(&files, || report_progress(output, 0)).map_err(failed)?);
+    // A panic has ended the process before.
+    let begun = hashing.join().unwrap_or_else(|_panic| Err(io::Error::other("hashing it failed")));
+    let others = files.get(1..).unwrap_or_default();
+    let hash = begun.and_then(|begun| begun.end(others, || report_progress(output, 0)));
+    source.set_hash(hash.map_err(failed)?);
     Ok(source)
 }
 
@@ -113,6 +144,21 @@ fn report_progress(output: &Output, id: u64) {
 fn answer(output: &Output, id: u64, result: Result<Pixels, super::Error>) -> Result<(), frame::Error> {
     let frame = match result {
         Ok(pixels) => Frame::new(id, "pixels", &PixelsHead::of(&pixels))?.with_bytes(pixels.image.into_raw()),
+        Err(error) => Frame::new(id, "failed", &Failure::of(&error))?,
+    };
+    send(output, &frame)
+}
+
+fn answer_profile(
+    output: &Output,
+    id: u64,
+    result: Result<Option<Vec<u8>>, super::Error>,
+) -> Result<(), frame::Error> {
+    let frame = match result {
+        Ok(profile) => {
+            let head = ProfileHead { exists: profile.is_some() };
+            Frame::new(id, "profile", &head)?.with_bytes(profile.unwrap_or_default())
+        }
         Err(error) => Frame::new(id, "failed", &Failure::of(&error))?,
     };
     send(output, &frame)

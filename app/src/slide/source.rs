@@ -12,6 +12,8 @@ use super::{
 
 /// Largest picture that one request may ask for or cause to be read, in pixels.
 const MOST_PIXELS: u64 = 120_000_000;
+/// The largest colour profile that is passed on.
+const MOST_PROFILE_BYTES: usize = 16 << 20;
 /// Rows are read in bands of about this many pixels, so that OpenSlide's 4-byte pixels never need much memory at once.
 const BAND_PIXELS: u64 = 8_000_000;
 
@@ -89,7 +91,23 @@ impl Source {
             }
             Request::AtMpp { region, mpp } => self.at_mpp(*region, *mpp, &reading),
             Request::Associated { name } => self.associated(name, &reading),
+            Request::IccProfile => Err(self.bad_request(&reading, "a colour profile has no pixels")),
         }
+    }
+
+    /// The slide's colour profile as it stands in its file.
+    pub(super) fn icc_profile(&self) -> Result<Option<Vec<u8>>, Error> {
+        let reading = Reading { request: &Request::IccProfile, alive: &|| () };
+        let profile = match &self.reader {
+            Reader::OpenSlide(reader) => {
+                reader.icc_profile().map_err(|reason| self.failed(&reading, &reason))?
+            }
+            Reader::Plain(reader) => reader.icc_profile().map(<[u8]>::to_vec),
+        };
+        if profile.as_ref().is_some_and(|profile| profile.len() > MOST_PROFILE_BYTES) {
+            return Err(self.failed(&reading, "it is larger than any profile is"));
+        }
+        Ok(profile)
     }
 
     fn tile(&self, tile: TileId, reading: &Reading<'_>) -> Result<Pixels, Error> {

@@ -5,20 +5,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{BufReader, Read, Seek};
 use std::path::Path;
 
 /// Values longer than this are no tag this program reads (an ICC profile or an OME description is far smaller).
 const LONGEST_VALUE: u64 = 64 << 20;
 const MOST_DIRECTORIES: usize = 4096;
+/// Bytes that are read at once.
+const READ_AHEAD: usize = 64 << 10;
 
 /// Numbers of the tags that are used.
 pub(super) mod tag {
+    pub(in super::super) const NEW_SUBFILE_TYPE: u16 = 254;
     pub(in super::super) const WIDTH: u16 = 256;
     pub(in super::super) const HEIGHT: u16 = 257;
     pub(in super::super) const BITS_PER_SAMPLE: u16 = 258;
     pub(in super::super) const COMPRESSION: u16 = 259;
     pub(in super::super) const PHOTOMETRIC: u16 = 262;
+    pub(in super::super) const FILL_ORDER: u16 = 266;
     pub(in super::super) const DESCRIPTION: u16 = 270;
     pub(in super::super) const STRIP_OFFSETS: u16 = 273;
     pub(in super::super) const ORIENTATION: u16 = 274;
@@ -31,11 +35,14 @@ pub(super) mod tag {
     pub(in super::super) const RESOLUTION_UNIT: u16 = 296;
     pub(in super::super) const PREDICTOR: u16 = 317;
     pub(in super::super) const COLOUR_MAP: u16 = 320;
+    pub(in super::super) const TILE_WIDTH: u16 = 322;
+    pub(in super::super) const TILE_LENGTH: u16 = 323;
     pub(in super::super) const TILE_OFFSETS: u16 = 324;
     pub(in super::super) const TILE_BYTE_COUNTS: u16 = 325;
     pub(in super::super) const SUB_DIRECTORIES: u16 = 330;
     pub(in super::super) const EXTRA_SAMPLES: u16 = 338;
     pub(in super::super) const SAMPLE_FORMAT: u16 = 339;
+    pub(in super::super) const JPEG_TABLES: u16 = 347;
     pub(in super::super) const YCBCR_SUBSAMPLING: u16 = 530;
     pub(in super::super) const ICC_PROFILE: u16 = 34675;
 }
@@ -79,25 +86,63 @@ impl Directory {
     pub(super) fn has(&self, tag: u16) -> bool {
         self.values.contains_key(&tag)
     }
+
+    /// Bytes as they stand in the file, whether they were called undefined or numbers of 8 bits.
+    pub(super) fn bytes(&self, tag: u16) -> Option<Vec<u8>> {
+        match self.values.get(&tag)? {
+            Value::Bytes(bytes) => Some(bytes.clone()),
+            Value::Numbers(numbers) => {
+                let byte = |&number: &f64| (number <= 255.0 && number.fract() == 0.0).then_some(number as u8);
+                numbers.iter().map(byte).collect()
+            }
+        }
+    }
 }
 
-/// All directories of the file in order; an error is the fault in words.
+/// How much of a file is read, where nothing else bounds what a stranger's file can cost.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    /// Tags whose values are read; `None`: all of them, and child directories too.
+    wanted: Option<&'static [u16]>,
+    /// Bytes of memory for all values together.
+    bytes: u64,
+}
+
+/// All directories of the file in order; an error is the fault in words. For the child process, whose memory is limited.
 pub(super) fn read(path: &Path) -> Result<Vec<Directory>, String> {
+    read_within(path, Bounds { wanted: None, bytes: u64::MAX })
+}
+
+/// As [`read`], but only the values of `wanted`, in no more than `most_bytes` of memory: for the window's own process.
+pub(super) fn read_wanted(
+    path: &Path,
+    wanted: &'static [u16],
+    most_bytes: u64,
+) -> Result<Vec<Directory>, String> {
+    read_within(path, Bounds { wanted: Some(wanted), bytes: most_bytes })
+}
+
+fn read_within(path: &Path, bounds: Bounds) -> Result<Vec<Directory>, String> {
     let file = File::open(path).map_err(|error| error.to_string())?;
     let length = file.metadata().map_err(|error| error.to_string())?.len();
-    Walker::new(BufReader::new(file), length)?.directories()
+    Walker::new(file, length, bounds)?.directories()
 }
 
 struct Walker<R> {
-    reader: R,
+    /// Directories and their values mostly lie together: one read of a slow disk gives several.
+    reader: BufReader<R>,
+    /// Where the reader stands.
+    position: u64,
     length: u64,
     little: bool,
     big: bool,
     first: u64,
+    bounds: Bounds,
 }
 
 impl<R: Read + Seek> Walker<R> {
-    fn new(mut reader: R, length: u64) -> Result<Self, String> {
+    fn new(file: R, length: u64, bounds: Bounds) -> Result<Self, String> {
+        let mut reader = BufReader::with_capacity(READ_AHEAD, file);
         let mut header = [0; 16];
         let have = length.min(16) as usize;
         reader.read_exact(&mut header[..have]).map_err(|error| error.to_string())?;
@@ -112,7 +157,7 @@ impl<R: Read + Seek> Walker<R> {
             43 if have == 16 => (true, number(&header[8..16], little)),
             _ => return Err(format!("its header gives the unknown version {version}")),
         };
-        Ok(Self { reader, length, little, big, first })
+        Ok(Self { reader, position: have as u64, length, little, big, first, bounds })
     }
 
     fn directories(mut self) -> Result<Vec<Directory>, String> {
@@ -121,7 +166,9 @@ impl<R: Read + Seek> Walker<R> {
         let mut next = self.first;
         while next != 0 {
             let (directory, following) = self.unseen_directory(&mut seen, next)?;
-            self.check_children(&mut seen, &directory)?;
+            if self.bounds.wanted.is_none() {
+                self.check_children(&mut seen, &directory)?;
+            }
             directories.push(directory);
             next = following;
         }
@@ -157,11 +204,15 @@ impl<R: Read + Seek> Walker<R> {
         let beyond = || format!("its directory {index} lies beyond its end");
         let count = number(&self.span(start, count_bytes).ok_or_else(beyond)?, self.little);
         let body = count.checked_mul(entry_bytes).filter(|&body| body < LONGEST_VALUE).ok_or_else(beyond)?;
+        self.spend(body)?;
         let entries = self.span(start + count_bytes, body).ok_or_else(beyond)?;
         let link = self.span(start + count_bytes + body, link_bytes).ok_or_else(beyond)?;
         let mut directory = Directory::default();
         for entry in entries.chunks_exact(entry_bytes as usize) {
             let tag = number(&entry[..2], self.little) as u16;
+            if self.bounds.wanted.is_some_and(|wanted| !wanted.contains(&tag)) {
+                continue;
+            }
             let value =
                 self.value(entry).map_err(|fault| format!("{fault} (tag {tag}, directory {index})"))?;
             directory.values.insert(tag, value);
@@ -188,6 +239,7 @@ impl<R: Read + Seek> Walker<R> {
             .checked_mul(size)
             .filter(|&bytes| bytes <= LONGEST_VALUE)
             .ok_or("one of its values is impossibly long")?;
+        self.spend(if matches!(kind, 2 | 7) { bytes } else { bytes + count * size_of::<f64>() as u64 })?;
         let raw = if bytes as usize <= inline.len() {
             inline[..bytes as usize].to_vec()
         } else {
@@ -218,6 +270,12 @@ impl<R: Read + Seek> Walker<R> {
         }
     }
 
+    fn spend(&mut self, bytes: u64) -> Result<(), String> {
+        let left = self.bounds.bytes.checked_sub(bytes);
+        self.bounds.bytes = left.ok_or("its directories need too much memory")?;
+        Ok(())
+    }
+
     fn check_data_is_inside(&self, directory: &Directory, index: usize) -> Result<(), String> {
         for (offsets, counts) in
             [(tag::STRIP_OFFSETS, tag::STRIP_BYTE_COUNTS), (tag::TILE_OFFSETS, tag::TILE_BYTE_COUNTS)]
@@ -235,9 +293,13 @@ impl<R: Read + Seek> Walker<R> {
 
     fn span(&mut self, start: u64, length: u64) -> Option<Vec<u8>> {
         start.checked_add(length).filter(|&end| end <= self.length)?;
-        self.reader.seek(SeekFrom::Start(start)).ok()?;
+        // Relative, because that keeps what was read ahead.
+        let by = i64::try_from(start).ok()? - i64::try_from(self.position).ok()?;
+        self.reader.seek_relative(by).ok()?;
+        self.position = start;
         let mut bytes = vec![0; length as usize];
         self.reader.read_exact(&mut bytes).ok()?;
+        self.position += length;
         Some(bytes)
     }
 }
@@ -254,7 +316,11 @@ mod tests {
     use super::*;
 
     fn directories(bytes: &[u8]) -> Result<Vec<Directory>, String> {
-        Walker::new(Cursor::new(bytes), bytes.len() as u64)?.directories()
+        within(bytes, Bounds { wanted: None, bytes: u64::MAX })
+    }
+
+    fn within(bytes: &[u8], bounds: Bounds) -> Result<Vec<Directory>, String> {
+        Walker::new(Cursor::new(bytes), bytes.len() as u64, bounds)?.directories()
     }
 
     /// A TIFF of one directory with one tag: (type, count, value or offset), and the link behind it.
@@ -271,6 +337,27 @@ mod tests {
     #[test]
     fn a_sound_file_gives_its_tags() {
         assert_eq!(directories(&tiff(3, 1, 640, 0)).unwrap()[0].number(tag::WIDTH, 0), 640);
+    }
+
+    #[test]
+    fn only_what_is_wanted_is_read_and_no_more_than_is_allowed() {
+        let file = tiff(4, 1, 640, 0);
+        let bounds = |wanted: &'static [u16], bytes| Bounds { wanted: Some(wanted), bytes };
+        assert!(!within(&file, bounds(&[tag::HEIGHT], 1000)).unwrap()[0].has(tag::WIDTH));
+        assert!(within(&file, bounds(&[tag::WIDTH], 1000)).unwrap()[0].has(tag::WIDTH));
+        // 12 bytes of entries, then 4 bytes of the value and 8 of the number it becomes.
+        assert!(within(&file, bounds(&[tag::WIDTH], 24)).is_ok());
+        assert!(within(&file, bounds(&[tag::WIDTH], 23)).unwrap_err().contains("too much memory"));
+    }
+
+    #[test]
+    fn bytes_are_given_as_they_stand() {
+        let bytes = |kind: u16, count: u32| {
+            directories(&tiff(kind, count, 0x0304_0201, 0)).unwrap()[0].bytes(tag::WIDTH)
+        };
+        assert_eq!(bytes(7, 4), Some(vec![1, 2, 4, 3]));
+        assert_eq!(bytes(1, 4), Some(vec![1, 2, 4, 3]));
+        assert_eq!(bytes(3, 2), None, "513 is no byte");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! The numbers are functions of their own, so that they can be tested without a screen.
 
 use egui::{
-    Align2, Color32, CornerRadius, FontId, Painter, Pos2, Rect, Stroke, StrokeKind, Vec2, pos2, vec2,
+    Align2, Color32, CornerRadius, FontId, Painter, Pos2, Rect, Shape, Stroke, StrokeKind, Vec2, pos2, vec2,
 };
 
 use super::viewport::{SlideRect, Viewport};
@@ -67,8 +67,7 @@ fn significant(number: f64) -> String {
     if decimals > 0 { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
-/// Objectives that can be chosen on a slide with this scale, with their level-0 pixels per screen pixel; up to the
-/// slide's own, and one step of digital magnification.
+/// Objectives that can be chosen on a slide with this scale, with their level-0 pixels per screen pixel; up to the slide's own.
 pub fn objectives(mpp: Mpp) -> Vec<(f64, f64)> {
     let native = 10.0 / mpp.mean();
     [1.0, 2.5, 5.0, 10.0, 20.0, 40.0]
@@ -119,18 +118,64 @@ pub fn overview_rect(screen: Rect, slide_width: u32, slide_height: u32) -> Rect 
     Align2::RIGHT_TOP.anchor_size(screen.right_top() + vec2(-theme::GRID, theme::GRID), size)
 }
 
-/// The box of what is in view, inside the overview at `overview`.
-pub fn viewport_box(overview: Rect, viewport: &Viewport, screen: Rect, slide: SlideRect) -> Rect {
-    let view = viewport.visible(screen);
-    let place = |x: f64, y: f64| {
+/// The corners of what is in view, inside the overview at `overview`; they may reach past it.
+pub fn seen_in_overview(overview: Rect, viewport: &Viewport, screen: Rect, slide: SlideRect) -> [Pos2; 4] {
+    let place = |corner: Pos2| {
+        let (x, y) = viewport.slide_from_screen(screen, corner);
         pos2(
             overview.min.x + (x / slide.width()) as f32 * overview.width(),
             overview.min.y + (y / slide.height()) as f32 * overview.height(),
         )
     };
-    let rect = Rect::from_min_max(place(view.x0, view.y0), place(view.x1, view.y1)).intersect(overview);
+    let corners =
+        [screen.left_top(), screen.right_top(), screen.right_bottom(), screen.left_bottom()].map(place);
     // Still to be seen at the highest magnification.
-    Rect::from_center_size(rect.center(), rect.size().max(vec2(4.0, 4.0)))
+    let longest = (corners[2] - corners[0]).length().max((corners[3] - corners[1]).length());
+    let larger = (SMALLEST_SEEN / longest.max(1e-3)).max(1.0);
+    let middle = corners[0].lerp(corners[2], 0.5);
+    corners.map(|corner| middle + (corner - middle) * larger)
+}
+
+/// The diagonal, in points, below which the outline in the overview does not shrink.
+const SMALLEST_SEEN: f32 = 6.0;
+
+/// A closed line around four corners that is seen on light and dark tissue.
+pub fn outline_quad(painter: &Painter, corners: [Pos2; 4], width: f32, colour: Color32) {
+    let casing = Stroke::new(width + 2.0, theme::MARK_CASING);
+    painter.add(Shape::closed_line(corners.to_vec(), casing));
+    painter.add(Shape::closed_line(corners.to_vec(), Stroke::new(width, colour)));
+}
+
+/// An arrow to the slide's own upper edge, and by how much it is turned, on a plate whose `anchor` is at `at`; returns the plate.
+pub fn draw_turn(painter: &Painter, at: Pos2, anchor: Align2, viewport: &Viewport) -> Rect {
+    let words = turn_in_words(viewport);
+    let galley = painter.layout_no_wrap(words, FontId::proportional(theme::CAPTION), theme::MARK);
+    let side = galley.size().y + 4.0;
+    let size = vec2(side + 4.0 + galley.size().x, side) + 2.0 * PLATE_PADDING;
+    let rect = anchor.anchor_size(at, size);
+    painter.rect_filled(rect, CornerRadius::same(3), theme::PLATE);
+    let middle = rect.min + PLATE_PADDING + Vec2::splat(side / 2.0);
+    let up = viewport.screen_vector((0.0, -1.0)).normalized() * (side / 2.0);
+    painter.arrow(middle - up, 2.0 * up, Stroke::new(1.5, theme::MARK));
+    let words_at = pos2(rect.min.x + PLATE_PADDING.x + side + 4.0, middle.y - galley.size().y / 2.0);
+    painter.galley(words_at, galley, theme::MARK);
+    rect
+}
+
+/// How a slide is turned, such as `15°, mirrored`; empty when it is upright.
+pub fn turn_in_words(viewport: &Viewport) -> String {
+    let degrees = viewport.rotation.to_degrees();
+    let turn = if degrees == 0.0 { String::new() } else { format!("{}°", trimmed_to_tenths(degrees)) };
+    match (turn.is_empty(), viewport.is_mirrored) {
+        (_, false) => turn,
+        (true, true) => "mirrored".to_owned(),
+        (false, true) => format!("{turn}, mirrored"),
+    }
+}
+
+fn trimmed_to_tenths(number: f64) -> String {
+    let text = format!("{number:.1}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// A line that is seen on light and dark tissue.
@@ -204,16 +249,41 @@ mod tests {
     }
 
     #[test]
-    fn the_box_in_the_overview_shows_what_is_in_view() {
+    fn the_outline_in_the_overview_shows_what_is_in_view() {
         let screen = Rect::from_min_size(pos2(0.0, 0.0), vec2(1000.0, 800.0));
+        let whole = SlideRect::of_size(20_000.0, 10_000.0);
         let overview = overview_rect(screen, 20_000, 10_000);
         assert!((overview.width() - theme::OVERVIEW).abs() < 0.01 && screen.contains_rect(overview));
         let mut viewport = Viewport::fitted(20_000, 10_000, screen.size());
         viewport.set_scale(screen.size(), 10.0);
         viewport.look_at((15_000.0, 5_000.0));
-        let shown = viewport_box(overview, &viewport, screen, SlideRect::of_size(20_000.0, 10_000.0));
-        let fraction = (shown.center().x - overview.min.x) / overview.width();
+        let seen = Rect::from_points(&seen_in_overview(overview, &viewport, screen, whole));
+        let fraction = (seen.center().x - overview.min.x) / overview.width();
         assert!((fraction - 0.75).abs() < 0.01);
-        assert!((shown.width() / overview.width() - 0.5).abs() < 0.01);
+        assert!((seen.width() / overview.width() - 0.5).abs() < 0.01);
+
+        // Turned by a quarter, what is high on screen is wide on the slide.
+        viewport.turn_to(std::f64::consts::FRAC_PI_2);
+        let turned = Rect::from_points(&seen_in_overview(overview, &viewport, screen, whole));
+        assert!((turned.width() / overview.width() - 0.4).abs() < 0.01, "{turned:?}");
+
+        viewport.set_scale(screen.size(), 0.1);
+        let corners = seen_in_overview(overview, &viewport, screen, whole);
+        assert!((corners[2] - corners[0]).length() > 5.9, "still to be seen");
+    }
+
+    #[test]
+    fn a_turn_is_said_in_degrees() {
+        let mut viewport = Viewport::fitted(1000, 1000, vec2(100.0, 100.0));
+        assert_eq!(turn_in_words(&viewport), "");
+        viewport.turn(15.0_f64.to_radians());
+        assert_eq!(turn_in_words(&viewport), "15°");
+        viewport.is_mirrored = true;
+        assert_eq!(turn_in_words(&viewport), "15°, mirrored");
+        viewport.turn_to(0.0);
+        assert_eq!(turn_in_words(&viewport), "mirrored");
+        viewport.is_mirrored = false;
+        viewport.turn_to(12.34_f64.to_radians());
+        assert_eq!(turn_in_words(&viewport), "12.3°");
     }
 }

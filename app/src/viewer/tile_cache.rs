@@ -1,21 +1,24 @@
 //! Which tiles lie where in the renderer's textures, bounded in bytes; the least recently drawn make room.
 //!
-//! After walkers' and OpenSeadragon's caches: asking never waits, a tile that is not there yet is drawn from the nearest coarser
-//! ones, and requests that nobody wants any more are dropped. It neither decodes (the slide's own threads do) nor touches
+//! After walkers' and OpenSeadragon's caches: asking never waits, and a tile that is not there yet is drawn from others, finer ones where all of
+//! them are there (zooming out), else the nearest coarser ones. All panes share one cache. It neither decodes (`tile_engine.rs` does) nor touches
 //! the GPU (`tile_renderer.rs` carries the uploads out), so that tests drive it by hand.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::tile_pixels::{TILE_BYTES, TilePixels};
-use super::tile_plan::{TilePlan, cells, tile_rect};
+use super::tile_plan::{TilePlan, cells, count, tile_rect};
 use super::viewport::SlideRect;
-use crate::slide::{SlideInfo, TILE_PX, TileId};
+use crate::slide::{TILE_PX, TileGrid, TileId};
 
-/// Tiles handed to the GPU in one frame: about a millisecond of copying.
-const UPLOADS_PER_FRAME: usize = 12;
-/// Decoded tiles that wait to be handed over.
-const MOST_ARRIVED: usize = 256;
+/// Tiles handed to the GPU in one frame: of those in view (lavapipe copies one in about 0.2 ms, a graphics card faster) and of others.
+pub const UPLOADS_IN_VIEW: usize = 24;
+const UPLOADS_AHEAD: usize = 6;
+/// Tiles that wait for their slots: with as many, no more are taken for a frame.
+const MOST_WAITING: usize = 48;
+/// Finer tiles that one missing tile may be drawn from: two levels of a pyramid of ratio 4 would be 256.
+const MOST_FINER: u64 = 25;
 
 /// A slide, for as long as the window runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,117 +42,141 @@ pub struct TileDraw {
     pub uv: [f32; 4],
 }
 
-enum Entry<T> {
-    /// Asked for; dropping the ticket takes the request back.
-    Waiting {
-        _ticket: T,
-    },
-    Arrived(Arc<TilePixels>),
-    Resident {
-        slot: u32,
-        last_drawn: u64,
-    },
-    /// Cannot be read: not asked for again.
-    Failed,
+/// How a plan is drawn.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Drawing {
+    /// No two of them lie over each other.
+    pub draws: Vec<TileDraw>,
+    /// Some of the view is drawn from other tiles than its own, or not at all.
+    pub has_missing: bool,
+    /// Some of the view is not drawn at all, and not because it cannot be read.
+    pub has_blank: bool,
 }
 
-/// The cache; `T` is what cancels a request when it is dropped.
-pub struct TileCache<T> {
-    entries: BTreeMap<TileKey, Entry<T>>,
-    /// Arrived tiles in order.
-    arrived: VecDeque<TileKey>,
-    slots: Vec<Option<TileKey>>,
+#[derive(Clone, Copy, Debug)]
+struct Resident {
+    slot: u32,
+    last_drawn: u64,
+}
+
+/// The cache.
+pub struct TileCache {
+    resident: BTreeMap<TileKey, Resident>,
+    /// Resident tiles by when they were drawn last; slots make the places unique.
+    by_age: BTreeMap<(u64, u32), TileKey>,
+    /// Cannot be read: not asked for again.
+    failed: BTreeSet<TileKey>,
+    /// Arrived and without a slot yet, most wanted first.
+    arrived: VecDeque<(TileKey, Arc<TilePixels>)>,
+    /// Slots that were used and are free.
+    free: Vec<u32>,
+    used: u32,
+    slots: u32,
     frame: u64,
+    /// What was in view in the last frame and in this one.
+    in_view: [BTreeSet<TileKey>; 2],
     uploads: Vec<Upload>,
 }
 
-impl<T> TileCache<T> {
+impl TileCache {
     /// A cache whose textures take `bytes` at the most.
     pub fn new(bytes: usize) -> Self {
-        let slots = (bytes / TILE_BYTES).max(1);
         Self {
-            entries: BTreeMap::new(),
+            resident: BTreeMap::new(),
+            by_age: BTreeMap::new(),
+            failed: BTreeSet::new(),
             arrived: VecDeque::new(),
-            slots: vec![None; slots],
+            free: Vec::new(),
+            used: 0,
+            slots: (bytes / TILE_BYTES).max(1) as u32,
             frame: 0,
+            in_view: Default::default(),
             uploads: Vec::new(),
         }
     }
 
     /// Tiles that fit.
     pub fn capacity(&self) -> usize {
-        self.slots.len()
+        self.slots as usize
     }
 
-    /// Tiles asked for and not there yet.
-    pub fn waiting(&self) -> usize {
-        self.entries.values().filter(|entry| matches!(entry, Entry::Waiting { .. })).count()
+    /// Slots that have been used so far: textures grow with them.
+    pub fn slots_used(&self) -> u32 {
+        self.used
     }
 
     /// Whether all that is in view of `plan` is drawn from its own tiles.
     pub fn is_complete(&self, slide: SlideKey, plan: &TilePlan) -> bool {
-        plan.visible.iter().all(|tile| {
-            matches!(self.entries.get(&(slide, *tile)), Some(Entry::Resident { .. } | Entry::Failed))
-        })
+        plan.visible
+            .iter()
+            .all(|tile| self.resident.contains_key(&(slide, *tile)) || self.failed.contains(&(slide, *tile)))
     }
 
-    /// Takes a decoded tile; one that nobody asked for (any more) is dropped.
-    pub fn arrive(&mut self, slide: SlideKey, tile: TileId, pixels: Option<Arc<TilePixels>>) {
-        let key = (slide, tile);
-        let Some(entry @ Entry::Waiting { .. }) = self.entries.get_mut(&key) else { return };
-        match pixels {
-            Some(pixels) if self.arrived.len() < MOST_ARRIVED => {
-                *entry = Entry::Arrived(pixels);
-                self.arrived.push_back(key);
-            }
-            Some(_) => drop(self.entries.remove(&key)),
-            None => *entry = Entry::Failed,
-        }
-    }
-
-    /// A tile did not come but may another time: it is asked for again while it is wanted.
-    pub fn take_back(&mut self, slide: SlideKey, tile: TileId) {
-        if let Some(Entry::Waiting { .. }) = self.entries.get(&(slide, tile)) {
-            self.entries.remove(&(slide, tile));
-        }
-    }
-
-    /// Begins a frame that shows `plan`: takes back what is not wanted any more, asks for what is missing (`ask` gets the
-    /// most wanted last, as slides read the newest request first), and gives arrived tiles their slots.
-    pub fn begin_frame(
-        &mut self,
-        slide: SlideKey,
-        plan: &TilePlan,
-        ask: &mut dyn FnMut(TileId) -> Option<T>,
-    ) {
+    /// Begins a frame of all panes: gives arrived tiles their slots, those in view first.
+    pub fn begin_frame(&mut self) {
         self.frame += 1;
-        let wanted: std::collections::BTreeSet<TileKey> = plan.wanted().map(|tile| (slide, tile)).collect();
-        self.entries.retain(|key, entry| match entry {
-            Entry::Waiting { .. } | Entry::Arrived(_) => wanted.contains(key),
-            Entry::Resident { .. } | Entry::Failed => true,
-        });
-        self.arrived.retain(|key| wanted.contains(key));
+        let [before, now] = &mut self.in_view;
+        *before = std::mem::take(now);
+        let (mut in_view, mut ahead) = (UPLOADS_IN_VIEW, UPLOADS_AHEAD);
+        let mut later = VecDeque::new();
+        for (key, pixels) in std::mem::take(&mut self.arrived) {
+            let left = if self.in_view[0].contains(&key) { &mut in_view } else { &mut ahead };
+            if *left == 0 {
+                later.push_back((key, pixels));
+                continue;
+            }
+            *left -= 1;
+            self.place(key, pixels);
+        }
+        self.arrived = later;
+    }
+
+    /// How many tiles can be taken before the next frame begins. Those that wait and are not in view hold up none that are.
+    pub fn room(&self) -> usize {
+        if self.arrived.len() >= MOST_WAITING {
+            return 0;
+        }
+        let in_view = self.arrived.iter().filter(|(key, _)| self.in_view[1].contains(key)).count();
+        UPLOADS_IN_VIEW.saturating_sub(in_view)
+    }
+
+    /// Takes a decoded tile; it gets its slot when a frame begins.
+    pub fn arrive(&mut self, slide: SlideKey, tile: TileId, pixels: Arc<TilePixels>) {
+        let key = (slide, tile);
+        if !self.resident.contains_key(&key) && self.arrived.iter().all(|(waiting, _)| *waiting != key) {
+            self.failed.remove(&key);
+            self.arrived.push_back((key, pixels));
+        }
+    }
+
+    /// A tile cannot be read: nobody asks for it again until the slide is forgotten.
+    pub fn fail(&mut self, slide: SlideKey, tile: TileId) {
+        self.failed.insert((slide, tile));
+    }
+
+    /// What `plan` wants and is not there, most wanted first. In passing, what it draws when something is missing is kept.
+    pub fn missing(&mut self, slide: SlideKey, plan: &TilePlan) -> Vec<TileId> {
         for &tile in &plan.base {
             self.touch((slide, tile));
         }
-        for tile in plan.wanted().collect::<Vec<_>>().into_iter().rev() {
-            if self.entries.contains_key(&(slide, tile)) {
-                continue;
-            }
-            // A slide whose queue is full is asked again in the next frame.
-            if let Some(ticket) = ask(tile) {
-                self.entries.insert((slide, tile), Entry::Waiting { _ticket: ticket });
-            }
-        }
-        self.place_arrived();
+        self.in_view[1].extend(plan.base.iter().chain(&plan.visible).map(|tile| (slide, *tile)));
+        let waiting: BTreeSet<TileKey> = self.arrived.iter().map(|(key, _)| *key).collect();
+        let is_missing = |tile: &TileId| {
+            let key = (slide, *tile);
+            !self.resident.contains_key(&key) && !self.failed.contains(&key) && !waiting.contains(&key)
+        };
+        plan.wanted().filter(is_missing).collect()
     }
 
     /// Forgets a closed slide (or one that is opened again).
     pub fn forget(&mut self, slide: SlideKey) {
-        self.entries.retain(|(of, _), _| *of != slide);
-        self.arrived.retain(|(of, _)| *of != slide);
-        for slot in &mut self.slots {
-            slot.take_if(|(of, _)| *of == slide);
+        self.arrived.retain(|((of, _), _)| *of != slide);
+        self.failed.retain(|(of, _)| *of != slide);
+        let gone: Vec<TileKey> = self.resident.keys().filter(|(of, _)| *of == slide).copied().collect();
+        for key in gone {
+            if let Some(slot) = self.evict(key) {
+                self.free.push(slot);
+            }
         }
     }
 
@@ -163,252 +190,128 @@ impl<T> TileCache<T> {
         !self.arrived.is_empty()
     }
 
-    /// How to draw `plan` with what is there: exact tiles, else crops of the nearest coarser ones.
-    pub fn draws(&mut self, slide: SlideKey, info: &SlideInfo, plan: &TilePlan) -> Vec<TileDraw> {
-        let mut draws = Vec::with_capacity(plan.visible.len());
+    /// How to draw `plan` with what is there.
+    pub fn draw(&mut self, slide: SlideKey, grid: &TileGrid, plan: &TilePlan) -> Drawing {
+        let mut drawing = Drawing { draws: Vec::with_capacity(plan.visible.len()), ..Drawing::default() };
         for &tile in &plan.visible {
-            self.cover(slide, info, tile, &tile_rect(info, tile), &mut draws);
+            let rect = tile_rect(grid, tile);
+            if self.draw_part(slide, grid, tile, &rect, &mut drawing.draws) {
+                continue;
+            }
+            let is_failed = self.failed.contains(&(slide, tile));
+            drawing.has_missing |= !is_failed;
+            let is_covered = self.cover_by_finer(slide, grid, tile, &rect, &mut drawing.draws)
+                || self.cover_by_coarser(slide, grid, tile.level + 1, &rect, &mut drawing.draws);
+            drawing.has_blank |= !is_covered && !is_failed;
         }
-        draws
+        drawing
     }
 
-    /// Draws `part` from `tile`, or from the coarser tiles under it.
-    fn cover(
+    /// Draws `part` from `tile`; false when that is not there.
+    fn draw_part(
         &mut self,
         slide: SlideKey,
-        info: &SlideInfo,
+        grid: &TileGrid,
         tile: TileId,
         part: &SlideRect,
         draws: &mut Vec<TileDraw>,
-    ) {
-        let whole = tile_rect(info, tile);
-        let Some(part) = part.intersection(&whole) else { return };
-        if let Some(slot) = self.touch((slide, tile)) {
-            let side = info.levels[tile.level as usize].downsample * f64::from(TILE_PX);
-            let uv = |x: f64, y: f64| [((x - whole.x0) / side) as f32, ((y - whole.y0) / side) as f32];
-            let ([left, top], [right, bottom]) = (uv(part.x0, part.y0), uv(part.x1, part.y1));
-            draws.push(TileDraw { slot, rect: part, uv: [left, top, right, bottom] });
-            return;
+    ) -> bool {
+        let Some(slot) = self.touch((slide, tile)) else { return false };
+        let whole = tile_rect(grid, tile);
+        let side = grid.levels[tile.level as usize].downsample * f64::from(TILE_PX);
+        let uv = |x: f64, y: f64| [((x - whole.x0) / side) as f32, ((y - whole.y0) / side) as f32];
+        let ([left, top], [right, bottom]) = (uv(part.x0, part.y0), uv(part.x1, part.y1));
+        draws.push(TileDraw { slot, rect: *part, uv: [left, top, right, bottom] });
+        true
+    }
+
+    /// Draws `part` from the next finer level, if all of it is there.
+    fn cover_by_finer(
+        &mut self,
+        slide: SlideKey,
+        grid: &TileGrid,
+        tile: TileId,
+        part: &SlideRect,
+        draws: &mut Vec<TileDraw>,
+    ) -> bool {
+        let Some(finer) = tile.level.checked_sub(1) else { return false };
+        if count(grid, finer, part) > MOST_FINER {
+            return false;
         }
-        let coarser = tile.level + 1;
-        if (coarser as usize) < info.levels.len() {
-            for parent in cells(info, coarser, &part, 0) {
-                self.cover(slide, info, parent, &part, draws);
+        let children = cells(grid, finer, part, 0);
+        if children.is_empty() || !children.iter().all(|child| self.resident.contains_key(&(slide, *child))) {
+            return false;
+        }
+        for child in children {
+            if let Some(shared) = part.intersection(&tile_rect(grid, child)) {
+                self.draw_part(slide, grid, child, &shared, draws);
             }
         }
+        true
+    }
+
+    /// Draws `part` from `level`, or where that is not there from coarser ones; false when some of it stays undrawn.
+    fn cover_by_coarser(
+        &mut self,
+        slide: SlideKey,
+        grid: &TileGrid,
+        level: u32,
+        part: &SlideRect,
+        draws: &mut Vec<TileDraw>,
+    ) -> bool {
+        if level as usize >= grid.levels.len() {
+            return false;
+        }
+        let mut is_covered = true;
+        for parent in cells(grid, level, part, 0) {
+            // Levels end a pixel apart: what none of them reaches is no hole.
+            let Some(shared) = part.intersection(&tile_rect(grid, parent)) else { continue };
+            is_covered &= self.draw_part(slide, grid, parent, &shared, draws)
+                || self.cover_by_coarser(slide, grid, level + 1, &shared, draws);
+        }
+        is_covered
     }
 
     /// The slot of a resident tile, which counts as drawn.
     fn touch(&mut self, key: TileKey) -> Option<u32> {
-        match self.entries.get_mut(&key) {
-            Some(Entry::Resident { slot, last_drawn }) => {
-                *last_drawn = self.frame;
-                Some(*slot)
-            }
-            _ => None,
+        let resident = self.resident.get_mut(&key)?;
+        if resident.last_drawn != self.frame {
+            self.by_age.remove(&(resident.last_drawn, resident.slot));
+            resident.last_drawn = self.frame;
+            self.by_age.insert((self.frame, resident.slot), key);
         }
+        Some(resident.slot)
     }
 
-    fn place_arrived(&mut self) {
-        for _ in 0..UPLOADS_PER_FRAME {
-            let Some(key) = self.arrived.pop_front() else { return };
-            let Some(slot) = self.free_slot() else {
-                self.entries.remove(&key);
-                continue;
-            };
-            let resident = Entry::Resident { slot, last_drawn: self.frame };
-            if let Some(Entry::Arrived(pixels)) = self.entries.insert(key, resident) {
-                self.slots[slot as usize] = Some(key);
-                self.uploads.push(Upload { slot, pixels });
-            }
-        }
+    fn place(&mut self, key: TileKey, pixels: Arc<TilePixels>) {
+        let Some(slot) = self.free_slot() else { return };
+        self.resident.insert(key, Resident { slot, last_drawn: self.frame });
+        self.by_age.insert((self.frame, slot), key);
+        self.uploads.push(Upload { slot, pixels });
     }
 
     /// An empty slot, else the one whose tile was drawn the longest ago, but not in the last frame.
     fn free_slot(&mut self) -> Option<u32> {
-        if let Some(empty) = self.slots.iter().position(Option::is_none) {
-            return Some(empty as u32);
+        if let Some(slot) = self.free.pop() {
+            return Some(slot);
         }
-        let (oldest, slot, _) = self
-            .entries
-            .iter()
-            .filter_map(|(key, entry)| match entry {
-                Entry::Resident { slot, last_drawn } => Some((*key, *slot, *last_drawn)),
-                _ => None,
-            })
-            .min_by_key(|(_, _, last_drawn)| *last_drawn)
-            .filter(|(_, _, last_drawn)| last_drawn + 1 < self.frame)?;
-        self.entries.remove(&oldest);
+        if self.used < self.slots {
+            self.used += 1;
+            return Some(self.used - 1);
+        }
+        let (&(last_drawn, _), &oldest) = self.by_age.first_key_value()?;
+        if last_drawn + 1 >= self.frame {
+            return None;
+        }
+        self.evict(oldest)
+    }
+
+    fn evict(&mut self, key: TileKey) -> Option<u32> {
+        let Resident { slot, last_drawn } = self.resident.remove(&key)?;
+        self.by_age.remove(&(last_drawn, slot));
         Some(slot)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::cell::RefCell;
-    use std::rc::Rc;
-
-    use image::RgbImage;
-
-    use super::super::tile_plan::tests::slide;
-    use super::*;
-
-    const SLIDE: SlideKey = SlideKey(1);
-
-    fn id(level: u32, column: u32, row: u32) -> TileId {
-        TileId { level, column, row }
-    }
-
-    fn pixels() -> Arc<TilePixels> {
-        Arc::new(TilePixels::from_rgb(&RgbImage::new(TILE_PX, TILE_PX)))
-    }
-
-    fn plan_of(visible: &[TileId]) -> TilePlan {
-        let level = visible[0].level;
-        TilePlan { level, visible: visible.to_vec(), margin: vec![], base: vec![], is_cut: false }
-    }
-
-    /// A ticket that says so when it is dropped.
-    struct Ticket(TileId, Rc<RefCell<Vec<TileId>>>);
-
-    impl Drop for Ticket {
-        fn drop(&mut self) {
-            self.1.borrow_mut().push(self.0);
-        }
-    }
-
-    /// A source driven by hand.
-    #[derive(Default)]
-    struct Source {
-        asked: Vec<TileId>,
-        dropped: Rc<RefCell<Vec<TileId>>>,
-    }
-
-    impl Source {
-        fn frame(&mut self, cache: &mut TileCache<Ticket>, visible: &[TileId]) -> Vec<TileDraw> {
-            let plan = plan_of(visible);
-            cache.begin_frame(SLIDE, &plan, &mut |tile| {
-                self.asked.push(tile);
-                Some(Ticket(tile, Rc::clone(&self.dropped)))
-            });
-            cache.draws(SLIDE, &slide(), &plan)
-        }
-    }
-
-    #[test]
-    fn a_tile_is_asked_for_once_and_drawn_when_it_is_there() {
-        let (mut cache, mut source) = (TileCache::new(64 * TILE_BYTES), Source::default());
-        let tile = id(0, 3, 2);
-        assert!(source.frame(&mut cache, &[tile]).is_empty());
-        assert!(source.frame(&mut cache, &[tile]).is_empty());
-        assert_eq!(source.asked, [tile]);
-        cache.arrive(SLIDE, tile, Some(pixels()));
-        let draws = source.frame(&mut cache, &[tile]);
-        assert_eq!(draws.len(), 1);
-        assert_eq!(draws[0].rect, tile_rect(&slide(), tile));
-        assert_eq!(draws[0].uv, [0.0, 0.0, 1.0, 1.0]);
-        assert_eq!(cache.take_uploads().len(), 1);
-        assert!(cache.take_uploads().is_empty());
-        assert!(cache.is_complete(SLIDE, &plan_of(&[tile])));
-    }
-
-    #[test]
-    fn the_most_wanted_is_asked_for_last_because_the_newest_is_read_first() {
-        let (mut cache, mut source) = (TileCache::new(64 * TILE_BYTES), Source::default());
-        source.frame(&mut cache, &[id(0, 1, 1), id(0, 2, 1), id(0, 3, 1)]);
-        assert_eq!(source.asked, [id(0, 3, 1), id(0, 2, 1), id(0, 1, 1)]);
-    }
-
-    #[test]
-    fn a_missing_tile_is_cut_from_the_nearest_coarser_one() {
-        let (mut cache, mut source) = (TileCache::new(64 * TILE_BYTES), Source::default());
-        source.frame(&mut cache, &[id(2, 0, 0)]);
-        cache.arrive(SLIDE, id(2, 0, 0), Some(pixels()));
-        source.frame(&mut cache, &[id(2, 0, 0)]);
-        // Level 2 has 16 level-0 pixels a pixel: a level-0 tile is a sixteenth of its tile's side.
-        let draws = source.frame(&mut cache, &[id(0, 1, 0)]);
-        assert_eq!(draws.len(), 1);
-        assert_eq!(draws[0].uv, [0.0625, 0.0, 0.125, 0.0625]);
-        source.frame(&mut cache, &[id(1, 0, 0)]);
-        cache.arrive(SLIDE, id(1, 0, 0), Some(pixels()));
-        source.frame(&mut cache, &[id(1, 0, 0)]);
-        let draws = source.frame(&mut cache, &[id(0, 1, 0)]);
-        assert_eq!(draws[0].uv, [0.25, 0.0, 0.5, 0.25], "level 1 is nearer");
-    }
-
-    #[test]
-    fn what_left_the_view_is_taken_back_and_its_late_arrival_dropped() {
-        let (mut cache, mut source) = (TileCache::new(64 * TILE_BYTES), Source::default());
-        source.frame(&mut cache, &[id(0, 0, 0)]);
-        source.frame(&mut cache, &[id(0, 9, 9)]);
-        assert_eq!(*source.dropped.borrow(), [id(0, 0, 0)]);
-        cache.arrive(SLIDE, id(0, 0, 0), Some(pixels()));
-        source.frame(&mut cache, &[id(0, 9, 9)]);
-        assert!(cache.take_uploads().is_empty());
-        assert_eq!(cache.waiting(), 1);
-    }
-
-    #[test]
-    fn the_longest_unseen_tile_makes_room_and_one_in_view_never_does() {
-        let (mut cache, mut source) = (TileCache::new(2 * TILE_BYTES), Source::default());
-        assert_eq!(cache.capacity(), 2);
-        let [a, b, c] = [id(0, 0, 0), id(0, 1, 0), id(0, 2, 0)];
-        for tile in [a, b] {
-            source.frame(&mut cache, &[tile]);
-            cache.arrive(SLIDE, tile, Some(pixels()));
-            source.frame(&mut cache, &[tile]);
-        }
-        source.frame(&mut cache, &[b]);
-        source.frame(&mut cache, &[c, b]);
-        cache.arrive(SLIDE, c, Some(pixels()));
-        assert_eq!(source.frame(&mut cache, &[c, b]).len(), 2, "c took a's place");
-        assert!(source.frame(&mut cache, &[a]).is_empty());
-        source.frame(&mut cache, &[b, c, a]);
-        cache.arrive(SLIDE, a, Some(pixels()));
-        let drawn = source.frame(&mut cache, &[b, c, a]);
-        assert_eq!(drawn.len(), 2, "there is room for two, and both are in view");
-    }
-
-    #[test]
-    fn a_tile_that_cannot_be_read_is_not_asked_for_again() {
-        let (mut cache, mut source) = (TileCache::new(8 * TILE_BYTES), Source::default());
-        source.frame(&mut cache, &[id(0, 0, 0)]);
-        cache.arrive(SLIDE, id(0, 0, 0), None);
-        source.frame(&mut cache, &[id(0, 0, 0)]);
-        assert_eq!(source.asked.len(), 1);
-        cache.forget(SLIDE);
-        source.frame(&mut cache, &[id(0, 0, 0)]);
-        assert_eq!(source.asked.len(), 2, "a slide that is opened again is read again");
-    }
-
-    #[test]
-    fn a_tile_lost_with_its_reading_process_is_asked_for_again() {
-        let (mut cache, mut source) = (TileCache::new(8 * TILE_BYTES), Source::default());
-        let tile = id(0, 0, 0);
-        source.frame(&mut cache, &[tile]);
-        cache.take_back(SLIDE, tile);
-        source.frame(&mut cache, &[tile]);
-        assert_eq!(source.asked, [tile, tile]);
-        cache.arrive(SLIDE, tile, Some(pixels()));
-        source.frame(&mut cache, &[tile]);
-        cache.take_back(SLIDE, tile);
-        assert_eq!(source.frame(&mut cache, &[tile]).len(), 1, "one that is there stays");
-    }
-
-    #[test]
-    fn uploads_are_bounded_in_a_frame() {
-        let (mut cache, mut source) = (TileCache::new(64 * TILE_BYTES), Source::default());
-        let many: Vec<TileId> = (0..40).map(|n| id(0, n % 8, n / 8)).collect();
-        source.frame(&mut cache, &many);
-        for &tile in &many {
-            cache.arrive(SLIDE, tile, Some(pixels()));
-        }
-        source.frame(&mut cache, &many);
-        assert_eq!(cache.take_uploads().len(), UPLOADS_PER_FRAME);
-        assert!(cache.has_arrived());
-        for _ in 0..4 {
-            source.frame(&mut cache, &many);
-        }
-        assert!(!cache.has_arrived() && cache.is_complete(SLIDE, &plan_of(&many)));
-    }
-}
+mod tests;

@@ -1,4 +1,7 @@
 //! A tile as the GPU takes it: RGBA with smaller copies, so that it can be drawn smaller without shimmering.
+//!
+//! A cell that is smaller than the texture (at the slide's edge, or of a file with small tiles) is continued with its last row and column:
+//! whatever the sampler mixes in at its border is its own colour, at every size and turn, so that no seam shows between neighbours.
 
 use image::RgbImage;
 
@@ -11,6 +14,7 @@ pub const TILE_BYTES: usize = {
     let side = TILE_PX as usize;
     side * side * 4 + side * side + side * side / 4
 };
+const SIDE: usize = TILE_PX as usize;
 
 /// A tile as the GPU takes it: RGBA rows of 256, 128 and 64 pixels a side.
 #[derive(Debug, PartialEq)]
@@ -19,39 +23,78 @@ pub struct TilePixels {
 }
 
 impl TilePixels {
-    /// Makes the smaller copies; a tile at the slide's edge is continued with its last row and column.
+    /// Makes the smaller copies of a cell's picture, which may be smaller than a tile.
     pub fn from_rgb(image: &RgbImage) -> Self {
-        let side = TILE_PX as usize;
-        let (width, height) = (image.width().min(TILE_PX) as usize, image.height().min(TILE_PX) as usize);
-        let mut first = vec![255; side * side * 4];
+        let mut rgba = Vec::with_capacity(image.as_raw().len() / 3 * 4);
+        for pixel in image.as_raw().chunks_exact(3) {
+            rgba.extend([pixel[0], pixel[1], pixel[2], 255]);
+        }
+        let size = (image.width(), image.height());
+        Self::of_cell(&rgba, size, (0, 0), size)
+    }
+
+    /// The cell of `size` pixels from `origin` in a picture of RGBA that is as large as `picture`. What lies outside of it is left out.
+    pub fn of_cell(rgba: &[u8], picture: (u32, u32), origin: (u32, u32), size: (u32, u32)) -> Self {
+        let (row_bytes, rows) = (picture.0 as usize * 4, picture.1 as usize);
+        let (left, top) = (origin.0 as usize * 4, origin.1 as usize);
+        let width = (size.0.min(TILE_PX) as usize * 4).min(row_bytes.saturating_sub(left));
+        let height = (size.1.min(TILE_PX) as usize).min(rows.saturating_sub(top));
+        let mut first = vec![255; SIDE * SIDE * 4];
         if width > 0 && height > 0 {
-            for (y, row) in first.chunks_exact_mut(side * 4).enumerate() {
-                let source = &image.as_raw()[y.min(height - 1) * image.width() as usize * 3..];
-                for (x, pixel) in row.chunks_exact_mut(4).enumerate() {
-                    let at = x.min(width - 1) * 3;
-                    pixel[..3].copy_from_slice(&source[at..at + 3]);
+            for (y, row) in first.chunks_exact_mut(SIDE * 4).enumerate() {
+                let start = (top + y.min(height - 1)) * row_bytes + left;
+                let Some(source) = rgba.get(start..start + width) else { continue };
+                row[..width].copy_from_slice(source);
+                let last = &source[width - 4..];
+                for pixel in row[width..].chunks_exact_mut(4) {
+                    pixel.copy_from_slice(last);
                 }
             }
         }
-        let second = halved(&first, side);
-        let third = halved(&second, side / 2);
+        Self::with_copies(first)
+    }
+
+    /// A picture that is a tile already, without copying it; `None` when it has another size.
+    pub fn whole(rgba: Vec<u8>) -> Option<Self> {
+        (rgba.len() == SIDE * SIDE * 4).then(|| Self::with_copies(rgba))
+    }
+
+    fn with_copies(first: Vec<u8>) -> Self {
+        let second = halved(&first, SIDE);
+        let third = halved(&second, SIDE / 2);
         Self { mips: [first, second, third] }
     }
 }
 
-/// Means of 2 × 2 pixels.
+/// Means of 2 × 2 pixels: of rows rounded down, then of columns rounded up, so that a picture becomes neither darker nor lighter. Four channels
+/// are worked on at a time, because every tile that is decoded pays for this.
 fn halved(pixels: &[u8], side: usize) -> Vec<u8> {
-    let mut half = Vec::with_capacity(pixels.len() / 4);
-    for rows in pixels.chunks_exact(side * 8) {
+    let half = side / 2;
+    let mut means = vec![0; half * half * 4];
+    let pixel = |bytes: &[u8], at: usize| {
+        u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+    };
+    for (rows, target) in pixels.chunks_exact(side * 8).zip(means.chunks_exact_mut(half * 4)) {
         let (upper, lower) = rows.split_at(side * 4);
-        for (a, b) in upper.chunks_exact(8).zip(lower.chunks_exact(8)) {
-            for c in 0..4 {
-                let sum = u16::from(a[c]) + u16::from(a[c + 4]) + u16::from(b[c]) + u16::from(b[c + 4]);
-                half.push(((sum + 2) / 4) as u8);
-            }
+        let pairs = upper.chunks_exact(8).zip(lower.chunks_exact(8));
+        for ((upper, lower), mean) in pairs.zip(target.chunks_exact_mut(4)) {
+            let left = mean_down(pixel(upper, 0), pixel(lower, 0));
+            let right = mean_down(pixel(upper, 4), pixel(lower, 4));
+            mean.copy_from_slice(&mean_up(left, right).to_ne_bytes());
         }
     }
-    half
+    means
+}
+
+/// Everything but the lowest bit of each of four bytes.
+const HIGHER_BITS: u32 = 0xfefe_fefe;
+
+fn mean_down(a: u32, b: u32) -> u32 {
+    (a & b) + (((a ^ b) & HIGHER_BITS) >> 1)
+}
+
+fn mean_up(a: u32, b: u32) -> u32 {
+    (a | b) - (((a ^ b) & HIGHER_BITS) >> 1)
 }
 
 #[cfg(test)]
@@ -69,5 +112,34 @@ mod tests {
         assert_eq!(&tile.mips[0][far..far + 4], &[50, 60, 70, 255]);
         // Pixels (2, 0), (3, 0), (2, 1), (3, 1): two of each.
         assert_eq!(&tile.mips[1][4..8], &[30, 40, 50, 255]);
+    }
+
+    #[test]
+    fn means_of_four_bytes_are_those_of_each() {
+        for (a, b) in [(0, 0), (255, 255), (0, 255), (254, 255), (7, 8), (1, 128)] {
+            let four = |value: u8| u32::from_ne_bytes([value, 255 - value, value, 3]);
+            let down = |x: u8, y: u8| u16::midpoint(u16::from(x), u16::from(y)) as u8;
+            let up = |x: u8, y: u8| (u16::from(x) + u16::from(y)).div_ceil(2) as u8;
+            let expected = |mean: fn(u8, u8) -> u8| [mean(a, b), mean(255 - a, 255 - b), mean(a, b), 3];
+            assert_eq!(mean_down(four(a), four(b)).to_ne_bytes(), expected(down), "{a} and {b}");
+            assert_eq!(mean_up(four(a), four(b)).to_ne_bytes(), expected(up), "{a} and {b}");
+        }
+    }
+
+    #[test]
+    fn a_cell_is_cut_out_of_a_larger_tile_of_the_file() {
+        let rgba: Vec<u8> =
+            (0..300_u32 * 260).flat_map(|n| [(n % 300 / 2) as u8, (n / 300) as u8, 9, 255]).collect();
+        let cell = TilePixels::of_cell(&rgba, (300, 260), (256, 256), (256, 256));
+        assert_eq!(&cell.mips[0][..4], &[128, 0, 9, 255], "column 256, row 256");
+        assert_eq!(&cell.mips[0][43 * 4..44 * 4], &[149, 0, 9, 255], "the last column");
+        assert_eq!(&cell.mips[0][200 * 4..201 * 4], &[149, 0, 9, 255], "and on");
+        let last = &cell.mips[0][(255 * 256 + 255) * 4..];
+        assert_eq!(last, [149, 3, 9, 255]);
+        assert!(TilePixels::whole(rgba).is_none());
+        let whole = vec![5; 256 * 256 * 4];
+        assert_eq!(TilePixels::whole(whole).map(|tile| tile.mips[2][0]), Some(5));
+        let nothing = TilePixels::of_cell(&[], (0, 0), (0, 0), (256, 256));
+        assert_eq!(nothing.mips[0][..4], [255; 4]);
     }
 }

@@ -1,19 +1,58 @@
-//! Which tiles a viewport needs: the level that suits its scale, the cells in view (the middle first), and a margin.
+//! Which tiles a viewport needs: the level that suits its scale, the cells in view (the middle first), then what will be needed soon: a margin,
+//! further out where the view moves, and the next level.
 //!
-//! Pure geometry over a slide's levels; what is loaded, and what is drawn instead of it, is `tile_cache.rs`.
+//! Pure geometry over a slide's cells; what is loaded, and what is drawn instead of it, is `tile_cache.rs`.
 
 use std::ops::Range;
 
 use egui::Rect;
 
+use super::tile_pixels::TILE_BYTES;
 use super::viewport::{SlideRect, Viewport};
-use crate::slide::{SlideInfo, TILE_PX, TileId};
+use crate::slide::{TileGrid, TileId};
 
 /// A level is fine enough when a screen pixel is at most this much finer than one of its own: the next finer level of a
 /// pyramid with ratio 4 would cost up to 16 times the tiles.
 const LARGEST_BLUR: f64 = 1.2;
-/// The coarsest level is always kept, if it is not larger than this.
-const MOST_BASE_TILES: u64 = 16;
+/// The coarsest level is always kept, if its tiles take no more bytes than this.
+const MOST_BASE_BYTES: usize = 32 << 20;
+/// Tiles that are loaded before they are in view, beside and in the next level.
+const MOST_MARGIN: usize = 64;
+const MOST_NEXT: usize = 48;
+/// How far ahead a movement is followed, in seconds.
+const AHEAD_SECS: f64 = 0.5;
+/// A movement is forgotten to a third in this time, in seconds.
+const FORGET_SECS: f64 = 0.3;
+/// A change of scale by this factor a second is zooming.
+const ZOOMING: f64 = 1.3;
+
+/// How the view of a slide has moved in the last frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Motion {
+    /// Level-0 pixels a second.
+    pub velocity: (f64, f64),
+    /// The natural logarithm of the factor by which the slide becomes smaller in a second: below 0 while zooming in.
+    pub zoom: f64,
+    /// Centre and scale of the last frame.
+    last: Option<((f64, f64), f64)>,
+}
+
+impl Motion {
+    /// Takes in the view of a frame that comes `secs` after the one before.
+    pub fn follow(&mut self, viewport: &Viewport, secs: f64) {
+        let now = (viewport.centre, viewport.slide_per_point);
+        let Some(((x, y), scale)) = self.last.replace(now) else { return };
+        let secs = secs.clamp(1e-3, 1.0);
+        let kept = (-secs / FORGET_SECS).exp();
+        let blend = |old: f64, change: f64| old * kept + change / secs * (1.0 - kept);
+        self.velocity = (blend(self.velocity.0, now.0.0 - x), blend(self.velocity.1, now.0.1 - y));
+        self.zoom = blend(self.zoom, (now.1 / scale).ln());
+    }
+
+    fn is_zooming_in(&self) -> bool {
+        self.zoom < -ZOOMING.ln()
+    }
+}
 
 /// What to draw and load for one frame.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,8 +60,10 @@ pub struct TilePlan {
     pub level: u32,
     /// In view, nearest to the middle first.
     pub visible: Vec<TileId>,
-    /// One tile further out on each side, for when the slide is moved.
+    /// One tile further out on each side, more where the view moves to, and nearest to that first.
     pub margin: Vec<TileId>,
+    /// Of the next level: the finer one's middle while zooming in, else the coarser one's.
+    pub next: Vec<TileId>,
     /// The whole coarsest level, drawn where nothing finer has come yet; empty when it is large.
     pub base: Vec<TileId>,
     /// Whether more tiles are in view than may be, at the coarsest level too: `visible` is the middle of them.
@@ -32,218 +73,186 @@ pub struct TilePlan {
 impl TilePlan {
     /// Plans for `screen` with `pixels_per_point` physical pixels; at most `most_tiles` are visible.
     pub fn new(
-        info: &SlideInfo,
+        grid: &TileGrid,
         viewport: &Viewport,
         screen: Rect,
         pixels_per_point: f32,
         most_tiles: usize,
+        motion: &Motion,
     ) -> Self {
         let view = viewport.visible(screen);
         let downsample = viewport.slide_per_point / f64::from(pixels_per_point.max(0.1));
-        let coarsest = info.levels.len().saturating_sub(1) as u32;
-        let mut level = info.level_for_downsample(downsample * LARGEST_BLUR).min(coarsest);
-        while count(info, level, &view) > most_tiles as u64 && level < coarsest {
+        let coarsest = grid.levels.len().saturating_sub(1) as u32;
+        let mut level = grid.level_for_downsample(downsample * LARGEST_BLUR).min(coarsest);
+        while count(grid, level, &view) > most_tiles as u64 && level < coarsest {
             level += 1;
         }
-        let is_cut = count(info, level, &view) > most_tiles as u64;
-        let seen = if is_cut { middle_part(info, level, &view, most_tiles) } else { view };
-        let mut visible = cells(info, level, &seen, 0);
-        let middle = (f64::midpoint(view.x0, view.x1), f64::midpoint(view.y0, view.y1));
-        visible.sort_by(|a, b| distance(info, *a, middle).total_cmp(&distance(info, *b, middle)));
+        let is_cut = count(grid, level, &view) > most_tiles as u64;
+        let seen = if is_cut { middle_part(grid, level, &view, most_tiles) } else { view };
+        let middle = middle_of(&view);
+        let mut visible = cells(grid, level, &seen, 0);
+        if !viewport.is_upright() {
+            // The box around a turned view holds corners that are not seen.
+            visible.retain(|tile| viewport.screen_rect(screen, tile_rect(grid, *tile)).intersects(screen));
+        }
+        nearest_first(grid, &mut visible, middle);
         visible.truncate(most_tiles);
         let room = if is_cut { 0 } else { most_tiles - visible.len() };
-        let margin = if room == 0 { Vec::new() } else { ring(info, level, &seen, room) };
-        let (columns, rows) = info.tiles(coarsest);
-        let base = if u64::from(columns) * u64::from(rows) <= MOST_BASE_TILES {
-            cells(info, coarsest, &SlideRect::of_size(f64::INFINITY, f64::INFINITY), 0)
-        } else {
-            Vec::new()
-        };
-        Self { level, visible, margin, base, is_cut }
+        let margin = margin(grid, level, &view, &visible, room.min(MOST_MARGIN), motion);
+        let next = next_level(grid, level, &view, (room - margin.len()).min(MOST_NEXT), motion);
+        Self { level, visible, margin, next, base: base(grid, coarsest), is_cut }
     }
 
-    /// Everything worth loading, most wanted first.
-    pub fn wanted(&self) -> impl DoubleEndedIterator<Item = TileId> {
-        self.base.iter().chain(&self.visible).chain(&self.margin).copied()
+    /// Everything worth loading, most wanted first. What is in both the base and the rest comes once.
+    pub fn wanted(&self) -> impl Iterator<Item = TileId> {
+        let is_new = |tile: &TileId| self.base.is_empty() || !self.base.contains(tile);
+        let rest = self.visible.iter().chain(&self.margin).chain(&self.next).copied();
+        self.base.iter().copied().chain(rest.filter(is_new))
     }
 }
 
 /// The rectangle that a tile covers.
-pub fn tile_rect(info: &SlideInfo, tile: TileId) -> SlideRect {
-    let Some(level) = info.levels.get(tile.level as usize) else {
+pub fn tile_rect(grid: &TileGrid, tile: TileId) -> SlideRect {
+    let Some(level) = grid.levels.get(tile.level as usize) else {
         return SlideRect::of_size(0.0, 0.0);
     };
-    let place = |cell: u32, size: u32| {
-        let start = f64::from(cell) * f64::from(TILE_PX);
-        (start * level.downsample, (start + f64::from(TILE_PX)).min(f64::from(size)) * level.downsample)
+    let place = |cell: u32, side: u32, size: u32| {
+        let start = f64::from(cell) * f64::from(side);
+        (start * level.downsample, (start + f64::from(side)).min(f64::from(size)) * level.downsample)
     };
-    let ((x0, x1), (y0, y1)) = (place(tile.column, level.width), place(tile.row, level.height));
+    let (x0, x1) = place(tile.column, level.cell.0, level.width);
+    let (y0, y1) = place(tile.row, level.cell.1, level.height);
     SlideRect { x0, y0, x1, y1 }
 }
 
 /// The tiles of `level` that touch `view`, with `margin` more on each side, row by row.
-pub fn cells(info: &SlideInfo, level: u32, view: &SlideRect, margin: u32) -> Vec<TileId> {
-    let (across, down) = ranges(info, level, view, margin);
+pub fn cells(grid: &TileGrid, level: u32, view: &SlideRect, margin: u32) -> Vec<TileId> {
+    let (across, down) = ranges(grid, level, view, margin);
     down.flat_map(|row| across.clone().map(move |column| TileId { level, column, row })).collect()
 }
 
 /// How many tiles of `level` touch `view`: of a slide without coarser levels far too many to list.
-fn count(info: &SlideInfo, level: u32, view: &SlideRect) -> u64 {
-    let (across, down) = ranges(info, level, view, 0);
+pub fn count(grid: &TileGrid, level: u32, view: &SlideRect) -> u64 {
+    let (across, down) = ranges(grid, level, view, 0);
     across.len() as u64 * down.len() as u64
 }
 
-/// The tiles around those that touch `view`, `most` at the most.
-fn ring(info: &SlideInfo, level: u32, view: &SlideRect, most: usize) -> Vec<TileId> {
-    let (across, down) = ranges(info, level, view, 0);
-    let mut ring = cells(info, level, view, 1);
-    ring.retain(|tile| !(across.contains(&tile.column) && down.contains(&tile.row)));
-    ring.truncate(most);
-    ring
+fn base(grid: &TileGrid, coarsest: u32) -> Vec<TileId> {
+    let (columns, rows) = grid.tiles(coarsest);
+    if u64::from(columns) * u64::from(rows) > (MOST_BASE_BYTES / TILE_BYTES) as u64 {
+        return Vec::new();
+    }
+    cells(grid, coarsest, &SlideRect::of_size(f64::INFINITY, f64::INFINITY), 0)
+}
+
+/// The tiles around those in view, at most `most`, and those that the movement will bring.
+fn margin(
+    grid: &TileGrid,
+    level: u32,
+    view: &SlideRect,
+    visible: &[TileId],
+    most: usize,
+    motion: &Motion,
+) -> Vec<TileId> {
+    if most == 0 {
+        return Vec::new();
+    }
+    // As far as the next view at the most: a jump is no speed.
+    let ahead = |velocity: f64, length: f64| (velocity * AHEAD_SECS).clamp(-length, length);
+    let (x, y) = (ahead(motion.velocity.0, view.width()), ahead(motion.velocity.1, view.height()));
+    let around = SlideRect {
+        x0: view.x0 + x.min(0.0),
+        y0: view.y0 + y.min(0.0),
+        x1: view.x1 + x.max(0.0),
+        y1: view.y1 + y.max(0.0),
+    };
+    // A view without coarser levels can hold more cells than could be listed; then there is no room either.
+    if count(grid, level, &around) > 16 * (visible.len() + MOST_MARGIN) as u64 {
+        return Vec::new();
+    }
+    let seen: std::collections::BTreeSet<TileId> = visible.iter().copied().collect();
+    let mut margin = cells(grid, level, &around, 1);
+    margin.retain(|tile| !seen.contains(tile));
+    let middle = middle_of(view);
+    nearest_first(grid, &mut margin, (middle.0 + x, middle.1 + y));
+    margin.truncate(most);
+    margin
+}
+
+fn next_level(grid: &TileGrid, level: u32, view: &SlideRect, most: usize, motion: &Motion) -> Vec<TileId> {
+    let (next, view) = if motion.is_zooming_in() && level > 0 {
+        let (x, y) = middle_of(view);
+        let (half_width, half_height) = (view.width() / 4.0, view.height() / 4.0);
+        let part =
+            SlideRect { x0: x - half_width, y0: y - half_height, x1: x + half_width, y1: y + half_height };
+        (level - 1, part)
+    } else if (level as usize) + 1 < grid.levels.len() {
+        (level + 1, *view)
+    } else {
+        return Vec::new();
+    };
+    if most == 0 || count(grid, next, &view) > 16 * MOST_NEXT as u64 {
+        return Vec::new();
+    }
+    let mut cells = cells(grid, next, &view, 0);
+    nearest_first(grid, &mut cells, middle_of(&view));
+    cells.truncate(most);
+    cells
 }
 
 /// The middle of what is seen of the slide, no larger than `most_tiles` of `level` are.
-fn middle_part(info: &SlideInfo, level: u32, view: &SlideRect, most_tiles: usize) -> SlideRect {
-    let whole = SlideRect::of_size(f64::from(info.width()), f64::from(info.height()));
-    let seen = view.intersection(&whole).unwrap_or(*view);
+fn middle_part(grid: &TileGrid, level: u32, view: &SlideRect, most_tiles: usize) -> SlideRect {
+    let seen = view.intersection(&whole(grid)).unwrap_or(*view);
     // A part that begins inside of a tile touches one more than its size says.
     let tiles = ((most_tiles as f64).sqrt().floor() - 1.0).max(0.5);
-    let half = tiles * tile_side(info, level) / 2.0;
-    let (x, y) = (f64::midpoint(seen.x0, seen.x1), f64::midpoint(seen.y0, seen.y1));
-    let part = SlideRect { x0: x - half, y0: y - half, x1: x + half, y1: y + half };
+    let (across, down) = cell_size(grid, level);
+    let (half_width, half_height) = (tiles * across / 2.0, tiles * down / 2.0);
+    let (x, y) = middle_of(&seen);
+    let part = SlideRect { x0: x - half_width, y0: y - half_height, x1: x + half_width, y1: y + half_height };
     part.intersection(&seen).unwrap_or(part)
 }
 
-/// Level-0 pixels.
-fn tile_side(info: &SlideInfo, level: u32) -> f64 {
-    info.levels.get(level as usize).map_or(1.0, |level| level.downsample) * f64::from(TILE_PX)
+/// The slide's own rectangle.
+pub fn whole(grid: &TileGrid) -> SlideRect {
+    grid.levels.first().map_or(SlideRect::of_size(0.0, 0.0), |level| {
+        SlideRect::of_size(f64::from(level.width), f64::from(level.height))
+    })
+}
+
+/// Width and height of a cell in level-0 pixels.
+fn cell_size(grid: &TileGrid, level: u32) -> (f64, f64) {
+    grid.levels.get(level as usize).map_or((1.0, 1.0), |level| {
+        (f64::from(level.cell.0) * level.downsample, f64::from(level.cell.1) * level.downsample)
+    })
 }
 
 /// Columns and rows of the tiles that touch `view`.
-fn ranges(info: &SlideInfo, level: u32, view: &SlideRect, margin: u32) -> (Range<u32>, Range<u32>) {
+fn ranges(grid: &TileGrid, level: u32, view: &SlideRect, margin: u32) -> (Range<u32>, Range<u32>) {
     if view.x1 <= 0.0 || view.y1 <= 0.0 {
         return (0..0, 0..0);
     }
-    let (columns, rows) = info.tiles(level);
-    let side = tile_side(info, level);
-    let range = |from: f64, to: f64, count: u32| {
+    let (columns, rows) = grid.tiles(level);
+    let (across, down) = cell_size(grid, level);
+    let range = |from: f64, to: f64, side: f64, count: u32| {
         // Casts from floats saturate, so that views far outside the slide give empty ranges.
         let first = ((from / side).floor().max(0.0) as u32).saturating_sub(margin);
         let end = ((to / side).ceil().max(0.0) as u32).saturating_add(margin).min(count);
         first..end
     };
-    (range(view.x0, view.x1, columns), range(view.y0, view.y1, rows))
+    (range(view.x0, view.x1, across, columns), range(view.y0, view.y1, down, rows))
 }
 
-fn distance(info: &SlideInfo, tile: TileId, (x, y): (f64, f64)) -> f64 {
-    let rect = tile_rect(info, tile);
-    (f64::midpoint(rect.x0, rect.x1) - x).hypot(f64::midpoint(rect.y0, rect.y1) - y)
+fn middle_of(rect: &SlideRect) -> (f64, f64) {
+    (f64::midpoint(rect.x0, rect.x1), f64::midpoint(rect.y0, rect.y1))
+}
+
+fn nearest_first(grid: &TileGrid, tiles: &mut [TileId], place: (f64, f64)) {
+    let distance = |tile: TileId| {
+        let (x, y) = middle_of(&tile_rect(grid, tile));
+        (x - place.0).hypot(y - place.1)
+    };
+    tiles.sort_by(|a, b| distance(*a).total_cmp(&distance(*b)));
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use std::collections::BTreeMap;
-
-    use egui::{pos2, vec2};
-
-    use super::*;
-    use crate::slide::{Level, MppOrigin};
-
-    /// A slide of 4096 × 3000 level-0 pixels with levels 1, 4 and 16.
-    pub(crate) fn slide() -> SlideInfo {
-        let level = |downsample: u32| Level {
-            width: 4096 / downsample,
-            height: 3000 / downsample,
-            downsample: f64::from(downsample),
-        };
-        SlideInfo {
-            path: "a.tif".into(),
-            format: "test".into(),
-            vendor: None,
-            levels: vec![level(1), level(4), level(16)],
-            mpp: None,
-            mpp_origin: MppOrigin::Missing,
-            mpp_source: String::new(),
-            objective_power: None,
-            background: [255; 3],
-            properties: BTreeMap::new(),
-            associated: Vec::new(),
-            icc_profile: false,
-            hash: String::new(),
-            notes: Vec::new(),
-        }
-    }
-
-    fn screen() -> Rect {
-        Rect::from_min_size(pos2(0.0, 0.0), vec2(800.0, 600.0))
-    }
-
-    fn plan(slide_per_point: f64, pixels_per_point: f32) -> TilePlan {
-        let mut viewport = Viewport::fitted(4096, 3000, screen().size());
-        viewport.slide_per_point = slide_per_point;
-        TilePlan::new(&slide(), &viewport, screen(), pixels_per_point, 500)
-    }
-
-    #[test]
-    fn the_level_is_the_coarsest_that_looks_sharp() {
-        assert_eq!(plan(1.0, 1.0).level, 0);
-        assert_eq!(plan(3.0, 1.0).level, 0, "level 1 would be drawn a third larger");
-        assert_eq!(plan(3.6, 1.0).level, 1);
-        assert_eq!(plan(3.6, 2.0).level, 0, "twice the pixels on the same screen");
-        assert_eq!(plan(100.0, 1.0).level, 2);
-    }
-
-    #[test]
-    fn the_middle_comes_first_and_everything_in_view_is_there() {
-        let plan = plan(1.0, 1.0);
-        assert_eq!(plan.visible[0], TileId { level: 0, column: 7, row: 5 });
-        // 800 × 600 pixels around (2048, 1500): columns 6..10 (1648 to 2448), rows 4..8 (1200 to 1800).
-        assert_eq!(plan.visible.len(), 4 * 4);
-        assert_eq!(plan.visible.len() + plan.margin.len(), 6 * 6);
-        assert_eq!(plan.base, vec![TileId { level: 2, column: 0, row: 0 }]);
-        assert_eq!(plan.wanted().next(), plan.base.first().copied());
-    }
-
-    #[test]
-    fn too_many_tiles_mean_a_coarser_level() {
-        let mut viewport = Viewport::fitted(4096, 3000, screen().size());
-        viewport.slide_per_point = 3.0;
-        let plan = TilePlan::new(&slide(), &viewport, screen(), 1.0, 20);
-        assert_eq!(plan.level, 1);
-        assert!(plan.visible.len() <= 20 && !plan.visible.is_empty());
-        assert!(!plan.is_cut);
-    }
-
-    /// A slide with level 0 alone.
-    fn flat(width: u32, height: u32) -> SlideInfo {
-        SlideInfo { levels: vec![Level { width, height, downsample: 1.0 }], ..slide() }
-    }
-
-    #[test]
-    fn of_one_large_level_the_middle_is_planned_and_nothing_else_is_listed() {
-        for (width, height) in [(46_000, 33_000), (u32::MAX, u32::MAX)] {
-            let viewport = Viewport::fitted(width, height, screen().size());
-            let plan = TilePlan::new(&flat(width, height), &viewport, screen(), 1.0, 500);
-            assert!(plan.is_cut && plan.margin.is_empty() && plan.base.is_empty());
-            assert!((400..=500).contains(&plan.visible.len()), "{} tiles", plan.visible.len());
-            let middle = (f64::from(width) / 2.0, f64::from(height) / 2.0);
-            assert!(tile_rect(&flat(width, height), plan.visible[0]).contains(middle));
-        }
-        let mut viewport = Viewport::fitted(46_000, 33_000, screen().size());
-        viewport.slide_per_point = 1.0;
-        let plan = TilePlan::new(&flat(46_000, 33_000), &viewport, screen(), 1.0, 500);
-        assert!(!plan.is_cut && !plan.margin.is_empty(), "near enough, all of it is there");
-    }
-
-    #[test]
-    fn the_last_tiles_end_with_the_slide_and_beside_it_there_are_none() {
-        let info = slide();
-        let last = tile_rect(&info, TileId { level: 0, column: 15, row: 11 });
-        assert_eq!((last.x1, last.y1), (4096.0, 3000.0));
-        assert_eq!(info.tiles(0), (16, 12));
-        let beside = SlideRect { x0: -900.0, y0: 10.0, x1: -10.0, y1: 500.0 };
-        assert!(cells(&info, 0, &beside, 0).is_empty());
-        let below = SlideRect { x0: 0.0, y0: 4000.0, x1: 100.0, y1: 5000.0 };
-        assert!(cells(&info, 0, &below, 0).is_empty());
-    }
-}
+pub(crate) mod tests;

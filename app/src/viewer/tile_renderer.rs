@@ -1,11 +1,10 @@
 //! Draws slide tiles with one wgpu pipeline from texture arrays, inside egui's own render pass.
 //!
 //! After re_renderer's split: [`TileRenderer`] is made once and holds what does not change, [`TileDrawData`] is one frame's
-//! picture. Uploads wait in a queue shared with the frames and are carried out in `prepare`: a frame that egui lays out but never
-//! renders must not lose them. Which tile lies in which slot is the business of `tile_cache.rs`.
+//! picture of one pane. Uploads wait in a queue shared with the frames and are carried out in `prepare`: a frame that egui lays out but
+//! never renders must not lose them. Which tile lies in which slot is the business of `tile_cache.rs`.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -13,10 +12,19 @@ use std::time::Instant;
 use eframe::egui_wgpu::{self, CallbackResources, RenderState, ScreenDescriptor, wgpu};
 use egui::{PaintCallback, PaintCallbackInfo, Rect};
 
+use super::colour::ColourLook;
+use super::colour::shader_data::{look_floats, turn_floats, upright_points};
+use super::shape_renderer::ShapeRenderer;
 use super::tile_cache::{TileDraw, Upload};
 use super::tile_pixels::MIP_COUNT;
-use super::viewport::SlideRect;
+use super::viewport::Viewport;
 use crate::slide::TILE_PX;
+
+pub(super) mod frame_clock;
+mod panes;
+
+use frame_clock::FrameClock;
+use panes::Panes;
 
 /// Layers of one texture array: 21 MiB, so that memory grows in small portions.
 const LAYERS_PER_PAGE: u32 = 64;
@@ -42,9 +50,7 @@ pub struct TileRenderer {
     layout: wgpu::BindGroupLayout,
     sampler: wgpu::Sampler,
     pages: Vec<Page>,
-    instances: wgpu::Buffer,
-    /// Instances of each page in the buffer, for the frame that is being drawn.
-    ranges: Vec<(usize, Range<u32>)>,
+    panes: Panes,
 }
 
 struct Page {
@@ -53,16 +59,22 @@ struct Page {
 }
 
 impl TileRenderer {
-    /// Puts a renderer into egui's resources, where the frames find it.
+    /// Puts the renderers of tiles and of annotations into egui's resources, where the frames find them.
     pub fn install(state: &RenderState) {
-        let renderer = Self::new(&state.device, state.target_format);
-        state.renderer.write().callback_resources.insert(renderer);
+        let tiles = Self::new(&state.device, state.target_format);
+        let shapes = ShapeRenderer::new(&state.device, state.target_format);
+        let mut renderer = state.renderer.write();
+        let resources = &mut renderer.callback_resources;
+        resources.insert(tiles);
+        resources.insert(shapes);
+        resources.insert(FrameClock::default());
     }
 
     fn new(device: &wgpu::Device, format: wgpu::TextureFormat) -> Self {
         let shader = device.create_shader_module(wgpu::include_wgsl!("tiles.wgsl"));
         let layout = bind_group_layout(device);
-        let pipeline = pipeline(device, &shader, &layout, format);
+        let panes = Panes::new(device);
+        let pipeline = pipeline(device, &shader, [&layout, panes.layout()], format);
         let sampler = device.create_sampler(&wgpu::SamplerDescriptor {
             label: Some("tile sampler"),
             mag_filter: wgpu::FilterMode::Linear,
@@ -70,14 +82,7 @@ impl TileRenderer {
             mipmap_filter: wgpu::MipmapFilterMode::Linear,
             ..Default::default()
         });
-        Self {
-            pipeline,
-            layout,
-            sampler,
-            pages: Vec::new(),
-            instances: instance_buffer(device, 64),
-            ranges: Vec::new(),
-        }
+        Self { pipeline, layout, sampler, pages: Vec::new(), panes }
     }
 
     fn upload(&mut self, device: &wgpu::Device, queue: &wgpu::Queue, upload: &Upload) {
@@ -133,38 +138,27 @@ impl TileRenderer {
         Page { texture, bind_group }
     }
 
-    /// Writes the instances, page by page: one draw call a page.
-    fn write_instances(&mut self, device: &wgpu::Device, queue: &wgpu::Queue, data: &TileDrawData) {
-        self.ranges.clear();
-        let mut bytes = Vec::with_capacity(data.draws.len() * gpu_data::FLOATS * 4);
+    /// Writes a pane's look and its instances, page by page: one draw call a page.
+    fn prepare_pane(&mut self, device: &wgpu::Device, queue: &wgpu::Queue, frame: u64, data: &TileDrawData) {
+        let mut floats = Vec::with_capacity(data.draws.len() * gpu_data::FLOATS);
+        let mut ranges = Vec::new();
         let mut count = 0;
         for page in 0..self.pages.len() {
             let start = count;
             for draw in data.draws.iter().filter(|draw| (draw.slot / LAYERS_PER_PAGE) as usize == page) {
-                let rect = data.fractions(&draw.rect);
                 let layer = (draw.slot % LAYERS_PER_PAGE) as f32;
-                let floats = rect.into_iter().chain(draw.uv).chain([layer]);
-                bytes.extend(floats.flat_map(f32::to_ne_bytes));
+                floats.extend(data.upright(draw).into_iter().chain(draw.uv).chain([layer]));
                 count += 1;
             }
             if count > start {
-                self.ranges.push((page, start..count));
+                ranges.push((page, start..count));
             }
         }
-        if (bytes.len() as u64) > self.instances.size() {
-            self.instances = instance_buffer(device, u64::from(count).next_power_of_two());
-        }
-        queue.write_buffer(&self.instances, 0, &bytes);
+        let look = look_floats(&data.look, turn_floats(&data.viewport, data.screen));
+        let table = data.look.table.as_deref();
+        let pane = self.panes.prepare(device, queue, (data.pane, frame), table, &look);
+        pane.write(device, queue, &floats, ranges);
     }
-}
-
-fn instance_buffer(device: &wgpu::Device, count: u64) -> wgpu::Buffer {
-    device.create_buffer(&wgpu::BufferDescriptor {
-        label: Some("tile instances"),
-        size: count * gpu_data::STRIDE,
-        usage: wgpu::BufferUsages::VERTEX | wgpu::BufferUsages::COPY_DST,
-        mapped_at_creation: false,
-    })
 }
 
 fn bind_group_layout(device: &wgpu::Device) -> wgpu::BindGroupLayout {
@@ -193,12 +187,12 @@ fn bind_group_layout(device: &wgpu::Device) -> wgpu::BindGroupLayout {
 fn pipeline(
     device: &wgpu::Device,
     shader: &wgpu::ShaderModule,
-    layout: &wgpu::BindGroupLayout,
+    layouts: [&wgpu::BindGroupLayout; 2],
     format: wgpu::TextureFormat,
 ) -> wgpu::RenderPipeline {
     let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
         label: Some("tiles"),
-        bind_group_layouts: &[Some(layout)],
+        bind_group_layouts: &layouts.map(Some),
         immediate_size: 0,
     });
     device.create_render_pipeline(&wgpu::RenderPipelineDescriptor {
@@ -214,6 +208,7 @@ fn pipeline(
                 attributes: &gpu_data::ATTRIBUTES,
             })],
         },
+        // Nothing is culled: the rectangles of a mirrored slide show their backs.
         primitive: wgpu::PrimitiveState::default(),
         depth_stencil: None,
         multisample: wgpu::MultisampleState::default(),
@@ -228,26 +223,31 @@ fn pipeline(
     })
 }
 
-/// One frame's tiles.
+/// One frame's tiles of one pane.
 pub struct TileDrawData {
-    /// What the viewer's rectangle shows of the slide's plane.
-    pub view: SlideRect,
+    /// The pane's number: each has its own instances.
+    pub pane: usize,
+    pub viewport: Viewport,
+    /// The pane's rectangle, in points.
+    pub screen: Rect,
     pub draws: Vec<TileDraw>,
     pub uploads: UploadQueue,
-    /// Nanoseconds of the window thread that the last `prepare` took, for the frame timer.
+    pub look: ColourLook,
+    /// Nanoseconds of the window thread that preparing the last frame took, all panes and annotations together, for the frame timer.
     pub prepare_nanos: Arc<AtomicU64>,
 }
 
 impl TileDrawData {
-    /// The shape that draws it inside `screen`.
-    pub fn into_shape(self, screen: Rect) -> PaintCallback {
-        egui_wgpu::Callback::new_paint_callback(screen, self)
+    /// The shape that draws it inside its screen.
+    pub fn into_shape(self) -> PaintCallback {
+        egui_wgpu::Callback::new_paint_callback(self.screen, self)
     }
 
-    fn fractions(&self, rect: &SlideRect) -> [f32; 4] {
-        let x = |x: f64| ((x - self.view.x0) / self.view.width()) as f32;
-        let y = |y: f64| ((y - self.view.y0) / self.view.height()) as f32;
-        [x(rect.x0), y(rect.y0), x(rect.x1), y(rect.y1)]
+    /// Left, top, right, bottom in points from the pane's middle, before the slide is turned.
+    fn upright(&self, draw: &TileDraw) -> [f32; 4] {
+        let [left, top] = upright_points(&self.viewport, (draw.rect.x0, draw.rect.y0));
+        let [right, bottom] = upright_points(&self.viewport, (draw.rect.x1, draw.rect.y1));
+        [left, top, right, bottom]
     }
 }
 
@@ -261,15 +261,37 @@ impl egui_wgpu::CallbackTrait for TileDrawData {
         resources: &mut CallbackResources,
     ) -> Vec<wgpu::CommandBuffer> {
         let started = Instant::now();
+        let Some(frame) = resources.get_mut::<FrameClock>().map(FrameClock::begin) else { return Vec::new() };
+        if let Some(shapes) = resources.get_mut::<ShapeRenderer>() {
+            // Also where none are drawn any more.
+            shapes.tidy(frame);
+        }
         if let Some(renderer) = resources.get_mut::<TileRenderer>() {
             let uploads: Vec<Upload> =
                 self.uploads.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect();
             for upload in &uploads {
                 renderer.upload(device, queue, upload);
             }
-            renderer.write_instances(device, queue, self);
+            renderer.panes.tidy(frame);
+            renderer.prepare_pane(device, queue, frame, self);
         }
-        self.prepare_nanos.store(started.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        if let Some(clock) = resources.get_mut::<FrameClock>() {
+            clock.spend(started.elapsed());
+        }
+        Vec::new()
+    }
+
+    fn finish_prepare(
+        &self,
+        _device: &wgpu::Device,
+        _queue: &wgpu::Queue,
+        _encoder: &mut wgpu::CommandEncoder,
+        resources: &mut CallbackResources,
+    ) -> Vec<wgpu::CommandBuffer> {
+        // That of all panes and annotations: the first pane tells it.
+        if let Some(spent) = resources.get_mut::<FrameClock>().and_then(FrameClock::finish) {
+            self.prepare_nanos.store(spent.as_nanos() as u64, Ordering::Relaxed);
+        }
         Vec::new()
     }
 
@@ -280,9 +302,11 @@ impl egui_wgpu::CallbackTrait for TileDrawData {
         resources: &CallbackResources,
     ) {
         let Some(renderer) = resources.get::<TileRenderer>() else { return };
+        let Some(pane) = renderer.panes.get(self.pane) else { return };
         pass.set_pipeline(&renderer.pipeline);
-        pass.set_vertex_buffer(0, renderer.instances.slice(..));
-        for (page, instances) in &renderer.ranges {
+        pass.set_bind_group(1, &pane.bind_group, &[]);
+        pass.set_vertex_buffer(0, pane.instances.slice(..));
+        for (page, instances) in &pane.ranges {
             pass.set_bind_group(0, &renderer.pages[*page].bind_group, &[]);
             pass.draw(0..VERTICES, instances.clone());
         }

@@ -1,45 +1,48 @@
-//! The answer: three cards, of which the one being written is open and earlier ones show their first line.
+//! An answer's frame: the question above it, a card for each stage, of which the one being written is open and earlier ones show their
+//! first line, and below them how it ended. What stands in the cards is drawn by `review/chain`.
 
 use egui::{
     Align2, CornerRadius, FontId, Frame, Label, Margin, Rect, RichText, Sense, Shape, Stroke, Ui, WidgetInfo,
     pos2, vec2,
 };
+use reinpath_model::event::{Finished, Stamp, Stop};
 use reinpath_model::stage::AnswerStage;
 
 use super::answer_view::{AnswerView, Phase};
-use super::command::{AskCommand, CommandSender};
+use super::review::Shown;
 use super::theme;
 use super::widgets::{caption, warning};
+use crate::case::Answer;
 
-/// Draws what is known of an answer.
-pub(super) fn ui(ui: &mut Ui, answer: &AnswerView, commands: &CommandSender) {
-    ui.label(RichText::new(&answer.question.question).font(theme::semibold(theme::BODY)));
-    for (letter, choice) in ('A'..).zip(&answer.question.choices) {
+/// The question, what it is about and how far the answer is; `preamble` is what was written before the first heading.
+pub(super) fn head_ui(ui: &mut Ui, shown: Shown<'_>, preamble: &str) {
+    let question = shown.question;
+    ui.label(RichText::new(&question.text).font(theme::semibold(theme::BODY)));
+    for (letter, choice) in ('A'..).zip(&question.choices) {
         caption(ui, format!("{letter}) {choice}"));
     }
-    caption(ui, format!("{} · {}", answer.subject.words, progress(answer)));
-    if !answer.preamble.trim().is_empty() {
-        ui.label(answer.preamble.trim());
+    let progress = shown.live.map_or_else(|| result(shown.answer), progress);
+    caption(ui, format!("{} · {progress}", question.words));
+    if !preamble.trim().is_empty() {
+        ui.label(preamble.trim());
     }
-    for stage in AnswerStage::ALL {
-        card(ui, answer, stage, commands);
-    }
-    if let Phase::Finished(finished) = &answer.phase
-        && let Some(line) = finished.options_line()
-    {
+}
+
+/// How likely the options are, how it ended, what to bear in mind, and what it was made with.
+pub(super) fn foot_ui(ui: &mut Ui, answer: &Answer) {
+    if let Some(line) = answer.finished.as_ref().and_then(Finished::options_line) {
         caption(ui, line);
     }
-    if let Some(ending) = answer.ending() {
-        let failed = matches!(answer.phase, Phase::Failed(_));
+    if let Some(ending) = ending(answer) {
         let palette = theme::of(ui);
-        let colour = if failed { palette.error } else { palette.warning };
+        let colour = if answer.failed.is_some() { palette.error } else { palette.warning };
         ui.label(RichText::new(ending).color(colour));
     }
-    for sentence in &answer.warnings {
-        warning(ui, sentence);
-    }
-    if let Some(stamp) = answer.stamp_line() {
-        caption(ui, stamp);
+    if let Some(stamp) = &answer.stamp {
+        for sentence in &stamp.warnings {
+            warning(ui, sentence);
+        }
+        caption(ui, stamp_line(stamp));
     }
 }
 
@@ -60,37 +63,93 @@ fn progress(answer: &AnswerView) -> String {
     }
 }
 
-fn card(ui: &mut Ui, answer: &AnswerView, stage: AnswerStage, commands: &CommandSender) {
-    let palette = theme::of(ui);
-    let text = answer.text.stage(stage).trim();
-    let open = answer.is_open(stage) && !text.is_empty();
-    let frame = Frame::new()
-        .fill(palette.raised)
-        .corner_radius(CornerRadius::same(theme::RADIUS))
-        .inner_margin(Margin { left: 12, right: 8, top: 4, bottom: 8 });
-    let shown = frame.show(ui, |ui| {
-        ui.set_width(ui.available_width());
-        ui.spacing_mut().item_spacing.y = 2.0;
-        if head(ui, stage, open, !text.is_empty()) {
-            commands.ask(AskCommand::ToggleCard(stage));
+/// The same of an answer that was kept.
+fn result(answer: &Answer) -> String {
+    match (&answer.finished, &answer.failed) {
+        (Some(finished), _) => format!("{} tokens", finished.tokens),
+        (None, Some(_)) => "failed".to_owned(),
+        (None, None) => "not finished".to_owned(),
+    }
+}
+
+/// How it ended, when that needs to be said.
+fn ending(answer: &Answer) -> Option<String> {
+    if let Some(sentence) = &answer.failed {
+        let sentence = sentence.trim();
+        let stop = if sentence.ends_with(['.', '!', '?']) { "" } else { "." };
+        let has_text = answer.tokens.iter().any(|token| !token.text.trim().is_empty());
+        let kept = if has_text { " What was written is kept; you can ask again." } else { "" };
+        return Some(format!("{sentence}{stop}{kept}"));
+    }
+    let sentence = match answer.finished.as_ref()? {
+        Finished { stop: Stop::Cancelled, .. } => "Stopped. What was written is kept.",
+        Finished { stop: Stop::MaxTokens, .. } => "The answer reached its longest length and was cut off.",
+        Finished { format_ok: false, .. } => {
+            "The model did not keep to its three stages; the text is shown as it was written."
         }
-        if open {
-            ui.label(text);
-        } else {
-            // One line, empty while the stage has not come: the cards below stay where they are.
-            let first = text.lines().next().unwrap_or_default();
-            let words = if first.is_empty() && answer.stage == Some(stage) { "…" } else { first };
-            let words = if words.is_empty() { " " } else { words };
-            ui.add(Label::new(RichText::new(words).color(palette.weak)).truncate());
-        }
-    });
-    let rect = shown.response.rect;
-    let bar = Rect::from_min_max(rect.min, pos2(rect.min.x + 4.0, rect.max.y));
-    ui.painter().rect_filled(
-        bar,
-        CornerRadius { nw: theme::RADIUS, sw: theme::RADIUS, ne: 0, se: 0 },
-        palette.stage(stage),
-    );
+        Finished { .. } => return None,
+    };
+    Some(sentence.to_owned())
+}
+
+/// The stamp in one line: model, precision, device, sampling.
+fn stamp_line(stamp: &Stamp) -> String {
+    let short = stamp.package_hash.chars().take(8).collect::<String>();
+    let sampling = if stamp.sampling.temperature > 0.0 {
+        format!("temperature {}, seed {}", stamp.sampling.temperature, stamp.sampling.seed)
+    } else {
+        "greedy".to_owned()
+    };
+    format!(
+        "{} {short} · {} on {} · {sampling} · version {}",
+        stamp.package, stamp.precision, stamp.device, stamp.version
+    )
+}
+
+/// A stage's card.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Card<'a> {
+    pub(super) stage: AnswerStage,
+    /// All of its text so far, without white space around it.
+    pub(super) text: &'a str,
+    pub(super) is_open: bool,
+    /// Whether it is the one being written.
+    pub(super) is_begun: bool,
+}
+
+impl Card<'_> {
+    /// Draws it, with `contents` where it is open; true when it is to be opened or folded.
+    pub(super) fn ui(self, ui: &mut Ui, contents: impl FnOnce(&mut Ui)) -> bool {
+        let palette = theme::of(ui);
+        let has_text = !self.text.is_empty();
+        let frame = Frame::new()
+            .fill(palette.raised)
+            .corner_radius(CornerRadius::same(theme::RADIUS))
+            .inner_margin(Margin { left: 12, right: 8, top: 4, bottom: 8 });
+        let shown = frame.show(ui, |ui| {
+            ui.set_width(ui.available_width());
+            ui.spacing_mut().item_spacing.y = 2.0;
+            let is_clicked = head(ui, self.stage, self.is_open, has_text);
+            if self.is_open {
+                contents(ui);
+            } else {
+                // One line, empty while the stage has not come: the cards below stay where they are.
+                let first = self.text.lines().next().unwrap_or_default();
+                let words = if first.is_empty() && self.is_begun { "…" } else { first };
+                let words = if words.is_empty() { " " } else { words };
+                ui.add(Label::new(RichText::new(words).color(palette.weak)).truncate());
+            }
+            is_clicked
+        });
+        let rect = shown.response.rect;
+        let bar = Rect::from_min_max(rect.min, pos2(rect.min.x + 4.0, rect.max.y));
+        ui.painter().rect_filled(
+            bar,
+            CornerRadius { nw: theme::RADIUS, sw: theme::RADIUS, ne: 0, se: 0 },
+            palette.stage(self.stage),
+        );
+        shown.inner
+    }
 }
 
 /// The stage's name, which opens and folds the card; true when it was clicked.
@@ -125,4 +184,34 @@ fn triangle(ui: &Ui, middle: egui::Pos2, open: bool) {
     };
     let points = corners.map(|corner| middle + corner).to_vec();
     ui.painter().add(Shape::convex_polygon(points, theme::of(ui).weak, Stroke::NONE));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::case::{Id, Purpose, Token};
+    use crate::window::answer_view::tests::{finished, token};
+    use crate::window::answer_view::{QuestionText, Subject};
+
+    #[test]
+    fn an_answer_that_was_kept_ends_in_the_words_of_one_that_is_new() {
+        let failed = |error: &str| reinpath_model::event::AskEvent::Failed { error: error.to_owned() };
+        for events in [
+            vec![token(AnswerStage::Observation, "Glands."), finished(Stop::Cancelled)],
+            vec![token(AnswerStage::Observation, "Glands."), finished(Stop::MaxTokens)],
+            vec![token(AnswerStage::Observation, "Glands."), finished(Stop::End)],
+            vec![token(AnswerStage::Observation, "Glands."), failed("the worker ended")],
+            vec![failed("There is no model.")],
+        ] {
+            let mut view = AnswerView::new(1, QuestionText::default(), Subject::default());
+            for event in events {
+                view.receive(event);
+            }
+            assert_eq!(ending(&view.record), view.ending());
+            assert_eq!(view.record.stamp.as_deref().map(stamp_line), view.stamp_line());
+        }
+        let mut kept = Answer::begun(Id::default(), Purpose::Answer);
+        kept.tokens.push(Token { stage: None, text: "Well.".to_owned(), logprob: 0.0 });
+        assert_eq!((result(&kept).as_str(), ending(&kept)), ("not finished", None));
+    }
 }

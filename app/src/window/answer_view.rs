@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use reinpath_model::event::{AskEvent, Finished, Stamp, Stop};
 use reinpath_model::stage::{AnswerStage, StagedAnswer};
 
+use crate::case::{self, Purpose, Token};
 use crate::slide::Region;
 
 /// Words that the user asked, without the patches.
@@ -67,6 +68,8 @@ pub struct AnswerView {
     pub stamp: Option<Box<Stamp>>,
     /// Sentences about this answer, from its stamp.
     pub warnings: Vec<String>,
+    /// The same as it is kept: grows with every event.
+    pub record: case::Answer,
 }
 
 impl AnswerView {
@@ -86,6 +89,7 @@ impl AnswerView {
             last_token_at: None,
             stamp: None,
             warnings: Vec::new(),
+            record: case::Answer::begun(case::Id::default(), Purpose::Answer),
         }
     }
 
@@ -97,6 +101,7 @@ impl AnswerView {
         match event {
             AskEvent::Started { stamp } => {
                 self.warnings.clone_from(&stamp.warnings);
+                self.record.stamp = Some(stamp.clone());
                 self.stamp = Some(stamp);
                 self.advance(Phase::Started);
             }
@@ -104,8 +109,9 @@ impl AnswerView {
                 self.stage = Some(stage);
                 self.advance(Phase::Writing);
             }
-            AskEvent::Token { stage, text, .. } => {
+            AskEvent::Token { stage, text, logprob, .. } => {
                 let now = Instant::now();
+                self.record.tokens.push(Token { stage, text: text.clone(), logprob });
                 self.first_token_at.get_or_insert(now);
                 self.last_token_at = Some(now);
                 self.tokens += 1;
@@ -115,8 +121,14 @@ impl AnswerView {
                 }
                 self.advance(Phase::Writing);
             }
-            AskEvent::Finished(finished) => self.phase = Phase::Finished(finished),
-            AskEvent::Failed { error } => self.phase = Phase::Failed(error),
+            AskEvent::Finished(finished) => {
+                (self.record.finished, self.record.ended) = (Some(finished.clone()), Some(case::now()));
+                self.phase = Phase::Finished(finished);
+            }
+            AskEvent::Failed { error } => {
+                (self.record.failed, self.record.ended) = (Some(error.clone()), Some(case::now()));
+                self.phase = Phase::Failed(error);
+            }
         }
     }
 
@@ -167,66 +179,81 @@ impl AnswerView {
 
     /// How it ended, when that needs to be said.
     pub fn ending(&self) -> Option<String> {
-        match &self.phase {
-            Phase::Finished(Finished { stop: Stop::Cancelled, .. }) => {
-                Some("Stopped. What was written is kept.".to_owned())
-            }
-            Phase::Finished(Finished { stop: Stop::MaxTokens, .. }) => {
-                Some("The answer reached its longest length and was cut off.".to_owned())
-            }
-            Phase::Finished(Finished { format_ok: false, .. }) => Some(
-                "The model did not keep to its three stages; the text is shown as it was written.".to_owned(),
-            ),
-            Phase::Failed(sentence) if self.has_text() => {
-                Some(format!("{} What was written is kept; you can ask again.", with_full_stop(sentence)))
-            }
-            Phase::Failed(sentence) => Some(with_full_stop(sentence)),
-            _ => None,
-        }
-    }
-
-    /// The whole of it as text for the clipboard.
-    pub fn to_text(&self) -> String {
-        let mut lines = vec![format!("Question: {}", self.question.question)];
-        let choices = ('A'..).zip(&self.question.choices);
-        lines.extend(choices.map(|(letter, choice)| format!("{letter}) {choice}")));
-        if !self.question.context.is_empty() {
-            lines.push(format!("Context: {}", self.question.context));
-        }
-        lines.push(format!("About: {}", self.subject.words));
-        if !self.preamble.trim().is_empty() {
-            lines.push(format!("\n{}", self.preamble.trim()));
-        }
-        for stage in AnswerStage::ALL {
-            let written = self.text.stage(stage).trim();
-            if !written.is_empty() {
-                lines.push(format!("\n{}\n{written}", stage.name()));
-            }
-        }
-        let remarks = self.warnings.iter().cloned().chain(self.ending()).chain(self.stamp_line());
-        lines.extend(remarks.map(|line| format!("\n{line}")));
-        lines.push("\nFor research use only.\n".to_owned());
-        lines.join("\n")
+        ending_of(&self.record)
     }
 
     /// The stamp in one line: model, precision, device, sampling.
     pub fn stamp_line(&self) -> Option<String> {
-        let stamp = self.stamp.as_ref()?;
-        let short = |hash: &str| hash.chars().take(8).collect::<String>();
-        let sampling = if stamp.sampling.temperature > 0.0 {
-            format!("temperature {}, seed {}", stamp.sampling.temperature, stamp.sampling.seed)
-        } else {
-            "greedy".to_owned()
-        };
-        Some(format!(
-            "{} {} · {} on {} · {sampling} · version {}",
-            stamp.package,
-            short(&stamp.package_hash),
-            stamp.precision,
-            stamp.device,
-            stamp.version
-        ))
+        self.stamp.as_deref().map(stamp_line_of)
     }
+}
+
+/// How an answer ended, when that needs to be said.
+pub fn ending_of(answer: &case::Answer) -> Option<String> {
+    if let Some(finished) = &answer.finished {
+        return match finished {
+            Finished { stop: Stop::Cancelled, .. } => Some("Stopped. What was written is kept.".to_owned()),
+            Finished { stop: Stop::MaxTokens, .. } => {
+                Some("The answer reached its longest length and was cut off.".to_owned())
+            }
+            Finished { format_ok: false, .. } => Some(
+                "The model did not keep to its three stages; the text is shown as it was written.".to_owned(),
+            ),
+            Finished { .. } => None,
+        };
+    }
+    let sentence = with_full_stop(answer.failed.as_ref()?);
+    let has_text = answer.tokens.iter().any(|token| !token.text.trim().is_empty());
+    Some(if has_text { format!("{sentence} What was written is kept; you can ask again.") } else { sentence })
+}
+
+/// A question with an answer to it as text for the clipboard.
+pub fn text_of(question: &case::Question, answer: &case::Answer) -> String {
+    let mut lines = vec![format!("Question: {}", question.text)];
+    // Options may have been given in another order than the question's own.
+    let stamp = answer.stamp.as_deref();
+    let asked = stamp.map(|stamp| &stamp.choices).filter(|choices| !choices.is_empty());
+    let choices = ('A'..).zip(asked.unwrap_or(&question.choices));
+    lines.extend(choices.map(|(letter, choice)| format!("{letter}) {choice}")));
+    if !question.context.is_empty() {
+        lines.push(format!("Context: {}", question.context));
+    }
+    lines.push(format!("About: {}", question.words));
+    let before_headings = answer.tokens.iter().filter(|token| token.stage.is_none());
+    let preamble: String = before_headings.map(|token| token.text.as_str()).collect();
+    if !preamble.trim().is_empty() {
+        lines.push(format!("\n{}", preamble.trim()));
+    }
+    let text = answer.text();
+    for stage in AnswerStage::ALL {
+        let written = text.stage(stage).trim();
+        if !written.is_empty() {
+            lines.push(format!("\n{}\n{written}", stage.name()));
+        }
+    }
+    let warnings = stamp.into_iter().flat_map(|stamp| stamp.warnings.iter().cloned());
+    let remarks = warnings.chain(ending_of(answer)).chain(stamp.map(stamp_line_of));
+    lines.extend(remarks.map(|line| format!("\n{line}")));
+    lines.push("\nFor research use only.\n".to_owned());
+    lines.join("\n")
+}
+
+/// A stamp in one line: model, precision, device, sampling.
+pub fn stamp_line_of(stamp: &Stamp) -> String {
+    let short = |hash: &str| hash.chars().take(8).collect::<String>();
+    let sampling = if stamp.sampling.temperature > 0.0 {
+        format!("temperature {}, seed {}", stamp.sampling.temperature, stamp.sampling.seed)
+    } else {
+        "greedy".to_owned()
+    };
+    format!(
+        "{} {} · {} on {} · {sampling} · version {}",
+        stamp.package,
+        short(&stamp.package_hash),
+        stamp.precision,
+        stamp.device,
+        stamp.version
+    )
 }
 
 fn with_full_stop(sentence: &str) -> String {
@@ -279,7 +306,9 @@ pub(crate) mod tests {
         view.receive(finished(Stop::End));
         assert!(view.is_open(AnswerStage::Conclusion) && !view.is_running());
         assert_eq!((view.ending(), view.tokens_per_second()), (None, Some(18.0)));
-        assert!(view.to_text().contains("Observation\nGlands are seen."));
+        let question = case::Question { words: "a.svs, patch 1".to_owned(), ..case::Question::default() };
+        let text = text_of(&question, &view.record);
+        assert!(text.contains("Observation\nGlands are seen.") && text.contains("About: a.svs, patch 1"));
     }
 
     #[test]

@@ -23,7 +23,8 @@ pub trait Answerer: Send {
     /// Gives up the memory that the model takes, as when a run needs it, and tells `Event::Worker(Idle)`; the next question loads it
     /// again. An answer that is being written is finished first. Nothing to do for who holds no model.
     fn release(&mut self) {}
-    /// Answers with events of the order's id, ending with `Finished` or `Failed`.
+    /// Answers with events of the order's id, ending with `Finished` or `Failed`; where maps are wanted, `CasesEvent::Maps` comes before
+    /// the end. An answer that is only read again, for its maps, gives way to any other.
     fn ask(&mut self, order: AskOrder, slide: SlideHandle, model: Arc<ModelInfo>);
     /// Ends an answer early; it still ends with `Finished` or `Failed`.
     fn stop(&mut self, id: u64);

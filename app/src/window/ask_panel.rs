@@ -1,4 +1,4 @@
-//! The right side: what is asked, and the answer in its three cards as it is written.
+//! The right side: what is asked, and the conversation with its answers as they are written.
 //!
 //! The panel owns what is being typed. Ask and Stop are one place at the bottom, which no text moves.
 
@@ -7,15 +7,17 @@ use egui::{
 };
 use reinpath_training::subtask::{QuestionKind, Subtasks};
 
-use super::answer_cards;
-use super::answer_view::QuestionText;
+use super::answer_view::{AnswerView, Phase, QuestionText};
 use super::command::{AskCommand, Command, CommandSender};
 use super::model_picker;
+use super::review::cases::{self, CasesCommand};
+use super::review::{ReviewCommand, ReviewPanels};
 use super::slides_panel::thumbnail_ui;
 use super::state::{AppState, PackageState, Tool};
 use super::theme;
 use super::update::{NO_PATCH_TICKED, obstacle};
-use super::widgets::{caption, hairline, main_button, title};
+use super::widgets::{caption, main_button, title};
+use crate::case::Id;
 
 /// What a true/false wording leaves to be filled in.
 const STATEMENT: &str = "{statement}";
@@ -32,19 +34,36 @@ const ASK_KEYS: KeyboardShortcut = KeyboardShortcut::new(Modifiers::COMMAND, Key
 pub(super) struct AskPanel {
     draft: QuestionText,
     subtasks: Subtasks,
+    /// The question whose text was put into the draft to be edited.
+    editing: Option<Id>,
+    /// Whether a question that follows up is asked with the conversation before it.
+    has_history: bool,
     /// Said when Ask was pressed and could not be carried out.
     refused: Option<String>,
 }
 
 impl Default for AskPanel {
     fn default() -> Self {
-        Self { draft: QuestionText::default(), subtasks: Subtasks::shipped(), refused: None }
+        Self {
+            draft: QuestionText::default(),
+            subtasks: Subtasks::shipped(),
+            editing: None,
+            has_history: false,
+            refused: None,
+        }
     }
 }
 
 impl AskPanel {
     /// Draws the panel.
-    pub(super) fn ui(&mut self, ui: &mut Ui, state: &AppState, commands: &CommandSender) {
+    pub(super) fn ui(
+        &mut self,
+        ui: &mut Ui,
+        state: &AppState,
+        review: &mut ReviewPanels,
+        commands: &CommandSender,
+    ) {
+        self.take_edited(state);
         let by_keys = ui.input_mut(|input| input.consume_shortcut(&ASK_KEYS));
         Panel::bottom("ask actions").frame(egui::Frame::new()).resizable(false).show(ui, |ui| {
             self.actions_ui(ui, state, commands, by_keys);
@@ -57,17 +76,31 @@ impl AskPanel {
         ScrollArea::vertical().id_salt("ask").auto_shrink(false).stick_to_bottom(state.is_asking()).show(
             ui,
             |ui| {
-                patches_ui(ui, state, commands);
+                if self.editing.is_some() {
+                    caption(ui, "The edited question is asked about the same patches.");
+                } else {
+                    patches_ui(ui, state, commands);
+                }
                 self.question_ui(ui);
                 self.choices_ui(ui);
                 self.context_ui(ui);
-                if let Some(answer) = &state.answer {
-                    ui.add_space(theme::GRID);
-                    hairline(ui);
-                    answer_cards::ui(ui, answer, commands);
-                }
+                self.history_ui(ui, state);
+                review.conversation_ui(ui, state, commands);
             },
         );
+    }
+
+    /// Puts a question that is to be edited into the draft.
+    fn take_edited(&mut self, state: &AppState) {
+        let editing = &state.review.cases.editing;
+        if *editing == self.editing {
+            return;
+        }
+        self.editing.clone_from(editing);
+        if let Some(question) = editing.as_ref().and_then(|id| cases::question(state, id)) {
+            self.draft = cases::text_of(&question);
+            self.refused = None;
+        }
     }
 
     fn question_ui(&mut self, ui: &mut Ui) {
@@ -164,6 +197,15 @@ impl AskPanel {
         ui.add(edit).labelled_by(label.id);
     }
 
+    /// What a question that follows up is asked with.
+    fn history_ui(&mut self, ui: &mut Ui, state: &AppState) {
+        if self.editing.is_some() || !cases::shown(state).is_some_and(|shown| shown.answer.is_over()) {
+            return;
+        }
+        ui.checkbox(&mut self.has_history, "Give the model the conversation so far");
+        caption(ui, "For questions that follow up. This model was trained on single questions.");
+    }
+
     fn actions_ui(&mut self, ui: &mut Ui, state: &AppState, commands: &CommandSender, by_keys: bool) {
         ui.add_space(4.0);
         if let Some(sentence) = &self.refused {
@@ -174,45 +216,105 @@ impl AskPanel {
                 commands.send(Command::Copy(sentence.clone()));
             }
         }
-        ui.horizontal(|ui| {
+        ui.horizontal_wrapped(|ui| {
             if state.is_asking() {
-                let stopping =
-                    state.answer.as_ref().is_some_and(|a| a.phase == super::answer_view::Phase::Stopping);
-                let stop = Button::new(if stopping { "Stopping" } else { "Stop" }).min_size(main_size());
-                if ui.add_enabled(!stopping, stop).on_hover_text("Esc").clicked() {
-                    commands.ask(AskCommand::Stop);
-                }
-                return;
-            }
-            let button = main_button(ui, "Ask").min_size(main_size());
-            let keys = ui.ctx().format_shortcut(&ASK_KEYS);
-            if ui.add(button).on_hover_text(keys).clicked() || by_keys {
-                self.ask(state, commands);
-            }
-            if state.answer.is_some() {
-                if ui.button("Again").on_hover_text("Ask the last question once more").clicked() {
-                    commands.ask(AskCommand::Again);
-                }
-                if ui.button("Copy").on_hover_text("Copy question and answer").clicked() {
-                    commands.ask(AskCommand::CopyAnswer);
-                }
+                stop_ui(ui, state, commands);
+            } else if self.editing.is_some() {
+                self.edited_ui(ui, commands, by_keys);
+            } else {
+                self.ask_ui(ui, state, commands, by_keys);
             }
         });
         ui.add_space(4.0);
     }
 
-    fn ask(&mut self, state: &AppState, commands: &CommandSender) {
+    fn ask_ui(&mut self, ui: &mut Ui, state: &AppState, commands: &CommandSender, by_keys: bool) {
+        let button = main_button(ui, "Ask").min_size(main_size());
+        let keys = ui.ctx().format_shortcut(&ASK_KEYS);
+        if ui.add(button).on_hover_text(keys).clicked() || by_keys {
+            self.ask(state, |text| commands.ask(AskCommand::Ask(text)));
+            self.leave_fields(ui);
+        }
+        if cases::shown(state).is_some() {
+            let button = ui.button("Follow up").on_hover_text("Ask after the answer in view");
+            if button.clicked() {
+                let has_history = self.has_history;
+                self.ask(state, |text| send(commands, CasesCommand::FollowUp { text, has_history }));
+                self.leave_fields(ui);
+            }
+        }
+        let is_unfinished = |answer: &AnswerView| !matches!(answer.phase, Phase::Finished(_));
+        if state.answer.as_ref().is_some_and(is_unfinished)
+            && ui.button("Again").on_hover_text("Ask the last question once more").clicked()
+        {
+            commands.ask(AskCommand::Again);
+        }
+        if state.review.cases.open.is_some() || state.answer.is_some() {
+            let button = ui.button("New case").on_hover_text("The next question begins a case of its own");
+            if button.clicked() {
+                send(commands, CasesCommand::Begin);
+            }
+        }
+    }
+
+    /// A question was asked: keys are about its answer from now on, not about the field it was typed in.
+    fn leave_fields(&self, ui: &Ui) {
+        if self.refused.is_none() {
+            ui.memory_mut(egui::Memory::stop_text_input);
+        }
+    }
+
+    /// A question of the conversation is in the field.
+    fn edited_ui(&mut self, ui: &mut Ui, commands: &CommandSender, by_keys: bool) {
+        let button = main_button(ui, "Ask edited").min_size(main_size());
+        let keys = ui.ctx().format_shortcut(&ASK_KEYS);
+        if ui.add(button).on_hover_text(keys).clicked() || by_keys {
+            self.refused = match filled_in(&self.draft) {
+                Ok(text) if text.question.is_empty() => Some("Type a question first.".to_owned()),
+                Ok(text) => {
+                    send(commands, CasesCommand::AskEdited(Box::new(text)));
+                    None
+                }
+                Err(sentence) => Some(sentence),
+            };
+            self.leave_fields(ui);
+        }
+        if ui.button("Leave as it was").clicked() {
+            self.refused = None;
+            send(commands, CasesCommand::Edit(None));
+        }
+    }
+
+    /// Sends the draft, or says what is in the way.
+    fn ask(&mut self, state: &AppState, send: impl FnOnce(Box<QuestionText>)) {
         let text = filled_in(&self.draft).and_then(|text| match obstacle(state, &text) {
             Some(sentence) => Err(sentence),
             None => Ok(text),
         });
         self.refused = match text {
             Ok(text) => {
-                commands.ask(AskCommand::Ask(Box::new(text)));
+                send(Box::new(text));
                 None
             }
             Err(sentence) => Some(sentence),
         };
+    }
+}
+
+fn send(commands: &CommandSender, wish: CasesCommand) {
+    commands.review(ReviewCommand::Cases(wish));
+}
+
+/// While an answer is written: how to end it, and how many wait for its end.
+fn stop_ui(ui: &mut Ui, state: &AppState, commands: &CommandSender) {
+    let is_stopping = state.answer.as_ref().is_some_and(|answer| answer.phase == Phase::Stopping);
+    let stop = Button::new(if is_stopping { "Stopping" } else { "Stop" }).min_size(main_size());
+    if ui.add_enabled(!is_stopping, stop).on_hover_text("Esc").clicked() {
+        commands.ask(AskCommand::Stop);
+    }
+    let waiting = state.review.cases.queue.len();
+    if waiting > 0 {
+        caption(ui, cases::waiting(waiting));
     }
 }
 

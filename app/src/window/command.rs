@@ -8,9 +8,14 @@ use reinpath_model::stage::AnswerStage;
 
 use super::answer_view::QuestionText;
 use super::patches::PatchId;
+use super::read::annotate::AnnotateCommand;
+use super::read::navigate::{self, key_map};
+use super::read::{self, ReadCommand};
+use super::review::{self, ReviewCommand};
 use super::state::{Mode, Tool};
 use super::train::{TrainCommand, keys};
 use crate::viewer::tile_cache::SlideKey;
+use crate::viewer::viewport::SlideRect;
 
 /// A wish of the user.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +36,8 @@ pub enum Command {
     Ask(AskCommand),
     Model(ModelCommand),
     Train(TrainCommand),
+    Read(ReadCommand),
+    Review(ReviewCommand),
     Mode(Mode),
     ToggleTheme,
     ToggleLeftPanel,
@@ -56,7 +63,17 @@ pub enum ViewCommand {
     Scroll(Vec2),
     /// Level-0 pixels per physical screen pixel; the second number is physical pixels per point.
     Scale(f64, f32),
+    /// Turns the slide clockwise by radians, around the middle of the viewer.
+    Turn(f64),
+    /// Turns the slide to radians clockwise of upright.
+    TurnTo(f64),
+    /// Neither turned nor mirrored.
+    TurnUpright,
+    /// Exchanges left and right of the screen.
+    Mirror,
     LookAt((f64, f64)),
+    /// Shows all of a rectangle of level-0 pixels, as large as it can be.
+    LookAtRegion(SlideRect),
     /// Puts a patch into the middle without changing the scale.
     LookAtPatch(PatchId),
 }
@@ -104,8 +121,11 @@ pub enum ModelCommand {
 }
 
 /// A command with a name and keys.
+#[derive(Debug)]
 pub struct Named {
+    /// What the user reads, and what changed keys are remembered by.
     pub name: &'static str,
+    /// As long as the user does not change them.
     pub keys: &'static [KeyboardShortcut],
     pub command: fn() -> Command,
     /// Whether the keys also work while text is typed.
@@ -122,6 +142,18 @@ pub(super) const fn ctrl(key: Key) -> KeyboardShortcut {
 
 pub(super) const fn ctrl_shift(key: Key) -> KeyboardShortcut {
     KeyboardShortcut::new(Modifiers::COMMAND.plus(Modifiers::SHIFT), key)
+}
+
+pub(super) const fn ctrl_alt(key: Key) -> KeyboardShortcut {
+    KeyboardShortcut::new(Modifiers::COMMAND.plus(Modifiers::ALT), key)
+}
+
+pub(super) const fn shift(key: Key) -> KeyboardShortcut {
+    KeyboardShortcut::new(Modifiers::SHIFT, key)
+}
+
+pub(super) const fn alt(key: Key) -> KeyboardShortcut {
+    KeyboardShortcut::new(Modifiers::ALT, key)
 }
 
 pub(super) const fn named(
@@ -154,8 +186,12 @@ pub const NAMED: &[Named] = &[
     named("Move tool", &[key(Key::M)], false, || Command::Tool(Tool::Pan)),
     named("Patch tool", &[key(Key::P)], false, || Command::Tool(Tool::Patch)),
     named("Fit slide", &[key(Key::Num0)], false, || Command::View(ViewCommand::Fit)),
-    named("Zoom in", &[key(Key::Plus), key(Key::Equals)], false, || Command::View(ViewCommand::Zoom(ZOOM))),
-    named("Zoom out", &[key(Key::Minus)], false, || Command::View(ViewCommand::Zoom(1.0 / ZOOM))),
+    named("Zoom in", &[key(Key::Plus), key(Key::Equals), shift(Key::ArrowUp)], false, || {
+        Command::View(ViewCommand::Zoom(ZOOM))
+    }),
+    named("Zoom out", &[key(Key::Minus), shift(Key::ArrowDown)], false, || {
+        Command::View(ViewCommand::Zoom(1.0 / ZOOM))
+    }),
     named("Scroll left", &[key(Key::ArrowLeft)], false, || scroll(-SCROLL, 0.0)),
     named("Scroll right", &[key(Key::ArrowRight)], false, || scroll(SCROLL, 0.0)),
     named("Scroll up", &[key(Key::ArrowUp)], false, || scroll(0.0, -SCROLL)),
@@ -173,14 +209,19 @@ pub const NAMED: &[Named] = &[
     named("Frame times", &[key(Key::F12)], true, || Command::ToggleFrameTimes),
 ];
 
-fn scroll(x: f32, y: f32) -> Command {
+pub(super) fn scroll(x: f32, y: f32) -> Command {
     Command::View(ViewCommand::Scroll(Vec2::new(x, y)))
 }
 
-/// The keys of a command as text, such as `Ctrl+O`; empty when it has none.
+/// Every command of both modes that has a name.
+pub fn all() -> impl Iterator<Item = &'static Named> {
+    NAMED.iter().chain(read::named()).chain(review::named()).chain(keys::NAMED)
+}
+
+/// The first keys of a command as text, such as `Ctrl+O`; empty when it has none.
 pub fn keys_of(ctx: &egui::Context, name: &str) -> String {
-    let found = NAMED.iter().chain(keys::NAMED).find(|named| named.name == name);
-    found.and_then(|named| named.keys.first()).map_or_else(String::new, |keys| ctx.format_shortcut(keys))
+    let keys = key_map::of(ctx);
+    keys.map.keys(name).first().map_or_else(String::new, |keys| ctx.format_shortcut(keys))
 }
 
 /// Commands in one frame: far more than a person and a script can send.
@@ -222,6 +263,14 @@ impl CommandSender {
         self.send(Command::Model(command));
     }
 
+    pub fn read(&self, command: ReadCommand) {
+        self.send(Command::Read(command));
+    }
+
+    pub fn review(&self, command: ReviewCommand) {
+        self.send(Command::Review(command));
+    }
+
     pub fn train(&self, command: TrainCommand) {
         self.send(Command::Train(command));
     }
@@ -229,30 +278,66 @@ impl CommandSender {
 
 /// Whether a command is about slides, so that its keys are free in the training mode.
 fn is_about_slides(command: &Command) -> bool {
-    use Command::{Ask, CloseShown, Patch, ShowNext, Tool, View};
-    matches!(command, View(_) | Patch(_) | Tool(_) | Ask(_) | CloseShown | ShowNext(_))
+    use Command::{Ask, CloseShown, Patch, Read, Review, ShowNext, Tool, View};
+    match command {
+        Read(ReadCommand::Navigate(wish)) => !navigate::is_for_both_modes(wish),
+        command => {
+            matches!(
+                command,
+                View(_) | Patch(_) | Tool(_) | Ask(_) | Read(_) | Review(_) | CloseShown | ShowNext(_)
+            )
+        }
+    }
+}
+
+/// Whether a command can be given in a mode.
+pub fn works_in(mode: Mode, command: &Command) -> bool {
+    match mode {
+        Mode::Read => !matches!(command, Command::Train(_)),
+        Mode::Train => !is_about_slides(command),
+    }
+}
+
+/// What a named command means now: while annotations own the keys of editing, it is about them rather than about patches.
+pub(super) fn meant(named: &Named, owned_by_annotations: bool) -> Command {
+    let command = (named.command)();
+    let wish = match &command {
+        Command::Patch(PatchCommand::RemoveSelected) => AnnotateCommand::RemoveSelected,
+        Command::Patch(PatchCommand::Undo) => AnnotateCommand::Undo,
+        Command::Patch(PatchCommand::Redo) => AnnotateCommand::Redo,
+        _ => return command,
+    };
+    if owned_by_annotations { Command::Read(ReadCommand::Annotate(wish)) } else { command }
 }
 
 /// Sends the commands whose keys were pressed.
 pub fn send_for_keys(ctx: &egui::Context, mode: Mode, commands: &CommandSender) {
+    let keys = key_map::of(ctx);
+    if keys.is_dialog_open {
+        // The command list and the dialog for a place take all keys.
+        return;
+    }
     // In an open menu arrows go from row to row, not over the slide.
     let typing = ctx.text_edit_focused() || egui::Popup::is_any_open(ctx);
     // Escape is for the nearest first: an open menu, or what the pointer is drawing or dragging.
     let escape_is_taken = egui::Popup::is_any_open(ctx) || ctx.input(|input| input.pointer.any_down());
-    let of_mode = if mode == Mode::Train { keys::NAMED } else { &[] };
-    for named in of_mode.iter().chain(NAMED) {
-        if mode == Mode::Train && is_about_slides(&(named.command)()) {
-            continue;
-        }
-        let is_escape = named.keys.iter().any(|keys| keys.logical_key == Key::Escape);
-        if (typing && !named.while_typing) || (escape_is_taken && is_escape) {
-            continue;
-        }
-        let pressed = ctx.input_mut(|input| named.keys.iter().any(|keys| input.consume_shortcut(keys)));
-        if pressed {
-            commands.send((named.command)());
-        }
-    }
+    // A button that was gone to with Tab is pressed with these.
+    let presses = ctx.egui_wants_keyboard_input();
+    ctx.input_mut(|input| {
+        input.events.retain(|event| {
+            let egui::Event::Key { key, modifiers, pressed: true, .. } = event else { return true };
+            let Some(named) = keys.map.find(mode, *modifiers, *key) else { return true };
+            let is_press = modifiers.is_none() && matches!(key, Key::Enter | Key::Space);
+            if (typing && !named.while_typing)
+                || (escape_is_taken && *key == Key::Escape)
+                || (presses && is_press)
+            {
+                return true;
+            }
+            commands.send(meant(named, keys.owned_by_annotations));
+            false
+        });
+    });
 }
 
 #[cfg(test)]
@@ -261,15 +346,13 @@ mod tests {
 
     #[test]
     fn names_and_keys_are_each_given_once() {
-        let all = || NAMED.iter().chain(keys::NAMED);
         let mut names: Vec<&str> = all().map(|named| named.name).collect();
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), all().count());
-        let of_training =
-            NAMED.iter().filter(|named| !is_about_slides(&(named.command)())).chain(keys::NAMED);
-        given_once(NAMED.iter());
-        given_once(of_training);
+        for mode in [Mode::Read, Mode::Train] {
+            given_once(all().filter(|named| works_in(mode, &(named.command)())));
+        }
     }
 
     fn given_once<'a>(commands: impl Iterator<Item = &'a Named>) {
@@ -280,9 +363,27 @@ mod tests {
     }
 
     #[test]
-    fn more_modifiers_come_first_so_that_the_shorter_shortcut_does_not_take_the_longer_ones_key() {
-        let at = |name: &str| NAMED.iter().position(|named| named.name == name);
-        assert!(at("Redo") < at("Undo"));
-        assert!(at("Previous slide") < at("Next slide"));
+    fn commands_about_slides_leave_their_keys_to_training() {
+        let names = |mode: Mode| {
+            let of_mode = all().filter(move |named| works_in(mode, &(named.command)()));
+            of_mode.map(|named| named.name).collect::<Vec<_>>()
+        };
+        let (reading, training) = (names(Mode::Read), names(Mode::Train));
+        for name in ["Zoom in", "Undo", "Go to place…", "Turn clockwise"] {
+            assert!(reading.contains(&name) && !training.contains(&name), "{name}");
+        }
+        for name in ["Command list", "Full screen", "Quit"] {
+            assert!(reading.contains(&name) && training.contains(&name), "{name}");
+        }
+        assert!(training.contains(&"Start run") && !reading.contains(&"Start run"));
+    }
+
+    #[test]
+    fn the_keys_of_editing_are_the_annotations_while_one_of_them_is_selected() {
+        let undo = NAMED.iter().find(|named| named.name == "Undo").unwrap();
+        assert_eq!(meant(undo, false), Command::Patch(PatchCommand::Undo));
+        assert_eq!(meant(undo, true), Command::Read(ReadCommand::Annotate(AnnotateCommand::Undo)));
+        let fit = NAMED.iter().find(|named| named.name == "Fit slide").unwrap();
+        assert_eq!(meant(fit, true), Command::View(ViewCommand::Fit));
     }
 }

@@ -8,6 +8,8 @@ use reinpath_model::event::AskEvent;
 use super::model_list::ModelList;
 use super::patches::{PatchId, PatchPicture};
 use super::picture::Picture;
+use super::read::ReadEvent;
+use super::review::ReviewEvent;
 use super::state::{ModelInfo, WorkerState};
 use super::train::TrainEvent;
 use crate::slide::{SlideHandle, TileId};
@@ -64,6 +66,8 @@ pub enum Event {
     /// The packages on this machine.
     Models(ModelList),
     Train(TrainEvent),
+    Read(ReadEvent),
+    Review(ReviewEvent),
     Worker(WorkerState),
     Ask {
         id: u64,

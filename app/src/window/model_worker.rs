@@ -9,19 +9,23 @@ use std::thread::Builder;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select};
-use reinpath_model::event::AskEvent;
+use reinpath_model::event::{AskEvent, Finished};
 use reinpath_model::package::Package;
-use reinpath_model::request::Load;
+use reinpath_model::request::{Load, SentenceMap};
 
 use super::answerer::Answerer;
 use super::event::Event;
+use super::review::ReviewEvent;
+use super::review::cases::CasesEvent;
 use super::state::{ModelInfo, WorkerState};
 use super::update::AskOrder;
 use super::workers::EventSender;
-use crate::ask::{self, CutPatch, Question};
+use crate::ask::{self, CutPatch};
 use crate::places;
 use crate::slide::{SlideHandle, SlideInfo};
 use crate::worker::{Worker, WorkerEvent};
+
+mod question;
 
 /// Wishes that wait while patches are cut.
 const MOST_WISHES: usize = 16;
@@ -31,7 +35,7 @@ enum Wish {
     Use { folder: PathBuf },
     CancelLoad,
     Release,
-    Ask { order: AskOrder, slide: SlideHandle, model: Arc<ModelInfo> },
+    Ask { order: Box<AskOrder>, slide: SlideHandle, model: Arc<ModelInfo> },
     Stop { id: u64 },
 }
 
@@ -97,7 +101,7 @@ impl Answerer for ModelWorker {
     }
 
     fn ask(&mut self, order: AskOrder, slide: SlideHandle, model: Arc<ModelInfo>) {
-        self.wish(Wish::Ask { order, slide, model });
+        self.wish(Wish::Ask { order: Box::new(order), slide, model });
     }
 
     fn stop(&mut self, id: u64) {
@@ -169,6 +173,8 @@ struct Current {
     order: u64,
     /// The worker's.
     request: u64,
+    /// Whether an answer is only read again, for its maps: nobody waits for it.
+    is_read: bool,
     slide: SlideInfo,
     patches: Vec<CutPatch>,
 }
@@ -224,11 +230,11 @@ impl<'a> Client<'a> {
             Wish::CancelLoad => self.cancel_load(),
             Wish::Release => {
                 self.is_release_due = true;
-                self.release_if_due()
+                self.give_up_reading() && self.release_if_due()
             }
             Wish::Ask { order, slide, model } => {
                 let id = order.id;
-                match self.ask(order, &slide, &model) {
+                match self.ask(*order, &slide, &model) {
                     Ok(()) => true,
                     Err(error) => self.tell(id, AskEvent::Failed { error }),
                 }
@@ -246,6 +252,9 @@ impl<'a> Client<'a> {
 
     /// Puts another package in the place of the one in use, which stays where the other cannot be read.
     fn use_package(&mut self, folder: PathBuf) -> bool {
+        if !self.give_up_reading() {
+            return false;
+        }
         let opened = match self.current {
             Some(_) => Err("an answer is being written".to_owned()),
             None => open(&folder),
@@ -347,26 +356,24 @@ impl<'a> Client<'a> {
     }
 
     fn ask(&mut self, order: AskOrder, slide: &SlideHandle, model: &ModelInfo) -> Result<(), String> {
+        self.give_up_reading();
         self.load();
-        let in_words = |error: ask::Error| as_sentence(&error.to_string());
-        let patches: Vec<CutPatch> = order
-            .regions
-            .iter()
-            .map(|region| ask::cut_patch(slide, *region, model.patch.mpp))
-            .collect::<Result<_, _>>()
-            .map_err(in_words)?;
-        let question = Question {
-            text: order.text.question,
-            choices: order.text.choices,
-            context: order.text.context,
-            sampling: model.generation.sampling(0),
-            save_inputs: false,
-            save_maps: false,
-        };
-        let (request, pixels) = ask::request(&question, &patches).map_err(in_words)?;
+        let (id, is_read) = (order.id, order.how.written.is_some());
+        let patches = question::cut(&order, slide, model)?;
+        let (request, pixels) = question::request(order, model, &patches)?;
         let request = self.worker.ask(request, pixels).map_err(|error| as_sentence(&error.to_string()))?;
-        self.current = Some(Current { order: order.id, request, slide: slide.info().clone(), patches });
+        self.current = Some(Current { order: id, request, is_read, slide: slide.info().clone(), patches });
         Ok(())
+    }
+
+    /// Ends the reading of an answer for its maps, if there is one: whatever else the model is wanted for comes first.
+    fn give_up_reading(&mut self) -> bool {
+        let Some(current) = self.current.take_if(|current| current.is_read) else { return true };
+        if let Err(error) = self.worker.cancel(current.request) {
+            // It goes on for nothing, and what is wanted follows.
+            tracing::warn!("{error}");
+        }
+        self.tell(current.order, AskEvent::Finished(Finished::cancelled_before_it_began()))
     }
 
     fn tell(&self, id: u64, event: AskEvent) -> bool {
@@ -407,7 +414,8 @@ impl<'a> Client<'a> {
                 tracing::warn!("{sentence}");
                 true
             }
-            WorkerEvent::Inputs { .. } | WorkerEvent::Maps { .. } => true,
+            WorkerEvent::Inputs { .. } => true,
+            WorkerEvent::Maps { id, maps } => self.maps(id, maps),
             WorkerEvent::Answer { id, event } => self.answer(id, event),
         }
     }
@@ -420,6 +428,14 @@ impl<'a> Client<'a> {
             None => self.events.send(Event::Problem(sentence.clone())),
         };
         told && self.events.send(Event::Worker(WorkerState::Ended(sentence)))
+    }
+
+    fn maps(&self, request: u64, maps: Vec<(SentenceMap, Vec<f32>)>) -> bool {
+        let Some(current) = self.current.as_ref().filter(|current| current.request == request) else {
+            return true;
+        };
+        let news = CasesEvent::Maps { id: current.order, maps: Arc::new(maps) };
+        self.events.send(Event::Review(ReviewEvent::Cases(news)))
     }
 
     fn answer(&mut self, request: u64, mut event: AskEvent) -> bool {

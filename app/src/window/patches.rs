@@ -6,7 +6,8 @@
 use super::picture::Picture;
 use super::state::ModelInfo;
 use crate::ask;
-use crate::slide::{Mpp, Region, SlideInfo};
+use crate::slide::{Mpp, MppOrigin, Region, SlideInfo};
+use crate::tissue::Flaw;
 
 /// Longer side over shorter side up to which a rectangle counts as square.
 const NEARLY_SQUARE: f64 = 1.1;
@@ -104,9 +105,18 @@ impl Patches {
 
     /// Adds places and selects the last of them.
     pub fn add(&mut self, places: impl IntoIterator<Item = (PatchId, Region)>) {
+        self.add_places(places, false);
+    }
+
+    /// Adds places whose size was chosen, so that they are not offered to be split.
+    pub fn add_whole(&mut self, places: impl IntoIterator<Item = (PatchId, Region)>) {
+        self.add_places(places, true);
+    }
+
+    fn add_places(&mut self, places: impl IntoIterator<Item = (PatchId, Region)>, kept_whole: bool) {
         self.remember();
         for (id, region) in places {
-            self.places.push(PatchPlace { id, region, in_question: true, kept_whole: false });
+            self.places.push(PatchPlace { id, region, in_question: true, kept_whole });
             self.selected = Some(id);
         }
     }
@@ -157,6 +167,27 @@ impl Patches {
         }
     }
 
+    /// Has these places in this order, ticked where the flag says so, as one step that can be undone; what else is marked stays behind
+    /// them, unticked. A place that is there already keeps its id and its picture; the others are returned.
+    pub fn restore(
+        &mut self,
+        wanted: impl IntoIterator<Item = (PatchId, Region, bool)>,
+    ) -> Vec<(PatchId, Region)> {
+        self.remember();
+        let (mut rest, mut new) = (std::mem::take(&mut self.places), Vec::new());
+        for (id, region, in_question) in wanted {
+            let known = rest.iter().position(|place| place.region == region).map(|at| rest.remove(at));
+            let place = known.unwrap_or_else(|| {
+                new.push((id, region));
+                PatchPlace { id, region, in_question, kept_whole: true }
+            });
+            self.places.push(PatchPlace { in_question, ..place });
+        }
+        self.places.extend(rest.into_iter().map(|place| PatchPlace { in_question: false, ..place }));
+        self.selected = self.places.iter().find(|place| place.in_question).map(|place| place.id);
+        new
+    }
+
     pub fn undo(&mut self) {
         if let Some(before) = self.undo.pop() {
             self.redo.push(std::mem::replace(&mut self.places, before));
@@ -187,6 +218,44 @@ impl Patches {
         if self.selected.is_some_and(|id| self.get(id).is_none()) {
             self.selected = None;
         }
+    }
+}
+
+/// The size of a square patch on the slide.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum PatchSize {
+    /// The package's: its pixels at its mpp.
+    #[default]
+    Package,
+    /// A side in µm.
+    Um(u32),
+    /// As many pixels as the package's square, each this many µm.
+    Mpp(f64),
+}
+
+impl PatchSize {
+    /// The side in µm.
+    pub fn side_um(self, model: &ModelInfo) -> f64 {
+        let px = f64::from(model.patch.size_px);
+        match self {
+            Self::Package => px * model.patch.mpp,
+            Self::Um(side) => f64::from(side),
+            Self::Mpp(mpp) => px * mpp,
+        }
+    }
+
+    /// Level-0 width and height on a slide; the package's square in level-0 pixels where the slide's scale is not known, because a length
+    /// in µm means nothing there.
+    pub fn side(self, model: &ModelInfo, mpp: Option<Mpp>) -> (f64, f64) {
+        let Some(mpp) = mpp else { return model_side(model, None) };
+        let side = self.side_um(model);
+        (side / mpp.x, side / mpp.y)
+    }
+
+    /// The square of this size around a place.
+    pub fn square_at(self, (x, y): (f64, f64), model: &ModelInfo, mpp: Option<Mpp>) -> Region {
+        let (w, h) = self.side(model, mpp);
+        region(x - w / 2.0, y - h / 2.0, w, h)
     }
 }
 
@@ -277,7 +346,14 @@ pub fn warnings(
         warnings.push("Reaches past the edge of the slide.".to_owned());
     }
     match info.mpp {
-        Some(own) => warnings.extend(ask::enlargement(own, model.patch.mpp)),
+        Some(own) => {
+            if info.mpp_origin == MppOrigin::Inferred {
+                let from = if info.mpp_source.is_empty() { "another tag" } else { info.mpp_source.as_str() };
+                warnings
+                    .push(format!("The slide's scale is inferred from {from}: check it before sizes count."));
+            }
+            warnings.extend(ask::enlargement(own, model.patch.mpp));
+        }
         None => warnings
             .push("The slide does not say its scale: the patch is in level-0 pixels as they are.".to_owned()),
     }
@@ -287,115 +363,27 @@ pub fn warnings(
     warnings
 }
 
-#[cfg(test)]
-pub(crate) mod tests {
-    use super::super::state::tests_support::model;
-    use super::*;
-    use crate::viewer::tile_plan::tests::slide;
+/// How much coarser than what the model is given a slide may be before a patch counts as enlarged: pyramids are rarely exact.
+const ENLARGED: f64 = 1.01;
 
-    fn ids(patches: &Patches) -> Vec<u64> {
-        patches.places().iter().map(|place| place.id.0).collect()
-    }
-
-    fn at(x: i64) -> Region {
-        Region { x, y: 0, w: 100, h: 100 }
-    }
-
-    #[test]
-    fn the_square_has_the_models_physical_size() {
-        // 224 px at 0.5 µm/px are 112 µm: 448 px of a slide with 0.25 µm/px.
-        let mpp = Some(Mpp { x: 0.25, y: 0.25 });
-        let square = square_at((1000.0, 2000.0), &model(), mpp);
-        assert_eq!(square, Region { x: 776, y: 1776, w: 448, h: 448 });
-        assert_eq!(size_in_words(&square, mpp), "112 × 112 µm");
-        let unknown = square_at((0.0, 0.0), &model(), None);
-        assert_eq!((unknown.w, unknown.h), (224, 224));
-        assert_eq!(size_in_words(&unknown, None), "224 × 224 px");
-    }
-
-    #[test]
-    fn only_large_or_elongated_rectangles_are_offered_to_be_split() {
-        let mpp = Some(Mpp { x: 0.5, y: 0.5 });
-        let counts = |w, h| split_counts(&Region { x: 0, y: 0, w, h }, &model(), mpp);
-        assert_eq!(counts(224, 224), None);
-        assert_eq!(counts(300, 300), None);
-        assert_eq!(counts(100, 224), None, "elongated, but no larger than the model's square");
-        assert_eq!(counts(448, 448), Some((2, 2)));
-        assert_eq!(counts(448, 224), Some((2, 1)));
-    }
-
-    #[test]
-    fn the_parts_tile_the_rectangle_from_its_middle() {
-        let mpp = Some(Mpp { x: 0.5, y: 0.5 });
-        let parts = split(&Region { x: 1000, y: 1000, w: 460, h: 230 }, &model(), mpp);
-        assert_eq!(
-            parts,
-            [Region { x: 1006, y: 1003, w: 224, h: 224 }, Region { x: 1230, y: 1003, w: 224, h: 224 }]
-        );
-    }
-
-    #[test]
-    fn a_thin_drag_is_no_rectangle() {
-        let mpp = Some(Mpp { x: 0.5, y: 0.5 });
-        assert_eq!(rectangle((0.0, 0.0), (500.0, 3.0), &model(), mpp), None);
-        let drawn = rectangle((500.0, 300.0), (100.0, 50.0), &model(), mpp);
-        assert_eq!(drawn, Some(Region { x: 100, y: 50, w: 400, h: 250 }));
-    }
-
-    #[test]
-    fn every_change_can_be_undone_and_done_again() {
-        let mut patches = Patches::default();
-        patches.add([(PatchId(1), at(0))]);
-        patches.add([(PatchId(2), at(10)), (PatchId(3), at(20))]);
-        patches.move_to(PatchId(3), 0);
-        assert_eq!(ids(&patches), [3, 1, 2]);
-        patches.remove(PatchId(1));
-        assert_eq!((ids(&patches), patches.selected), (vec![3, 2], Some(PatchId(2))));
-        patches.replace(PatchId(3), [(PatchId(4), at(1)), (PatchId(5), at(2))]);
-        assert_eq!(ids(&patches), [4, 5, 2]);
-        patches.set_in_question(PatchId(5), false);
-        assert_eq!(patches.in_question().map(|(n, p)| (n, p.id.0)).collect::<Vec<_>>(), [(1, 4), (3, 2)]);
-        for before in [vec![4, 5, 2], vec![3, 2], vec![3, 1, 2], vec![1, 2, 3], vec![1], vec![]] {
-            patches.undo();
-            assert_eq!(ids(&patches), before);
-        }
-        assert!(!patches.can_undo() && patches.selected.is_none());
-        patches.redo();
-        patches.redo();
-        assert_eq!(ids(&patches), [1, 2, 3]);
-        patches.add([(PatchId(6), at(3))]);
-        assert!(!patches.can_redo(), "a new step ends what could be done again");
-    }
-
-    #[test]
-    fn a_late_failure_takes_no_picture_away() {
-        let encoder = Picture::new(&egui::Context::default(), "patch", &image::RgbImage::new(1, 1));
-        let ready = PatchPicture::Ready(Box::new(PatchLook { encoder, whole: None, level: 0, mpp: None }));
-        let mut patches = Patches::default();
-        patches.set_picture(PatchId(1), PatchPicture::Failed("The slide gave no answer".to_owned()));
-        patches.set_picture(PatchId(1), ready);
-        patches.set_picture(PatchId(1), PatchPicture::Failed("The slide gave no answer".to_owned()));
-        assert!(matches!(patches.picture(PatchId(1)), Some(PatchPicture::Ready(_))));
-    }
-
-    #[test]
-    fn warnings_say_what_is_unusual() {
-        let place = |region| PatchPlace { id: PatchId(1), region, in_question: true, kept_whole: false };
-        let mut info = slide();
-        let inside = place(Region { x: 10, y: 10, w: 224, h: 224 });
-        assert_eq!(warnings(&inside, None, &info, &model()).len(), 1, "no scale");
-        info.mpp = Some(Mpp { x: 0.5, y: 0.5 });
-        assert!(warnings(&inside, None, &info, &model()).is_empty());
-        let coarse = SlideInfo { mpp: Some(Mpp { x: 0.9, y: 0.9 }), ..info.clone() };
-        assert_eq!(
-            warnings(&inside, None, &coarse, &model()),
-            [
-                "The slide has 0.90 µm/px, the model is given 0.50 µm/px: the patch is enlarged without detail."
-            ]
-        );
-        let beyond = place(Region { x: -10, y: 10, w: 224, h: 224 });
-        assert_eq!(warnings(&beyond, None, &info, &model()), ["Reaches past the edge of the slide."]);
-        assert!(touches(&beyond.region, &info));
-        assert!(!touches(&Region { x: -300, y: 0, w: 224, h: 224 }, &info));
-    }
+/// Whether a patch is made of coarser pixels than the model is given.
+pub fn is_upsampled(info: &SlideInfo, model: &ModelInfo) -> bool {
+    info.mpp.is_some_and(|own| own.mean() > model.patch.mpp * ENLARGED)
 }
+
+/// What is wrong with a patch's pixels, one sentence each. What [`warnings`] says already is left out.
+pub fn flaw_sentences(flaws: &[Flaw], info: &SlideInfo, model: &ModelInfo) -> Vec<String> {
+    let is_told = info.mpp.is_some_and(|own| ask::enlargement(own, model.patch.mpp).is_some());
+    let sentence = |flaw: &Flaw| match flaw {
+        Flaw::Blank => Some("Hardly any tissue: most of it is glass."),
+        Flaw::Blurred => Some("Out of focus: details may be missing."),
+        Flaw::Upsampled if is_told => None,
+        Flaw::Upsampled => {
+            Some("The slide is a little coarser than the model is given: the patch is enlarged.")
+        }
+    };
+    flaws.iter().filter_map(sentence).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests;

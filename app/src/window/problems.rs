@@ -3,6 +3,7 @@
 use egui::{Align2, Area, Id, Order, Rect, Ui, vec2};
 
 use super::command::{Command, CommandSender};
+use super::read::views::masked;
 use super::state::AppState;
 use super::theme;
 use super::widgets::problem_ui;
@@ -15,12 +16,13 @@ pub(super) fn ui(ui: &Ui, viewer: Rect, state: &AppState, commands: &CommandSend
         area.pivot(Align2::CENTER_BOTTOM).show(ui.ctx(), |ui| {
             ui.set_max_width((viewer.width() - 4.0 * theme::GRID).clamp(200.0, 520.0));
             for problem in &state.problems {
-                problem_ui(ui, &problem.sentence, |ui| {
+                let sentence = masked(state, &problem.sentence);
+                problem_ui(ui, &sentence, |ui| {
                     if ui.button("Dismiss").clicked() {
                         commands.send(Command::DismissProblem(problem.id));
                     }
                     if ui.button("Copy message").clicked() {
-                        commands.send(Command::Copy(problem.sentence.clone()));
+                        commands.send(Command::Copy(sentence.clone()));
                     }
                 });
             }

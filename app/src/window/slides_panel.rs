@@ -7,6 +7,9 @@ use egui::{
 
 use super::command::{Command, CommandSender, PatchCommand, ViewCommand};
 use super::patches::{self, MOST_PARTS, PatchLook, PatchPicture, PatchPlace};
+use super::read::ReadCommand;
+use super::read::survey::SurveyCommand;
+use super::read::views::{masked, tray};
 use super::state::{AppState, SlideStatus, SlideTab, Tool};
 use super::theme;
 use super::widgets::{caption, hairline, title, warning};
@@ -14,8 +17,10 @@ use crate::slide::SlideInfo;
 
 /// Draws the panel.
 pub(super) fn ui(ui: &mut Ui, state: &AppState, commands: &CommandSender) {
+    tray::folder_ui(ui, state, commands);
+    judge(state, commands);
     egui::ScrollArea::vertical().id_salt("slides panel").auto_shrink(false).show(ui, |ui| {
-        title(ui, "Slides");
+        tray::head_ui(ui, state, commands);
         if state.slides.is_empty() {
             caption(ui, "None open.");
         }
@@ -36,8 +41,22 @@ pub(super) fn ui(ui: &mut Ui, state: &AppState, commands: &CommandSender) {
     });
 }
 
+/// Patches whose picture came since are judged: whether there is tissue, and whether it is in focus.
+fn judge(state: &AppState, commands: &CommandSender) {
+    let Some(slide) = state.shown_slide().filter(|_| state.model.info().is_some()) else { return };
+    let survey = &state.read.survey;
+    let is_new = |place: &PatchPlace| {
+        !survey.is_judged(slide.key, place.id)
+            && matches!(slide.patches.picture(place.id), Some(PatchPicture::Ready(_)))
+    };
+    if slide.info().is_some() && slide.patches.places().iter().any(is_new) {
+        commands.read(ReadCommand::Survey(SurveyCommand::Judge(slide.key)));
+    }
+}
+
 fn slide_ui(ui: &mut Ui, state: &AppState, slide: &SlideTab, commands: &CommandSender) {
     let shown = state.shown == Some(slide.key);
+    let name = state.name_of(slide);
     let response = card(ui, slide.key.0, shown, |ui| {
         ui.horizontal(|ui| {
             let (rect, _) = ui.allocate_exact_size(vec2(44.0, 44.0), Sense::hover());
@@ -48,7 +67,7 @@ fn slide_ui(ui: &mut Ui, state: &AppState, slide: &SlideTab, commands: &CommandS
             }
             ui.vertical(|ui| {
                 ui.spacing_mut().item_spacing.y = 2.0;
-                ui.add(egui::Label::new(slide.name()).truncate().selectable(false));
+                ui.add(egui::Label::new(name.as_str()).truncate().selectable(false));
                 let words = match &slide.status {
                     SlideStatus::Opening { .. } => "Opening".to_owned(),
                     SlideStatus::Failed { .. } => "Could not be opened".to_owned(),
@@ -65,17 +84,21 @@ fn slide_ui(ui: &mut Ui, state: &AppState, slide: &SlideTab, commands: &CommandS
             });
         });
     });
-    response.widget_info(|| {
-        WidgetInfo::selected(egui::Role::Button, true, shown, format!("Slide {}", slide.name()))
-    });
+    response.widget_info(|| WidgetInfo::selected(egui::Role::Button, true, shown, format!("Slide {name}")));
     if let SlideStatus::Open { info } = &slide.status {
-        let mut about = vec![slide.path.display().to_string(), info.format.clone(), info.mpp_source.clone()];
+        let path = slide.path.display().to_string();
+        let mut about = vec![path, info.format.clone(), info.mpp_source.clone()];
         about.extend(info.notes.iter().cloned());
         about.retain(|line| !line.is_empty());
+        let about: Vec<String> = about.iter().map(|line| masked(state, line)).collect();
         response.clone().on_hover_text(about.join("\n"));
     }
+    tray::draggable(&response, slide);
     if response.clicked() {
         commands.send(Command::Show(slide.key));
+    }
+    if shown {
+        tray::labels_ui(ui, state, slide, commands);
     }
 }
 
@@ -87,8 +110,8 @@ fn card(ui: &mut Ui, salt: u64, selected: bool, add: impl FnOnce(&mut Ui)) -> Re
         .stroke(stroke)
         .corner_radius(CornerRadius::same(theme::RADIUS))
         .inner_margin(Margin::same(4));
-    // The box senses clicks beneath what is in it, so that its buttons get theirs.
-    let builder = UiBuilder::new().id_salt(("card", salt)).sense(Sense::click());
+    // The box senses clicks beneath what is in it, so that its buttons get theirs; drags, so that a slide can be put into a pane.
+    let builder = UiBuilder::new().id_salt(("card", salt)).sense(Sense::click_and_drag());
     let shown = ui.scope_builder(builder, |ui| {
         ui.style_mut().interaction.selectable_labels = false;
         frame.show(ui, |ui| {
@@ -99,7 +122,8 @@ fn card(ui: &mut Ui, salt: u64, selected: bool, add: impl FnOnce(&mut Ui)) -> Re
     shown.response
 }
 
-fn paint_inside(ui: &Ui, rect: Rect, texture: &egui::TextureHandle, aspect: f32) {
+/// Paints a picture into the middle of `rect`.
+pub(super) fn paint_inside(ui: &Ui, rect: Rect, texture: &egui::TextureHandle, aspect: f32) {
     let size = if aspect >= 1.0 {
         vec2(rect.width(), rect.width() / aspect)
     } else {
@@ -169,11 +193,13 @@ fn patch_ui(
             });
         });
         if let Some(PatchPicture::Failed(sentence)) = picture {
-            warning(ui, sentence);
+            warning(ui, &masked(state, sentence));
         }
         if let Some(model) = state.model.info() {
-            for sentence in patches::warnings(place, look, info, model) {
-                warning(ui, &sentence);
+            let flaws = state.read.survey.flaws(slide.key, place.id);
+            let flaws = patches::flaw_sentences(flaws, info, model);
+            for sentence in patches::warnings(place, look, info, model).iter().chain(&flaws) {
+                warning(ui, sentence);
             }
             if !place.kept_whole
                 && let Some(counts) = patches::split_counts(&place.region, model, info.mpp)

@@ -2,17 +2,20 @@
 //!
 //! Only `update.rs` changes it. Handles, channels and threads are elsewhere (`workers.rs`); what is being typed belongs to the panels.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use egui::{Rect, Theme};
+use egui::{Rect, Theme, Vec2};
 use serde::{Deserialize, Serialize};
 
 use super::answer_view::AnswerView;
 use super::model_list::ModelList;
 use super::patches::Patches;
 use super::picture::Picture;
+use super::read::ReadState;
+use super::review::ReviewState;
 use super::train::TrainState;
 use crate::slide::SlideInfo;
 use crate::viewer::tile_cache::SlideKey;
@@ -24,6 +27,8 @@ use reinpath_model::package::{EncoderSpec, Generation, PatchSpec};
 pub struct AppState {
     pub mode: Mode,
     pub train: TrainState,
+    pub read: ReadState,
+    pub review: ReviewState,
     /// In the order of their tabs.
     pub slides: Vec<SlideTab>,
     pub shown: Option<SlideKey>,
@@ -60,7 +65,15 @@ pub struct Settings {
     /// Runs outside the runs folder that were opened.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub runs: Vec<PathBuf>,
+    /// Slides that were opened before, newest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub recent: Vec<PathBuf>,
     pub chart: ChartSettings,
+    pub read: ReadSettings,
+    pub review: ReviewSettings,
+    /// Keys that the user changed: by the command's name, as text such as `Ctrl+Shift+K`; no text: the command has none.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub keys: BTreeMap<String, Vec<String>>,
 }
 
 impl Default for Settings {
@@ -71,8 +84,50 @@ impl Default for Settings {
             model: None,
             mode: Mode::Read,
             runs: Vec::new(),
+            recent: Vec::new(),
             chart: ChartSettings::default(),
+            read: ReadSettings::default(),
+            review: ReviewSettings::default(),
+            keys: BTreeMap::new(),
         }
+    }
+}
+
+/// How slides are read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ReadSettings {
+    /// Whether names of files are replaced by numbers and labels stay hidden, for blinded reading.
+    pub is_blinded: bool,
+    /// Whether slides are drawn without their ICC profile.
+    pub is_icc_off: bool,
+    /// The side of the grid's squares, in µm.
+    pub grid_um: u32,
+}
+
+impl Default for ReadSettings {
+    fn default() -> Self {
+        Self { is_blinded: false, is_icc_off: false, grid_um: 250 }
+    }
+}
+
+/// How answers are read and judged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ReviewSettings {
+    /// Who judges; stands in the log, and in exports only where asked for.
+    pub reviewer: String,
+    /// Whether maps of where sentences look are made without being asked for, once an answer has ended.
+    pub makes_maps: bool,
+    /// Whether terms of the glossary are marked.
+    pub marks_terms: bool,
+    /// Words less likely than this, in per cent, are underlined; 0: none.
+    pub unsure_below: u8,
+}
+
+impl Default for ReviewSettings {
+    fn default() -> Self {
+        Self { reviewer: String::new(), makes_maps: true, marks_terms: true, unsure_below: 50 }
     }
 }
 
@@ -117,6 +172,32 @@ pub enum Tool {
     #[default]
     Pan,
     Patch,
+    /// Draws or measures.
+    Mark(Mark),
+    /// A click chooses the background that becomes white.
+    White,
+}
+
+/// What is drawn or measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    Rectangle,
+    Ellipse,
+    Polygon,
+    Freehand,
+    Line,
+    Point,
+    /// A length; nothing is kept of it but what is seen.
+    Ruler,
+    /// An area.
+    Area,
+    Angle,
+    /// The ring of a field of 0.24 mm².
+    Field,
+    /// A square of 1 mm².
+    Square,
+    /// Each click counts one, inside the ring or the square.
+    Counter,
 }
 
 /// A slide that was opened, or is being opened, or could not be.
@@ -166,6 +247,12 @@ impl SlideTab {
             SlideStatus::Open { info } => Some(info),
             _ => None,
         }
+    }
+
+    /// What a pane of `size` shows of it: the whole slide until something else was wished for; `None` while it is not open.
+    pub fn viewport_in(&self, size: Vec2) -> Option<Viewport> {
+        let info = self.info()?;
+        Some(self.viewport.unwrap_or_else(|| Viewport::fitted(info.width(), info.height(), size)))
     }
 }
 
@@ -267,6 +354,15 @@ impl AppState {
 
     pub(super) fn shown_slide_mut(&mut self) -> Option<&mut SlideTab> {
         self.shown.and_then(|key| self.slide_mut(key))
+    }
+
+    /// What a slide is called on screen: its file, or its number while names are hidden.
+    pub fn name_of(&self, slide: &SlideTab) -> String {
+        if !self.settings.read.is_blinded {
+            return slide.name();
+        }
+        let at = self.slides.iter().position(|open| open.key == slide.key);
+        at.map_or_else(|| "Slide".to_owned(), |at| format!("Slide {}", at + 1))
     }
 
     /// Whether words are being written, or will be soon.

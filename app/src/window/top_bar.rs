@@ -1,14 +1,20 @@
 //! The bar at the top: open slides as tabs, objectives, tools, theme.
 
-use egui::{Align, Button, Layout, Ui};
+use egui::{Align, Button, Id, Key, Layout, TextEdit, Ui};
 
 use super::command::{Command, CommandSender, ViewCommand, keys_of};
-use super::state::{AppState, Mode, SlideStatus, SlideTab, Tool};
+use super::read::ReadCommand;
+use super::read::navigate::{NavigateCommand, magnification};
+use super::read::views::tabs;
+use super::state::{AppState, Mode, SlideTab, Tool};
+use super::theme;
 use super::widgets::toggle;
-use crate::viewer::overlay::objectives;
+use crate::slide::SlideInfo;
+use crate::viewer::overlay;
+use crate::viewer::viewport::Viewport;
 
-/// The longest name of a tab, in characters.
-const LONGEST_NAME: usize = 28;
+/// Room for what is typed, in points.
+const TYPED_WIDTH: f32 = 84.0;
 
 /// Draws the bar.
 pub(super) fn ui(ui: &mut Ui, state: &AppState, commands: &CommandSender) {
@@ -16,7 +22,10 @@ pub(super) fn ui(ui: &mut Ui, state: &AppState, commands: &CommandSender) {
         modes_ui(ui, state, commands);
         ui.separator();
         if state.mode == Mode::Train {
-            ui.with_layout(Layout::right_to_left(Align::Center), |ui| theme_ui(ui, state, commands));
+            ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                theme_ui(ui, state, commands);
+                list_ui(ui, commands);
+            });
             return;
         }
         let open = ui.add_enabled(!state.picking, Button::new("Open…"));
@@ -25,14 +34,18 @@ pub(super) fn ui(ui: &mut Ui, state: &AppState, commands: &CommandSender) {
         }
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             theme_ui(ui, state, commands);
+            list_ui(ui, commands);
             ui.separator();
             tools_ui(ui, state, commands);
-            if let Some(slide) = state.shown_slide().filter(|slide| slide.info().is_some()) {
+            if let Some(slide) = state.shown_slide()
+                && let Some(info) = slide.info()
+            {
                 ui.separator();
-                magnifications_ui(ui, slide, commands);
+                magnifications_ui(ui, state, slide, info, commands);
+                turn_ui(ui, slide.viewport.as_ref(), commands);
             }
             ui.separator();
-            ui.with_layout(Layout::left_to_right(Align::Center), |ui| tabs_ui(ui, state, commands));
+            ui.with_layout(Layout::left_to_right(Align::Center), |ui| tabs::ui(ui, state, commands));
         });
     });
 }
@@ -57,38 +70,17 @@ fn theme_ui(ui: &mut Ui, state: &AppState, commands: &CommandSender) {
     }
 }
 
-fn with_keys(ui: &Ui, what: &str, name: &str) -> String {
-    format!("{what} ({})", keys_of(ui.ctx(), name))
-}
-
-fn tabs_ui(ui: &mut Ui, state: &AppState, commands: &CommandSender) {
-    egui::ScrollArea::horizontal().id_salt("tabs").show(ui, |ui| {
-        for slide in &state.slides {
-            let shown = state.shown == Some(slide.key);
-            let name = slide.name();
-            ui.spacing_mut().item_spacing.x = 2.0;
-            let tab = toggle(ui, shown, shortened(&name)).on_hover_text(slide.path.display().to_string());
-            if tab.clicked() {
-                commands.send(Command::Show(slide.key));
-            }
-            let close = ui.add(Button::new("×").frame_when_inactive(false));
-            let close = close.accessible_name(format!("Close {name}"));
-            if close.on_hover_text(format!("Close {name}")).clicked() || tab.middle_clicked() {
-                commands.send(Command::Close(slide.key));
-            }
-        }
-    });
-}
-
-/// The beginning and the end of a long name: slides of one case differ at the end.
-fn shortened(name: &str) -> String {
-    let characters: Vec<char> = name.chars().collect();
-    if characters.len() <= LONGEST_NAME {
-        return name.to_owned();
+fn list_ui(ui: &mut Ui, commands: &CommandSender) {
+    let tip = with_keys(ui, "Every command and its keys", "Command list");
+    if ui.button("Commands").on_hover_text(tip).clicked() {
+        commands.read(ReadCommand::Navigate(NavigateCommand::ToggleList));
     }
-    let half = (LONGEST_NAME - 1) / 2;
-    let (head, tail) = (&characters[..half], &characters[characters.len() - half..]);
-    format!("{}…{}", head.iter().collect::<String>(), tail.iter().collect::<String>())
+}
+
+/// What a button does, with its keys where it has some.
+fn with_keys(ui: &Ui, what: &str, name: &str) -> String {
+    let keys = keys_of(ui.ctx(), name);
+    if keys.is_empty() { what.to_owned() } else { format!("{what} ({keys})") }
 }
 
 /// Right to left.
@@ -104,19 +96,21 @@ fn tools_ui(ui: &mut Ui, state: &AppState, commands: &CommandSender) {
     }
 }
 
-/// Right to left: the slide's own magnification is next to the tools.
-fn magnifications_ui(ui: &mut Ui, slide: &SlideTab, commands: &CommandSender) {
-    let SlideStatus::Open { info } = &slide.status else { return };
+/// Right to left: the slide's own magnification is next to the tools. Those above it are not offered.
+fn magnifications_ui(
+    ui: &mut Ui,
+    state: &AppState,
+    slide: &SlideTab,
+    info: &SlideInfo,
+    commands: &CommandSender,
+) {
     let pixels_per_point = ui.pixels_per_point();
-    let scale = slide.viewport.map(|viewport| viewport.slide_per_point / f64::from(pixels_per_point));
-    let mut steps: Vec<(String, f64)> = match info.mpp {
-        Some(mpp) => objectives(mpp).into_iter().map(|(name, scale)| (format!("{name}×"), scale)).collect(),
-        None => [10.0, 25.0, 50.0, 100.0].map(|percent| (format!("{percent} %"), 100.0 / percent)).to_vec(),
-    };
-    steps.reverse();
+    let viewport = state.viewer.and_then(|pane| slide.viewport_in(pane.size()));
+    let scale = viewport.map(|viewport| viewport.slide_per_point / f64::from(pixels_per_point));
     ui.spacing_mut().item_spacing.x = 2.0;
-    for (name, step) in steps {
-        let on = scale.is_some_and(|scale| (scale / step - 1.0).abs() < 0.02);
+    typed_ui(ui, info, scale, commands);
+    for (name, step) in magnification::steps(info.mpp).into_iter().rev() {
+        let on = scale.is_some_and(|scale| magnification::is_at(scale, step));
         if toggle(ui, on, name).clicked() {
             commands.view(ViewCommand::Scale(step, pixels_per_point));
         }
@@ -126,15 +120,58 @@ fn magnifications_ui(ui: &mut Ui, slide: &SlideTab, commands: &CommandSender) {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// What is being typed as the magnification.
+#[derive(Clone, Debug, Default)]
+struct Typed {
+    text: String,
+    /// Why it cannot be taken.
+    fault: Option<String>,
+}
 
-    #[test]
-    fn a_long_name_keeps_its_end() {
-        assert_eq!(shortened("CMU-1.svs"), "CMU-1.svs");
-        let short = shortened("TCGA-A1-A0SB-01Z-00-DX1.B34C267B-CAAA-4AB6-AD5C-276C26F997A1.svs");
-        assert_eq!(short.chars().count(), 27);
-        assert!(short.starts_with("TCGA-A1") && short.ends_with("97A1.svs"));
+/// A field that shows the magnification, and takes one: empty once it has the keyboard, so that one types without deleting.
+fn typed_ui(ui: &mut Ui, info: &SlideInfo, scale: Option<f64>, commands: &CommandSender) {
+    let id = Id::unique("magnification");
+    let now = scale.map_or_else(String::new, |scale| overlay::magnification(info.mpp, scale));
+    let has_focus = ui.memory(|memory| memory.has_focus(id));
+    let mut typed: Typed = ui.data(|data| data.get_temp(id)).unwrap_or_default();
+    let mut text = if has_focus { typed.text.clone() } else { now.clone() };
+    let mut edit = TextEdit::singleline(&mut text).id(id).desired_width(TYPED_WIDTH).hint_text(now);
+    if typed.fault.is_some() {
+        edit = edit.text_color(theme::of(ui).error);
+    }
+    let response = ui.add(edit).accessible_name("Magnification");
+    let is_entered = response.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter));
+    if is_entered && !text.trim().is_empty() {
+        match magnification::parse(&text, info.mpp) {
+            Ok(scale) => {
+                commands.view(ViewCommand::Scale(scale, ui.pixels_per_point()));
+                typed = Typed::default();
+            }
+            Err(fault) => {
+                typed = Typed { text, fault: Some(fault) };
+                response.request_focus();
+            }
+        }
+    } else if response.changed() && has_focus {
+        typed = Typed { text, fault: None };
+    } else if !has_focus {
+        typed = Typed::default();
+    }
+    match &typed.fault {
+        Some(fault) => response.show_tooltip_text(fault.as_str()),
+        None => {
+            response.on_hover_text("Type a magnification, a scale or per cent of the slide's own pixels");
+        }
+    }
+    ui.data_mut(|data| data.insert_temp(id, typed));
+}
+
+/// How a slide is turned, as the button that turns it upright; nothing while it is.
+fn turn_ui(ui: &mut Ui, viewport: Option<&Viewport>, commands: &CommandSender) {
+    let Some(viewport) = viewport.filter(|viewport| !viewport.is_upright()) else { return };
+    let tip = with_keys(ui, "Turn the slide upright", "Turn upright");
+    let button = ui.button(overlay::turn_in_words(viewport)).on_hover_text(tip);
+    if button.accessible_name("Turn upright").clicked() {
+        commands.view(ViewCommand::TurnUpright);
     }
 }

@@ -23,6 +23,8 @@ pub mod look;
 pub mod rollouts;
 pub mod runs;
 pub mod setup;
+mod staged;
+mod words;
 
 /// What the training mode shows, as plain data.
 #[derive(Debug, Default)]

@@ -5,21 +5,27 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::answer_view::{AnswerView, Phase, QuestionText, Subject};
-use super::command::{AskCommand, Command};
+use reinpath_model::request::{Exchange, Sampling};
+
+use super::answer_view::QuestionText;
+use super::command::Command;
 use super::event::Event;
 use super::patches::PatchId;
-use super::state::{
-    AppState, Mode, PackageState, Problem, Settings, SlideStatus, SlideTab, Tool, WorkerState,
-};
+use super::read::{self, ReadEffect};
+use super::review::{self, ReviewEffect};
+use super::state::{AppState, Mode, PackageState, Problem, Settings, SlideStatus, SlideTab};
 use super::train::runs::RunsCommand;
 use super::train::{self, TrainCommand, TrainEffect};
 use crate::slide::{Region, SlideInfo};
 use crate::viewer::tile_cache::SlideKey;
 
+mod ask_update;
 mod model_update;
 mod patch_update;
 mod view_update;
+
+pub(super) use ask_update::NO_PATCH_TICKED;
+pub use ask_update::obstacle;
 
 /// Something to be done outside the state.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,6 +60,8 @@ pub enum Effect {
     /// The model gives up its memory until the next question.
     ReleaseModel,
     Train(TrainEffect),
+    Read(ReadEffect),
+    Review(ReviewEffect),
     ToggleModelPicker,
     SaveSettings(Settings),
     CopyText(String),
@@ -67,6 +75,22 @@ pub struct AskOrder {
     pub slide: SlideKey,
     pub regions: Vec<Region>,
     pub text: QuestionText,
+    pub how: How,
+}
+
+/// How a question is asked, where that differs from the usual.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct How {
+    /// `None`: as the package says, with seed 0.
+    pub sampling: Option<Sampling>,
+    /// The conversation before it, where the model is to read it.
+    pub history: Vec<Exchange>,
+    /// An answer that is read instead of written, headings included: for its maps.
+    pub written: Option<String>,
+    /// Whether maps of where each sentence looks are made.
+    pub has_maps: bool,
+    /// Degrees by which every patch is turned clockwise.
+    pub turned: f64,
 }
 
 /// Carries out a command.
@@ -80,7 +104,7 @@ pub fn command(state: &mut AppState, command: Command) -> Vec<Effect> {
         Command::Open(path) => open(state, path),
         Command::Show(key) => {
             if state.slide(key).is_some() {
-                state.shown = Some(key);
+                show(state, Some(key));
             }
             Vec::new()
         }
@@ -94,12 +118,15 @@ pub fn command(state: &mut AppState, command: Command) -> Vec<Effect> {
         }
         Command::View(wish) => {
             view_update::view(state, wish);
+            read::moved(state);
             Vec::new()
         }
         Command::Patch(wish) => patch_update::patch(state, wish),
-        Command::Ask(wish) => ask(state, wish),
+        Command::Ask(wish) => ask_update::ask(state, wish),
         Command::Model(wish) => model_update::model(state, wish),
         Command::Train(wish) => train::command(state, wish),
+        Command::Read(wish) => read::command(state, wish),
+        Command::Review(wish) => review::command(state, wish),
         Command::Mode(mode) => {
             state.mode = mode;
             state.settings.mode = mode;
@@ -180,10 +207,17 @@ pub fn event(state: &mut AppState, event: Event) -> Vec<Effect> {
         Event::PackageRefused { folder, sentence } => model_update::refused(state, &folder, sentence),
         Event::Models(list) => model_update::listed(state, list),
         Event::Train(news) => return train::event(state, news),
+        Event::Read(news) => return read::event(state, news),
+        Event::Review(news) => return review::event(state, news),
         Event::Worker(worker) => state.model.worker = worker,
         Event::Ask { id, event } => {
-            if let Some(answer) = state.answer.as_mut().filter(|answer| answer.id == id) {
-                answer.receive(event);
+            let has_ended = event.is_end();
+            match state.answer.as_mut().filter(|answer| answer.id == id) {
+                Some(answer) => answer.receive(event),
+                None => review::heard(state, id, event),
+            }
+            if has_ended {
+                return review::ended(state, id);
             }
         }
         Event::Memory(mib) => state.memory_mib = Some(mib),
@@ -200,15 +234,17 @@ pub(super) fn complain(state: &mut AppState, sentence: String) {
     }
 }
 
+/// Makes a slide, or none, the one that keys and panels are about.
+pub(super) fn show(state: &mut AppState, key: Option<SlideKey>) {
+    state.shown = key;
+    read::shown(state);
+}
+
 fn open(state: &mut AppState, path: PathBuf) -> Vec<Effect> {
     if let Some(open) = state.slides.iter().find(|slide| slide.path == path) {
-        let key = open.key;
-        state.shown = Some(key);
-        return if matches!(open.status, SlideStatus::Failed { .. }) {
-            retry(state, key)
-        } else {
-            Vec::new()
-        };
+        let (key, has_failed) = (open.key, matches!(open.status, SlideStatus::Failed { .. }));
+        show(state, Some(key));
+        return if has_failed { retry(state, key) } else { Vec::new() };
     }
     let key = SlideKey(state.new_id());
     let mut slide = SlideTab::new(key, path.clone());
@@ -216,7 +252,7 @@ fn open(state: &mut AppState, path: PathBuf) -> Vec<Effect> {
         (slide.patches, slide.viewport) = (closed.patches, closed.viewport);
     }
     state.slides.push(slide);
-    state.shown = Some(key);
+    show(state, Some(key));
     vec![Effect::OpenSlide { key, path }]
 }
 
@@ -225,7 +261,9 @@ fn opened(state: &mut AppState, key: SlideKey, info: SlideInfo) -> Vec<Effect> {
     // Of a slide that was open before, view and patches were kept; a file that has another size now is another picture.
     slide.viewport = slide.viewport.filter(|viewport| viewport.is_of(info.width(), info.height()));
     slide.status = SlideStatus::Open { info: Arc::new(info) };
-    patch_update::read(slide)
+    let mut effects = patch_update::read(slide);
+    effects.extend(read::opened(state, key));
+    effects
 }
 
 fn retry(state: &mut AppState, key: SlideKey) -> Vec<Effect> {
@@ -234,7 +272,9 @@ fn retry(state: &mut AppState, key: SlideKey) -> Vec<Effect> {
     // The patches are kept: they may have cost thought. So is the view: nothing moves by itself.
     let (viewport, patches) = (slide.viewport, std::mem::take(&mut slide.patches));
     *slide = SlideTab { viewport, patches, ..SlideTab::new(key, path.clone()) };
-    vec![Effect::CloseSlide { key }, Effect::OpenSlide { key, path }]
+    let mut effects = read::closed(state, key);
+    effects.extend([Effect::CloseSlide { key }, Effect::OpenSlide { key, path }]);
+    effects
 }
 
 fn close(state: &mut AppState, key: SlideKey) -> Vec<Effect> {
@@ -248,131 +288,22 @@ fn close(state: &mut AppState, key: SlideKey) -> Vec<Effect> {
     }
     if state.shown == Some(key) {
         let neighbour = state.slides.get(at).or(state.slides.last());
-        state.shown = neighbour.map(|slide| slide.key);
+        let neighbour = neighbour.map(|slide| slide.key);
+        show(state, neighbour);
     }
-    vec![Effect::CloseSlide { key }]
+    let mut effects = read::closed(state, key);
+    effects.push(Effect::CloseSlide { key });
+    effects
 }
 
 fn show_next(state: &mut AppState, by: i32) -> Vec<Effect> {
     let count = state.slides.len() as i32;
     let at = state.slides.iter().position(|slide| Some(slide.key) == state.shown);
     if let Some(at) = at {
-        state.shown = Some(state.slides[(at as i32 + by).rem_euclid(count) as usize].key);
+        let next = state.slides[(at as i32 + by).rem_euclid(count) as usize].key;
+        show(state, Some(next));
     }
     Vec::new()
-}
-
-fn ask(state: &mut AppState, wish: AskCommand) -> Vec<Effect> {
-    match wish {
-        AskCommand::Ask(text) => start_asking(state, *text),
-        AskCommand::Again => ask_again(state),
-        AskCommand::Stop => match &mut state.answer {
-            Some(answer) if answer.is_running() => {
-                answer.phase = Phase::Stopping;
-                vec![Effect::StopAsking { id: answer.id }]
-            }
-            _ => {
-                state.tool = Tool::Pan;
-                Vec::new()
-            }
-        },
-        AskCommand::CopyAnswer => {
-            state.answer.iter().map(|answer| Effect::CopyText(answer.to_text())).collect()
-        }
-        AskCommand::ToggleCard(stage) => {
-            if let Some(answer) = &mut state.answer {
-                answer.toggle(stage);
-            }
-            Vec::new()
-        }
-    }
-}
-
-/// Said where patches are marked and none of them is asked about.
-pub(super) const NO_PATCH_TICKED: &str = "No patch is ticked: tick Ask beside a patch.";
-
-const STILL_READING: &str = "The model package is still being read.";
-
-/// Why a question cannot be asked now, as one sentence that says what to do; `None` when it can.
-pub fn obstacle(state: &AppState, text: &QuestionText) -> Option<String> {
-    if state.model.chosen.is_some() {
-        return Some(STILL_READING.to_owned());
-    }
-    if let PackageState::Failed(sentence) = &state.model.package {
-        return Some(sentence.clone());
-    }
-    let Some(slide) = state.shown_slide().filter(|slide| slide.info().is_some()) else {
-        return Some("Open a slide first.".to_owned());
-    };
-    if state.model.info().is_none() {
-        return Some(STILL_READING.to_owned());
-    }
-    if slide.patches.places().is_empty() {
-        return Some("Mark a patch first: choose the patch tool and click on the slide.".to_owned());
-    }
-    if slide.patches.in_question().next().is_none() {
-        return Some(NO_PATCH_TICKED.to_owned());
-    }
-    if text.question.trim().is_empty() {
-        return Some("Type a question first, or choose one.".to_owned());
-    }
-    if text.choices.len() == 1 {
-        return Some("A choice needs at least two options.".to_owned());
-    }
-    None
-}
-
-fn start_asking(state: &mut AppState, text: QuestionText) -> Vec<Effect> {
-    if state.is_asking() {
-        return Vec::new();
-    }
-    if obstacle(state, &text).is_some() {
-        // The Ask panel shows it.
-        return Vec::new();
-    }
-    let Some(slide) = state.shown_slide() else { return Vec::new() };
-    let places: Vec<_> = slide.patches.in_question().collect();
-    let numbers: Vec<String> = places.iter().map(|(number, _)| number.to_string()).collect();
-    let word = if numbers.len() == 1 { "patch" } else { "patches" };
-    let subject = Subject {
-        slide: slide.path.clone(),
-        regions: places.iter().map(|(_, place)| place.region).collect(),
-        words: format!("{}, {word} {}", slide.name(), numbers.join(", ")),
-    };
-    let key = slide.key;
-    send(state, key, text, subject)
-}
-
-/// The last question about what it was about, whatever is shown and ticked now.
-fn ask_again(state: &mut AppState) -> Vec<Effect> {
-    let Some(last) = state.answer.as_ref().filter(|answer| !answer.is_running()) else { return Vec::new() };
-    let (text, subject) = (last.question.clone(), last.subject.clone());
-    if let PackageState::Failed(sentence) = &state.model.package {
-        let sentence = sentence.clone();
-        complain(state, sentence);
-        return Vec::new();
-    }
-    if state.model.chosen.is_some() {
-        complain(state, STILL_READING.to_owned());
-        return Vec::new();
-    }
-    let slide = state.slides.iter().find(|slide| slide.path == subject.slide && slide.info().is_some());
-    let Some(key) = slide.map(|slide| slide.key) else {
-        let path = subject.slide.display();
-        complain(state, format!("Open the slide of the last question again to ask once more: {path}"));
-        return Vec::new();
-    };
-    send(state, key, text, subject)
-}
-
-fn send(state: &mut AppState, slide: SlideKey, text: QuestionText, subject: Subject) -> Vec<Effect> {
-    let id = state.new_id();
-    let order = AskOrder { id, slide, regions: subject.regions.clone(), text: text.clone() };
-    if let WorkerState::Ended(_) = state.model.worker {
-        state.model.worker = WorkerState::Idle;
-    }
-    state.answer = Some(AnswerView::new(id, text, subject));
-    vec![Effect::Ask(Box::new(order))]
 }
 
 #[cfg(test)]

@@ -24,14 +24,12 @@ use super::update::{AskOrder, Effect};
 use crate::ask::cut_patch;
 use crate::models;
 use crate::places::Places;
-use crate::slide::{self, Region, Request, SlideHandle, SlideReply, Ticket, TileId};
+use crate::slide::{self, Region, SlideHandle, TileId};
 use crate::viewer::tile_cache::SlideKey;
-use crate::viewer::tile_pixels::TilePixels;
+use crate::viewer::tile_engine::{EngineSettings, TileEngine};
 
 /// Events that wait for the next frame.
 const MOST_EVENTS: usize = 256;
-/// Decoded tiles of a slide that wait to be prepared.
-const MOST_REPLIES: usize = 32;
 /// Patches that wait to be cut.
 const MOST_CUTS: usize = 256;
 /// The longer side of an overview in pixels.
@@ -45,6 +43,14 @@ const MOST_OVERVIEW_SOURCE: u64 = 6000 * 6000;
 pub type Opener = Arc<dyn Fn(&Path) -> Result<SlideHandle, slide::Error> + Send + Sync>;
 /// Asks the user for files, or for one folder; an error is a sentence that says what to do instead. Runs in a thread of its own.
 pub type Picker = Arc<dyn Fn() -> Result<Vec<PathBuf>, String> + Send + Sync>;
+
+/// How the user is asked.
+pub(super) struct Pickers {
+    /// For slides.
+    pub slides: Picker,
+    /// For a model's folder.
+    pub folder: Picker,
+}
 
 /// Where worker threads put events; wakes the window.
 #[derive(Clone)]
@@ -66,6 +72,13 @@ impl EventSender {
         sent
     }
 
+    /// For the window thread itself, which must not wait for the channel that it empties: false when there is no room.
+    fn offer(&self, event: Event) -> bool {
+        let sent = self.sender.try_send(event).is_ok();
+        self.ctx.request_repaint();
+        sent
+    }
+
     /// For making pictures.
     pub fn context(&self) -> &Context {
         &self.ctx
@@ -75,8 +88,6 @@ impl EventSender {
 /// An open slide's threads.
 struct Desk {
     handle: SlideHandle,
-    /// Where the slide puts tiles.
-    replies: Sender<SlideReply>,
     cuts: Sender<Cut>,
 }
 
@@ -91,11 +102,11 @@ struct Cut {
 pub struct Workers {
     events: EventSender,
     opener: Opener,
-    picker: Picker,
-    folder_picker: Picker,
+    pickers: Pickers,
     models: ModelLister,
     answerer: Box<dyn Answerer>,
     settings_file: Option<PathBuf>,
+    engine: TileEngine,
     desks: BTreeMap<SlideKey, Desk>,
     /// Threads that only watch end when this is dropped.
     _alive: Sender<()>,
@@ -105,26 +116,17 @@ impl Workers {
     pub(super) fn new(
         events: EventSender,
         opener: Opener,
-        picker: Picker,
-        folder_picker: Picker,
+        pickers: Pickers,
         models: ModelLister,
         answerer: Box<dyn Answerer>,
         settings_file: Option<PathBuf>,
+        tiles: EngineSettings,
     ) -> Self {
         let (alive, until_gone) = bounded(0);
         let watch = events.clone();
-        let desks = BTreeMap::new();
-        let workers = Self {
-            events,
-            opener,
-            picker,
-            folder_picker,
-            models,
-            answerer,
-            settings_file,
-            desks,
-            _alive: alive,
-        };
+        let (desks, engine) = (BTreeMap::new(), start_engine(tiles, &events));
+        let workers =
+            Self { events, opener, pickers, models, answerer, settings_file, engine, desks, _alive: alive };
         Self::spawn("memory", move || memory::watch(&watch, &until_gone));
         workers
     }
@@ -133,11 +135,14 @@ impl Workers {
     pub(super) fn carry_out(&mut self, effect: Effect, model: Option<&Arc<ModelInfo>>) {
         match effect {
             Effect::OpenSlide { key, path } => self.open(key, path),
-            Effect::CloseSlide { key } => drop(self.desks.remove(&key)),
+            Effect::CloseSlide { key } => {
+                self.engine.close(key);
+                drop(self.desks.remove(&key));
+            }
             Effect::ReadPatch { key, patch, region } => self.cut(key, patch, region, model),
-            Effect::PickSlides => self.pick(&self.picker, Event::Picked),
+            Effect::PickSlides => self.pick(&self.pickers.slides, Event::Picked),
             Effect::PickModelFolder => {
-                self.pick(&self.folder_picker, |folders| {
+                self.pick(&self.pickers.folder, |folders| {
                     Event::ModelFolderPicked(folders.into_iter().next())
                 });
             }
@@ -149,16 +154,19 @@ impl Workers {
             Effect::StopAsking { id } => self.answerer.stop(id),
             Effect::SaveSettings(settings) => self.save(settings),
             Effect::ReleaseModel => self.answerer.release(),
-            Effect::CopyText(_) | Effect::ToggleModelPicker | Effect::Train(_) | Effect::Quit => {}
+            Effect::CopyText(_)
+            | Effect::ToggleModelPicker
+            | Effect::Train(_)
+            | Effect::Read(_)
+            | Effect::Review(_)
+            | Effect::Quit => {}
         }
     }
 
     /// Takes over a slide that was opened.
     pub(super) fn adopt(&mut self, key: SlideKey, handle: SlideHandle) {
-        let (replies, incoming) = bounded(MOST_REPLIES);
+        self.engine.open(key, &handle);
         let (cuts, jobs) = bounded(MOST_CUTS);
-        let events = self.events.clone();
-        Self::spawn("slide-tiles", move || prepare_tiles(key, &incoming, &events));
         let (events, slide) = (self.events.clone(), handle.clone());
         Self::spawn("slide-patches", move || {
             send_overview(key, &slide, &events);
@@ -169,13 +177,22 @@ impl Workers {
                 }
             }
         });
-        self.desks.insert(key, Desk { handle, replies, cuts });
+        self.desks.insert(key, Desk { handle, cuts });
     }
 
-    /// Asks a slide for a tile; `None` when it has too much to do, or is not open.
-    pub(super) fn request_tile(&self, key: SlideKey, tile: TileId) -> Option<Ticket> {
-        let desk = self.desks.get(&key)?;
-        desk.handle.request(Request::Tile(tile), &desk.replies).ok()
+    /// The handle of an open slide, for threads of their own: reading through it waits.
+    pub(super) fn handle(&self, key: SlideKey) -> Option<SlideHandle> {
+        self.desks.get(&key).map(|desk| desk.handle.clone())
+    }
+
+    /// Where the tiles of all slides come from.
+    pub(super) fn engine(&self) -> &TileEngine {
+        &self.engine
+    }
+
+    /// Tells why a tile cannot be read; false when that must be told again later.
+    pub(super) fn tell_failure(&self, key: SlideKey, tile: TileId, failure: TileFailure) -> bool {
+        self.events.offer(Event::Tile { key, tile, pixels: Err(failure) })
     }
 
     fn spawn(name: &str, work: impl FnOnce() + Send + 'static) {
@@ -303,17 +320,14 @@ pub(super) fn with_dialog(
     }
 }
 
-fn prepare_tiles(key: SlideKey, replies: &Receiver<SlideReply>, events: &EventSender) {
-    for reply in replies {
-        let Request::Tile(tile) = reply.request else { continue };
-        let pixels = reply
-            .result
-            .map(|pixels| Arc::new(TilePixels::from_rgb(&pixels.image)))
-            .map_err(|error| TileFailure { may_pass: error.may_pass(), sentence: error.to_string() });
-        if !events.send(Event::Tile { key, tile, pixels }) {
-            return;
-        }
-    }
+/// Without threads there are no tiles, which is said; everything else goes on.
+fn start_engine(settings: EngineSettings, events: &EventSender) -> TileEngine {
+    let ctx = events.context().clone();
+    TileEngine::start(settings, Arc::new(move || ctx.request_repaint())).unwrap_or_else(|error| {
+        events
+            .offer(Event::Problem(format!("Slides cannot be drawn: the system gives no threads, {error}.")));
+        TileEngine::idle()
+    })
 }
 
 /// Without an overview the window shows an empty one; a slide that cannot be read says so by its tiles.

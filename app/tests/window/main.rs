@@ -2,11 +2,22 @@
 //! wrong.
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands, also in its support")]
 
+mod annotations;
+mod cases;
+mod chains;
+mod colours;
+mod exports;
 mod model_picker;
+mod navigation;
+mod screens;
+mod several;
 mod support;
+#[cfg(unix)]
+mod teaching;
 mod training;
 #[cfg(unix)]
 mod training_run;
+mod verdicts;
 #[cfg(unix)]
 mod worker;
 

@@ -8,9 +8,12 @@ use egui::{Pos2, Rect, Vec2, vec2};
 use egui_kittest::Harness;
 use image::{Rgb, RgbImage, RgbaImage};
 use reinpath::slide::SlideHandle;
+use reinpath::viewer::tile_engine::EngineSettings;
+use reinpath::viewer::viewport::Viewport;
 use reinpath::window::answerer::Answerer;
 use reinpath::window::event::Event;
 use reinpath::window::model_list::ModelList;
+use reinpath::window::read::ReadPlaces;
 use reinpath::window::state::ModelInfo;
 use reinpath::window::train::TrainPlaces;
 use reinpath::window::update::AskOrder;
@@ -171,6 +174,16 @@ pub(crate) fn window_with(
     harness(Parts { settings_file, training, ..parts(slides, Vec::new(), script) })
 }
 
+/// The window with whatever else differs from the usual test: settings, a store.
+pub(crate) fn window_from(
+    slides: Vec<PathBuf>,
+    script: &Script,
+    settings_file: Option<PathBuf>,
+    reading: ReadPlaces,
+) -> Harness<'static, App> {
+    harness(Parts { settings_file, reading, ..parts(slides, Vec::new(), script) })
+}
+
 fn parts(slides: Vec<PathBuf>, picked: Vec<PathBuf>, script: &Script) -> Parts {
     let (script, shelf) = (script.clone(), script.clone());
     Parts {
@@ -189,6 +202,8 @@ fn parts(slides: Vec<PathBuf>, picked: Vec<PathBuf>, script: &Script) -> Parts {
         }),
         settings_file: None,
         training: TrainPlaces::default(),
+        reading: ReadPlaces::default(),
+        tiles: EngineSettings::default(),
     }
 }
 
@@ -218,6 +233,11 @@ pub(crate) fn until_drawn(harness: &mut Harness<'_, App>) {
 /// The viewer's rectangle.
 pub(crate) fn viewer(harness: &Harness<'_, App>) -> Rect {
     harness.state().state().viewer.unwrap()
+}
+
+/// What is shown of the slide in view: the whole of it until something else was wished for.
+pub(crate) fn shown_viewport(harness: &Harness<'_, App>) -> Viewport {
+    harness.state().state().shown_slide().unwrap().viewport_in(viewer(harness).size()).unwrap()
 }
 
 /// Moves there and clicks.

@@ -45,7 +45,7 @@ fn shorter() -> Vec<(&'static str, Value)> {
 
 /// A program that is built beside the window's.
 #[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
-fn built(name: &str) -> Option<PathBuf> {
+pub(super) fn built(name: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_BIN_EXE_reinpath")).with_file_name(name);
     if path.is_file() {
         return Some(path);
@@ -54,7 +54,7 @@ fn built(name: &str) -> Option<PathBuf> {
     None
 }
 
-fn assets() -> PathBuf {
+pub(super) fn assets() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets")
 }
 
@@ -81,7 +81,7 @@ fn opened(training: TrainPlaces, script: &Script) -> Harness<'static, App> {
 }
 
 /// Frames until `done`.
-fn until(harness: &mut Harness<'_, App>, what: &str, done: impl Fn(&App) -> bool) {
+pub(super) fn until(harness: &mut Harness<'_, App>, what: &str, done: impl Fn(&App) -> bool) {
     let begun = Instant::now();
     while !done(harness.state()) {
         let problems = &harness.state().state().problems;
@@ -92,11 +92,11 @@ fn until(harness: &mut Harness<'_, App>, what: &str, done: impl Fn(&App) -> bool
     harness.step();
 }
 
-fn wish(harness: &Harness<'_, App>, command: TrainCommand) {
+pub(super) fn wish(harness: &Harness<'_, App>, command: TrainCommand) {
     harness.state().commands().train(command);
 }
 
-fn press(harness: &mut Harness<'_, App>, button: &str) {
+pub(super) fn press(harness: &mut Harness<'_, App>, button: &str) {
     harness.step();
     // A run that was killed offers Resume beside its failure too.
     let found = harness.query_all_by_role_and_label(Role::Button, button).next();
@@ -106,7 +106,7 @@ fn press(harness: &mut Harness<'_, App>, button: &str) {
 }
 
 /// Writes a picture of the window, where somebody wants to look.
-fn picture(harness: &mut Harness<'_, App>, name: &str) {
+pub(super) fn picture(harness: &mut Harness<'_, App>, name: &str) {
     let Some(folder) = std::env::var_os("REINPATH_SCREENSHOTS").map(PathBuf::from) else { return };
     std::fs::create_dir_all(&folder).unwrap();
     harness.step();
@@ -122,7 +122,7 @@ fn steps(app: &App) -> usize {
     shown(app).map_or(0, |told| told.stages.iter().map(|stage| stage.steps.len()).sum())
 }
 
-fn state_of(app: &App) -> Option<&RunState> {
+pub(super) fn state_of(app: &App) -> Option<&RunState> {
     match &shown(app)?.listed {
         Listed::Known(state) => Some(state),
         _ => None,
@@ -209,7 +209,7 @@ fn a_run_is_started_watched_stopped_gone_on_with_left_found_again_and_its_model_
 }
 
 /// The model that a run made answers a question about a slide.
-fn answers(package: &Path, home: &Path) {
+pub(super) fn answers(package: &Path, home: &Path) {
     let slide = draw_slide(home);
     let program = Path::new(env!("CARGO_BIN_EXE_reinpath"));
     let mut command = Command::new(program);
@@ -294,6 +294,8 @@ fn closing_the_window_while_its_run_goes_on_asks_first() {
 
     close(&mut harness);
     harness.get_by_label("A run goes on");
+    harness.get_by_label("asked is at work.");
+    harness.get_by_label_contains("It can go on without this window");
     picture(&mut harness, "7-closing");
     press(&mut harness, "Stay");
     assert_eq!(harness.state().state().train.control.closing, Closing::No);

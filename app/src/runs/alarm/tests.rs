@@ -11,7 +11,6 @@ use reinpath_training::run_folder::{Holder, RunState};
 
 use super::*;
 use crate::runs::RunKey;
-use crate::runs::rollouts::RolloutIndex;
 use crate::runs::told::{EvaluationTold, Listed, series};
 
 const NOW: u64 = 1_000_000;
@@ -44,21 +43,12 @@ fn told(stage: &str, measures: &[(&str, Vec<f32>)]) -> RunTold {
         evaluations: Vec::new(),
     };
     RunTold {
-        key: RunKey::new("/runs/a".into()),
         version: 1,
         listed: Listed::Known(RunState::Running(Holder::default())),
         config: Some(Arc::new(toml::from_str(CONFIG).unwrap())),
-        waits_for: None,
         stages: vec![stage],
-        progress: None,
-        checkpoints: Vec::new(),
-        warnings: Vec::new(),
-        rollouts: Arc::new(RolloutIndex::default()),
-        machine: Arc::new(Vec::new()),
-        strange: None,
-        fault: None,
         changed: NOW,
-        secs: None,
+        ..RunTold::new(RunKey::new("/runs/a".into()))
     }
 }
 
@@ -254,15 +244,10 @@ fn record(text: &str, answers: usize) -> RolloutRecord {
     RolloutRecord {
         stage: "grpo".to_owned(),
         step: 7,
-        row: "r".to_owned(),
-        images: Vec::new(),
-        question: String::new(),
-        choices: Vec::new(),
-        label: None,
-        reference: String::new(),
         answers: (0..8)
             .map(|at| answer(if at < answers { text } else { "Glands lie back to back." }))
             .collect(),
+        ..RolloutRecord::default()
     }
 }
 

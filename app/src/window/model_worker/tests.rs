@@ -26,7 +26,8 @@ fn load_failed() -> WorkerEvent {
 #[test]
 fn a_question_whose_model_cannot_be_loaded_is_told_why_and_told_once() {
     with_client(|client, told| {
-        client.current = Some(Current { order: 7, request: 2, slide: slide(), patches: Vec::new() });
+        client.current =
+            Some(Current { order: 7, request: 2, is_read: false, slide: slide(), patches: Vec::new() });
         assert!(client.hear(load_failed()));
         let no_model = AskEvent::Failed { error: "no model is loaded".to_owned() };
         assert!(client.hear(WorkerEvent::Answer { id: 2, event: no_model }));
@@ -74,7 +75,8 @@ fn progress(id: u64) -> WorkerEvent {
 #[test]
 fn a_cancelled_load_leaves_the_worker_idle_and_its_question_told_and_late_news_of_it_is_ignored() {
     with_client(|client, told| {
-        client.current = Some(Current { order: 7, request: 2, slide: slide(), patches: Vec::new() });
+        client.current =
+            Some(Current { order: 7, request: 2, is_read: false, slide: slide(), patches: Vec::new() });
         assert!(client.fulfil(Wish::CancelLoad));
         for late in [progress(LOAD), load_failed()] {
             assert!(client.hear(late));
@@ -131,7 +133,8 @@ fn the_late_end_of_a_cancelled_load_is_not_taken_for_that_of_the_next() {
 #[test]
 fn a_question_goes_with_the_load_that_is_cancelled_and_its_late_answer_is_ignored() {
     with_client(|client, told| {
-        client.current = Some(Current { order: 7, request: 2, slide: slide(), patches: Vec::new() });
+        client.current =
+            Some(Current { order: 7, request: 2, is_read: false, slide: slide(), patches: Vec::new() });
         assert!(client.fulfil(Wish::CancelLoad));
         let finished = AskEvent::Finished(Finished::cancelled_before_it_began());
         assert!(client.hear(WorkerEvent::Answer { id: 2, event: finished }));
@@ -145,7 +148,8 @@ fn a_load_that_is_repeated_for_a_question_is_the_only_one_also_when_the_question
     for is_stopped in [false, true] {
         with_client(|client, told| {
             assert!(client.hear(loaded(LOAD)));
-            client.current = Some(Current { order: 7, request: 102, slide: slide(), patches: Vec::new() });
+            client.current =
+                Some(Current { order: 7, request: 102, is_read: false, slide: slide(), patches: Vec::new() });
             // The question came to the worker before the news of its end came here.
             assert!(client.hear(WorkerEvent::Ended("it was killed".to_owned())));
             if is_stopped {
@@ -179,10 +183,12 @@ fn a_load_that_is_repeated_for_a_question_is_the_only_one_also_when_the_question
 fn a_stop_that_comes_as_the_answer_ends_stops_nothing_else() {
     with_client(|client, told| {
         client.load = None;
-        client.current = Some(Current { order: 7, request: 2, slide: slide(), patches: Vec::new() });
+        client.current =
+            Some(Current { order: 7, request: 2, is_read: false, slide: slide(), patches: Vec::new() });
         let finished = Finished { stop: Stop::End, ..Finished::cancelled_before_it_began() };
         assert!(client.hear(WorkerEvent::Answer { id: 2, event: AskEvent::Finished(finished) }));
-        client.current = Some(Current { order: 8, request: 3, slide: slide(), patches: Vec::new() });
+        client.current =
+            Some(Current { order: 8, request: 3, is_read: false, slide: slide(), patches: Vec::new() });
         assert!(client.fulfil(Wish::Stop { id: 7 }));
         assert!(client.current.as_ref().is_some_and(|current| current.order == 8));
         let told: Vec<Event> = told.try_iter().collect();
@@ -214,7 +220,8 @@ fn a_model_that_gives_up_its_memory_is_loaded_again_by_the_next_question_only() 
 fn an_answer_is_finished_before_the_model_gives_up_its_memory() {
     with_client(|client, told| {
         assert!(client.hear(loaded(LOAD)));
-        client.current = Some(Current { order: 7, request: 102, slide: slide(), patches: Vec::new() });
+        client.current =
+            Some(Current { order: 7, request: 102, is_read: false, slide: slide(), patches: Vec::new() });
         assert!(client.fulfil(Wish::Release));
         let heading = AskEvent::Stage { stage: reinpath_model::stage::AnswerStage::Analysis };
         assert!(client.hear(WorkerEvent::Answer { id: 102, event: heading }));
@@ -285,4 +292,54 @@ fn a_package_that_was_used_last_and_is_gone_gives_place_to_the_demo_with_a_sente
         }
         other => panic!("{other:?}"),
     }
+}
+
+fn reading() -> Current {
+    Current { order: 7, request: 2, is_read: true, slide: slide(), patches: Vec::new() }
+}
+
+#[test]
+fn maps_are_told_with_the_orders_number_and_those_of_another_request_are_not() {
+    with_client(|client, told| {
+        client.current = Some(reading());
+        for id in [1, 2] {
+            assert!(client.hear(WorkerEvent::Maps { id, maps: Vec::new() }));
+        }
+        let told: Vec<Event> = told.try_iter().collect();
+        let [Event::Review(ReviewEvent::Cases(CasesEvent::Maps { id: 7, maps }))] = told.as_slice() else {
+            panic!("{told:?}")
+        };
+        assert!(maps.is_empty());
+    });
+}
+
+#[test]
+fn reading_an_answer_for_its_maps_gives_way_to_a_question_another_package_and_the_memory() {
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/models/demo");
+    for wish in [Wish::Use { folder: demo }, Wish::Release] {
+        with_client(|client, told| {
+            client.current = Some(reading());
+            assert!(client.fulfil(wish));
+            let first = told.try_recv();
+            let Ok(Event::Ask { id: 7, event: AskEvent::Finished(finished) }) = &first else {
+                panic!("{first:?}")
+            };
+            assert_eq!(finished.stop, Stop::Cancelled);
+            assert!(client.current.is_none());
+            let refused = |event: Event| matches!(event, Event::PackageRefused { .. });
+            assert!(!told.try_iter().any(refused), "nothing is in the way any more");
+            let late = AskEvent::Finished(Finished::cancelled_before_it_began());
+            assert!(client.hear(WorkerEvent::Answer { id: 2, event: late }));
+            assert!(!told.try_iter().any(|event| matches!(event, Event::Ask { .. })), "it is told once");
+        });
+    }
+}
+
+#[test]
+fn an_answer_that_is_written_is_not_given_up() {
+    with_client(|client, told| {
+        client.current = Some(Current { is_read: false, ..reading() });
+        assert!(client.give_up_reading() && client.current.is_some());
+        assert!(told.try_recv().is_err());
+    });
 }

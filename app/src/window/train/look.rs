@@ -14,7 +14,6 @@ use reinpath_training::rollout_record::RolloutRecord;
 use super::super::command::CommandSender;
 use super::super::state::AppState;
 
-mod answer_text;
 mod check_panel;
 mod data_findings;
 mod desk;
@@ -23,7 +22,6 @@ mod preflight_panel;
 mod preview;
 mod preview_panel;
 mod rehearsal_panel;
-mod room;
 mod row_index;
 mod update;
 

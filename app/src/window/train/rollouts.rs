@@ -29,7 +29,6 @@ mod patch_file;
 mod question;
 mod samples;
 mod sort;
-mod staged;
 mod step_view;
 mod update;
 
@@ -179,14 +178,6 @@ impl RolloutsState {
     /// The question on screen with its answers.
     pub fn record(&self) -> Option<&RolloutRecord> {
         self.records.as_ref()?.as_ref().ok()?.get(self.question)
-    }
-}
-
-/// A stage's name as people write it.
-fn stage_in_words(stage: &str) -> String {
-    match stage {
-        "grpo" => "GRPO".to_owned(),
-        other => other.replace('_', " "),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Changes of the patches of the slide in view.
 
 use super::super::command::PatchCommand;
-use super::super::patches::{self, MOST_PARTS, PatchId, Patches};
+use super::super::patches::{self, MOST_PARTS, PatchId, PatchSize, Patches};
 use super::super::state::{AppState, ModelInfo, PackageState, SlideTab};
 use super::{Effect, complain};
 use crate::slide::{Mpp, Region};
@@ -9,12 +9,18 @@ use crate::slide::{Mpp, Region};
 /// Carries out a wish about patches.
 pub(super) fn patch(state: &mut AppState, wish: PatchCommand) -> Vec<Effect> {
     match wish {
-        PatchCommand::PlaceSquare(place) => add(state, |model, mpp| patches::square_at(place, model, mpp)),
-        PatchCommand::DrawRectangle(a, b) => add(state, |model, mpp| {
-            // Too small for a rectangle: a click whose pointer slipped.
-            let middle = (f64::midpoint(a.0, b.0), f64::midpoint(a.1, b.1));
-            patches::rectangle(a, b, model, mpp).unwrap_or_else(|| patches::square_at(middle, model, mpp))
-        }),
+        PatchCommand::PlaceSquare(place) => {
+            let size = state.read.survey.size;
+            add(state, size != PatchSize::Package, |model, mpp| size.square_at(place, model, mpp))
+        }
+        PatchCommand::DrawRectangle(a, b) => {
+            let size = state.read.survey.size;
+            add(state, false, |model, mpp| {
+                // Too small for a rectangle: a click whose pointer slipped.
+                let middle = (f64::midpoint(a.0, b.0), f64::midpoint(a.1, b.1));
+                patches::rectangle(a, b, model, mpp).unwrap_or_else(|| size.square_at(middle, model, mpp))
+            })
+        }
         PatchCommand::Select(id) => change(state, |patches| patches.selected = id),
         PatchCommand::Remove(id) => change(state, |patches| patches.remove(id)),
         PatchCommand::RemoveSelected => change(state, |patches| {
@@ -51,7 +57,12 @@ fn change(state: &mut AppState, change: impl FnOnce(&mut Patches)) -> Vec<Effect
     Vec::new()
 }
 
-fn add(state: &mut AppState, region: impl FnOnce(&ModelInfo, Option<Mpp>) -> Region) -> Vec<Effect> {
+/// `is_whole`: its size was chosen, so that it is not offered to be split.
+fn add(
+    state: &mut AppState,
+    is_whole: bool,
+    region: impl FnOnce(&ModelInfo, Option<Mpp>) -> Region,
+) -> Vec<Effect> {
     let Some(model) = state.model.info().cloned() else {
         let why = match &state.model.package {
             PackageState::Failed(sentence) => sentence.clone(),
@@ -67,7 +78,11 @@ fn add(state: &mut AppState, region: impl FnOnce(&ModelInfo, Option<Mpp>) -> Reg
     if !patches::touches(&region, &info) {
         return Vec::new();
     }
-    slide.patches.add([(id, region)]);
+    if is_whole {
+        slide.patches.add_whole([(id, region)]);
+    } else {
+        slide.patches.add([(id, region)]);
+    }
     // Who marks a patch asks about it next, and first words are wanted within a second.
     vec![Effect::ReadPatch { key: slide.key, patch: id, region }, Effect::WarmUp]
 }

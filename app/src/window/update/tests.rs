@@ -8,7 +8,7 @@ use reinpath_model::event::AskEvent;
 use reinpath_model::stage::AnswerStage;
 
 use super::super::answer_view::tests::token;
-use super::super::command::{PatchCommand, ViewCommand};
+use super::super::command::{AskCommand, PatchCommand, ViewCommand};
 use super::super::event::TileFailure;
 use super::super::patches::PatchPicture;
 use super::super::state::tests_support::model;
@@ -41,8 +41,17 @@ fn question() -> QuestionText {
     QuestionText { question: "What is seen?".to_owned(), ..QuestionText::default() }
 }
 
+/// What goes to the model; what is kept of it is `review::cases`'s, and tested there.
+fn asked(effects: Vec<Effect>) -> Vec<Effect> {
+    effects.into_iter().filter(|effect| matches!(effect, Effect::Ask(_))).collect()
+}
+
 fn ask(state: &mut AppState, text: QuestionText) -> Vec<Effect> {
-    command(state, Command::Ask(AskCommand::Ask(Box::new(text))))
+    asked(command(state, Command::Ask(AskCommand::Ask(Box::new(text)))))
+}
+
+fn again(state: &mut AppState) -> Vec<Effect> {
+    asked(command(state, Command::Ask(AskCommand::Again)))
 }
 
 #[test]
@@ -166,7 +175,7 @@ fn a_question_is_asked_answered_stopped_and_asked_again() {
     event(&mut state, Event::Ask { id, event: AskEvent::Failed { error: "The worker ended".to_owned() } });
     assert!(!state.is_asking());
     assert_eq!(state.answer.as_ref().unwrap().text.observation, "Glands");
-    assert!(matches!(command(&mut state, Command::Ask(AskCommand::Again)).as_slice(), [Effect::Ask(_)]));
+    assert!(matches!(again(&mut state).as_slice(), [Effect::Ask(_)]));
 }
 
 #[test]
@@ -182,12 +191,12 @@ fn again_asks_about_the_same_patches_of_the_same_slide() {
     command(&mut state, Command::Patch(PatchCommand::Remove(first.id)));
     place(&mut state, 2000.0, 1000.0);
     command(&mut state, Command::Open("b.svs".into()));
-    let effects = command(&mut state, Command::Ask(AskCommand::Again));
+    let effects = again(&mut state);
     let [Effect::Ask(order)] = effects.as_slice() else { panic!("{effects:?}") };
     assert_eq!((order.slide, order.regions.as_slice()), (key, &[first.region][..]));
     event(&mut state, failed(order.id));
     command(&mut state, Command::Close(key));
-    assert!(command(&mut state, Command::Ask(AskCommand::Again)).is_empty());
+    assert!(again(&mut state).is_empty());
     assert_eq!(
         state.problems[0].sentence,
         "Open the slide of the last question again to ask once more: a.svs"

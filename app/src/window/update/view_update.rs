@@ -27,7 +27,15 @@ pub(super) fn view(state: &mut AppState, wish: ViewCommand) {
         ViewCommand::Scale(slide_per_pixel, pixels_per_point) => {
             viewport.set_scale(screen.size(), slide_per_pixel * f64::from(pixels_per_point));
         }
+        ViewCommand::Turn(angle) => viewport.turn(angle),
+        ViewCommand::TurnTo(angle) => viewport.turn_to(angle),
+        ViewCommand::TurnUpright => {
+            viewport.is_mirrored = false;
+            viewport.turn_to(0.0);
+        }
+        ViewCommand::Mirror => viewport.mirror(),
         ViewCommand::LookAt(place) => viewport.look_at(place),
+        ViewCommand::LookAtRegion(region) => viewport.show_all(screen.size(), region),
         ViewCommand::LookAtPatch(_) => {
             if let Some(region) = patch {
                 let middle = |start: i64, length: u32| start as f64 + f64::from(length) / 2.0;

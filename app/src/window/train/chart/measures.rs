@@ -2,6 +2,7 @@
 
 use reinpath_training::event::measure;
 
+use super::super::words;
 use super::plots::HELD_OUT;
 use crate::runs::told::{StageTold, series};
 
@@ -16,25 +17,25 @@ pub(super) struct Group {
     pub(super) curves: Vec<(String, String)>,
 }
 
-/// Measures in the order of their plots, with their titles.
-const TITLES: &[(&str, &str)] = &[
-    (series::LOSS, "Loss"),
-    (series::LEARNING_RATE, "Learning rate"),
-    (series::GRADIENT_NORM, "Gradient norm"),
-    (measure::REWARD, "Reward"),
-    (measure::ACCURACY, "Accuracy"),
-    (measure::KL, "KL, nats per token"),
-    (measure::ENTROPY, "Entropy, nats"),
-    (measure::CLIPPED, "Clipped, share"),
-    (measure::LENGTH, "Answer length, tokens"),
-    (measure::CUT_OFF, "Cut off, share of answers"),
-    (measure::NO_SPREAD, "No spread, share of questions"),
-    (measure::REWARD_SPREAD, "Spread of rewards"),
-    (measure::ROLLOUT_SECS, "Time of a step, s"),
-    (measure::UPDATE_SECS, "Time of a step, s"),
-    (measure::DRIFT, "Drift, nats"),
-    (measure::TOKENS, "Tokens of a step"),
-    (measure::UNSCORED, "Answers without a score"),
+/// Measures in the order of their plots.
+const ORDER: [&str; 17] = [
+    series::LOSS,
+    series::LEARNING_RATE,
+    series::GRADIENT_NORM,
+    measure::REWARD,
+    measure::ACCURACY,
+    measure::KL,
+    measure::ENTROPY,
+    measure::CLIPPED,
+    measure::LENGTH,
+    measure::CUT_OFF,
+    measure::NO_SPREAD,
+    measure::REWARD_SPREAD,
+    measure::ROLLOUT_SECS,
+    measure::UPDATE_SECS,
+    measure::DRIFT,
+    measure::TOKENS,
+    measure::UNSCORED,
 ];
 
 /// The parts of the reward, which share its plot.
@@ -47,24 +48,27 @@ const PARTS: &[(&str, &str)] = &[
     (measure::REWARD_OVERLONG, "overlong"),
 ];
 
-/// The title of a measure's plot; of one that this program does not know, its own name.
-pub(super) fn title(name: &str) -> String {
-    let known = TITLES.iter().chain(PARTS).find(|(known, _)| *known == name);
-    known.map_or_else(|| name.replace('_', " "), |(_, title)| (*title).to_owned())
+/// The title of the plot that is named after a measure.
+fn title(key: &str) -> String {
+    match key {
+        // It has the time of the update too.
+        measure::ROLLOUT_SECS => "Time of a step, s".to_owned(),
+        other => words::measure_title(other),
+    }
 }
 
 /// The plots of a stage.
 pub(super) fn groups(stage: &StageTold) -> Vec<Group> {
     let has = |name: &str| stage.measures.contains_key(name);
     let mut groups = Vec::new();
-    for (key, title) in TITLES {
+    for key in ORDER {
         let mut curves = Vec::new();
         let mut add = |name: &str, words: &str| {
             if has(name) {
                 curves.push((name.to_owned(), words.to_owned()));
             }
         };
-        match *key {
+        match key {
             measure::REWARD => {
                 add(key, "whole reward");
                 for (part, words) in PARTS {
@@ -83,10 +87,10 @@ pub(super) fn groups(stage: &StageTold) -> Vec<Group> {
             }
             // In the plot before.
             measure::UPDATE_SECS => {}
-            _ => add(key, title),
+            _ => add(key, &title(key)),
         }
         if !curves.is_empty() {
-            groups.push(Group { key: (*key).to_owned(), title: (*title).to_owned(), curves });
+            groups.push(Group { key: key.to_owned(), title: title(key), curves });
         }
     }
     let unknown = stage.measures.keys().filter(|name| !is_known(name));
@@ -100,7 +104,7 @@ pub(super) fn groups(stage: &StageTold) -> Vec<Group> {
 
 /// Whether a measure has its place among the known plots, or in none, as the time has that is an axis of its own.
 fn is_known(name: &str) -> bool {
-    name == series::SECS || TITLES.iter().chain(PARTS).any(|(known, _)| *known == name)
+    name == series::SECS || ORDER.contains(&name) || PARTS.iter().any(|(part, _)| *part == name)
 }
 
 #[cfg(test)]
@@ -145,7 +149,7 @@ mod tests {
     fn an_unknown_measure_has_a_plot_of_its_own_after_the_known_ones() {
         let told = stage(&["a_new_thing", "loss"]);
         assert_eq!(keys(&told), ["loss", "a_new_thing"]);
-        assert_eq!(groups(&told)[1].title, "a new thing");
+        assert_eq!(groups(&told)[1].title, "A new thing");
     }
 
     #[test]

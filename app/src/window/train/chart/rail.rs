@@ -7,21 +7,16 @@ use super::super::super::command::CommandSender;
 use super::super::super::theme;
 use super::super::super::widgets::{caption, toggle};
 use super::super::TrainCommand;
+use super::super::words;
 use super::ChartCommand;
 use crate::runs::told::{Listed, Progress, RunTold, StageTold, series};
 
 /// The stages that a run can have, in their order.
-const STAGES: [(&str, &str); 3] =
-    [("alignment", "Alignment"), ("cold_start", "Cold start"), ("grpo", "GRPO")];
+const STAGES: [&str; 3] = ["alignment", "cold_start", "grpo"];
 /// Steps whose time says how long the next ones take.
 const RECENT: usize = 50;
 /// Seconds that a stage must have taken before it is said how long the rest takes.
 const SOONEST: f32 = 5.0;
-
-/// The name of a stage for people.
-pub(in crate::window::train) fn stage_title(name: &str) -> &str {
-    STAGES.iter().find(|(known, _)| *known == name).map_or(name, |(_, title)| *title)
-}
 
 /// A stage as the rail shows it.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,10 +72,10 @@ fn cell_ui(ui: &mut Ui, cell: &Cell, progress: Option<&Progress>, is_shown: bool
     frame.show(ui, |ui| {
         ui.set_width(ui.available_width());
         ui.spacing_mut().item_spacing.y = 4.0;
-        let title = stage_title(&cell.name);
+        let title = words::stage_title(&cell.name);
         ui.horizontal(|ui| {
             let can_be_shown = !matches!(cell.state, StageState::NotAsked | StageState::ToCome);
-            let button = ui.add_enabled_ui(can_be_shown, |ui| toggle(ui, is_shown, title)).inner;
+            let button = ui.add_enabled_ui(can_be_shown, |ui| toggle(ui, is_shown, title.as_str())).inner;
             let tip = if is_shown { "Show the stage at work" } else { "Show the figures of this stage" };
             if button.accessible_name(format!("{title}: {}", in_words(cell))).on_hover_text(tip).clicked() {
                 let stage = (!is_shown).then(|| cell.name.clone());
@@ -136,8 +131,8 @@ fn cells(told: &RunTold) -> Vec<Cell> {
         Cell { name: name.to_owned(), state, step: 0, planned: 0, left: None }
     };
     let mut cells: Vec<Cell> =
-        STAGES.iter().map(|(name, _)| told.stage(name).map_or_else(|| not_begun(name), &begun)).collect();
-    let is_other = |stage: &&StageTold| STAGES.iter().all(|(name, _)| *name != stage.name);
+        STAGES.iter().map(|name| told.stage(name).map_or_else(|| not_begun(name), &begun)).collect();
+    let is_other = |stage: &&StageTold| !STAGES.contains(&stage.name.as_str());
     cells.extend(told.stages.iter().filter(is_other).map(begun));
     cells
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
 use reinpath_model::package::MANIFEST;
+use reinpath_training::disk;
 use reinpath_training::run_folder::{RunFolder, RunState};
 use serde_json::Value;
 
@@ -80,7 +81,7 @@ impl ControlDesk {
                 let events = self.events.clone();
                 spawn("train-disks", move || {
                     for run in runs {
-                        if let Some(bytes) = free(run.folder()) {
+                        if let Some(bytes) = disk::free(run.folder()) {
                             tell(&events, ControlEvent::DiskFree { run, bytes });
                         }
                     }
@@ -259,19 +260,6 @@ fn progress(event: &Value) -> Option<String> {
     let what = data.get("what")?.as_str()?;
     let (done, total) = (data.get("done")?.as_u64()?, data.get("total")?.as_u64()?);
     Some(format!("{what} ({done} of {total})"))
-}
-
-/// Bytes that are free on the disk of a folder; `None` where the system does not say.
-#[cfg(unix)]
-fn free(folder: &Path) -> Option<u64> {
-    let disk = rustix::fs::statvfs(folder).ok()?;
-    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
-}
-
-/// Bytes that are free on the disk of a folder; `None` where the system does not say.
-#[cfg(not(unix))]
-fn free(_folder: &Path) -> Option<u64> {
-    None
 }
 
 #[cfg(test)]

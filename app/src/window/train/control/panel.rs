@@ -17,6 +17,7 @@ use crate::window::state::{AppState, WorkerState};
 use crate::window::theme;
 use crate::window::train::TrainCommand;
 use crate::window::train::setup::SetupCommand;
+use crate::window::train::words;
 use crate::window::widgets::{caption, hairline, main_button, title, warning};
 
 /// Between two looks for alarms that come of time that passes.
@@ -167,10 +168,13 @@ fn asking_ui(ui: &mut Ui, started: &[RunKey], commands: &CommandSender) {
     let is_one = started.len() == 1;
     ui.heading(if is_one { "A run goes on" } else { "Runs go on" });
     ui.label(format!("{} {} at work.", names(started), if is_one { "is" } else { "are" }));
-    ui.label(
+    ui.label(if is_one {
+        "It can go on without this window, which finds it again when it is opened; or it writes a checkpoint and stops, and can \
+         be resumed."
+    } else {
         "They can go on without this window, which finds them again when it is opened; or each writes a checkpoint and stops, \
-         and can be resumed.",
-    );
+         and can be resumed."
+    });
     ui.add_space(theme::GRID);
     ui.horizontal(|ui| {
         let leave = main_button(ui, "Leave running").min_size(vec2(120.0, 32.0));
@@ -190,9 +194,14 @@ fn stopping_ui(ui: &mut Ui, started: &[RunKey], commands: &CommandSender) {
     ui.heading("Stopping");
     ui.horizontal(|ui| {
         ui.add(Spinner::new().size(14.0));
-        ui.label(format!("Waiting for a checkpoint of {}; the window closes then.", names(started)));
+        let checkpoint = if started.len() == 1 { "the checkpoint" } else { "the checkpoints" };
+        ui.label(format!("Waiting for {checkpoint} of {}; the window closes then.", names(started)));
     });
-    ui.label("They stop after their checkpoint also when the window is closed before.");
+    ui.label(if started.len() == 1 {
+        "It stops after its checkpoint also when the window is closed before."
+    } else {
+        "They stop after their checkpoints also when the window is closed before."
+    });
     ui.add_space(theme::GRID);
     ui.horizontal(|ui| {
         if ui.add(Button::new("Close now").min_size(vec2(120.0, 32.0))).clicked() {
@@ -350,12 +359,10 @@ fn alarm_ui(ui: &mut Ui, alarm: &Alarm, commands: &CommandSender) {
 }
 
 fn place(alarm: &Alarm) -> String {
-    let stage = match alarm.stage.as_str() {
-        "" => return "before the first step".to_owned(),
-        "grpo" => "GRPO".to_owned(),
-        other => other.replace('_', " "),
-    };
-    format!("{stage} since step {}", alarm.since)
+    if alarm.stage.is_empty() {
+        return "before the first step".to_owned();
+    }
+    format!("{} since step {}", words::stage(&alarm.stage), alarm.since)
 }
 
 fn in_words(kind: AlarmKind) -> &'static str {

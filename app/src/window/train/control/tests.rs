@@ -43,21 +43,11 @@ fn ready(device: &str) -> AppState {
 
 fn told_of(name: &str, device: &str, listed: Listed) -> RunTold {
     RunTold {
-        key: key(name),
         version: 1,
         listed,
         config: Some(Arc::new(serde_json::from_value(draft(device)).unwrap())),
-        waits_for: None,
-        stages: Vec::new(),
-        progress: None,
-        checkpoints: Vec::new(),
-        warnings: Vec::new(),
-        rollouts: Arc::default(),
-        machine: Arc::default(),
-        strange: None,
-        fault: None,
         changed: u64::MAX,
-        secs: None,
+        ..RunTold::new(key(name))
     }
 }
 

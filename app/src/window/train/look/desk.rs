@@ -11,13 +11,14 @@ use std::thread::Builder;
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use reinpath_training::config::RunConfig;
 use reinpath_training::dataset;
+use reinpath_training::disk;
 use reinpath_training::event::{Finding, RunEvent};
 use reinpath_training::machine::Sampler;
 use serde_json::Value;
 
 use super::preview::{CheckSummary, RowPreview, RowView};
 use super::row_index::RowIndex;
-use super::{LookEffect, LookEvent, LookJob, LookKind, LookNews, data_findings, machine_findings, room};
+use super::{LookEffect, LookEvent, LookJob, LookKind, LookNews, data_findings, machine_findings};
 use crate::runs::trainer::{Look, Trainer};
 use crate::window::event::Event;
 use crate::window::train::{TrainEvent, TrainPlaces};
@@ -173,7 +174,7 @@ impl Watcher {
     fn preflight(&self, config: Box<RunConfig>, folder: PathBuf, model_holds: Option<u64>) {
         self.teller.tell(LookNews::At("Looking at this machine".to_owned()));
         let sample = Sampler::new().sample();
-        let of_machine = machine_findings::findings(&config, Some(&sample), room::free(&folder), model_holds);
+        let of_machine = machine_findings::findings(&config, Some(&sample), disk::free(&folder), model_holds);
         for found in of_machine.into_iter().chain(data_findings::overlaps(&config)) {
             self.teller.find(found);
         }

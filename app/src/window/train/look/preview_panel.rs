@@ -2,9 +2,10 @@
 
 use egui::{Button, CollapsingHeader, Id, Image, Key, RichText, ScrollArea, TextEdit, Ui, Window, vec2};
 
-use super::{EncoderPicture, LookCommand, PreviewState, RowView, answer_text};
+use super::{EncoderPicture, LookCommand, PreviewState, RowView};
 use crate::window::command::{Command, CommandSender};
 use crate::window::train::TrainCommand;
+use crate::window::train::staged;
 use crate::window::widgets::{caption, problem_ui, title, warning};
 
 /// The side at which an encoder's picture is shown, in points.
@@ -109,7 +110,9 @@ fn view_ui(ui: &mut Ui, view: &RowView) {
     ui.label(RichText::new(row.prompt.trim_end()).monospace());
     title(ui, "Answer to learn from");
     match &row.answer {
-        Some(answer) => answer_text::ui(ui, answer),
+        Some(answer) => {
+            staged::ui(ui, &staged::spans(answer));
+        }
         None => {
             caption(ui, "The row has none.");
         }

@@ -6,10 +6,11 @@ use egui::{Grid, Id, RichText, ScrollArea, Ui, Window};
 use reinpath_model::event::Stop;
 use reinpath_training::rollout_record::{AnswerRecord, RolloutRecord};
 
-use super::{LookCommand, answer_text};
+use super::LookCommand;
 use crate::window::command::CommandSender;
 use crate::window::theme;
 use crate::window::train::TrainCommand;
+use crate::window::train::staged;
 use crate::window::widgets::caption;
 
 /// The widest that an answer is shown, in points.
@@ -49,7 +50,7 @@ fn table_ui(ui: &mut Ui, records: &[RolloutRecord]) {
                 ui.label(&record.row).on_hover_text(&record.question);
                 ui.vertical(|ui| {
                     ui.set_max_width(WIDEST);
-                    answer_text::ui(ui, &answer.text);
+                    staged::ui(ui, &staged::spans(&answer.text));
                 });
                 ui.label(end(answer));
                 ui.label(if answer.is_right { "right" } else { "wrong" });
@@ -100,18 +101,11 @@ mod tests {
             is_right: true,
         };
         RolloutRecord {
-            stage: "grpo".to_owned(),
-            step: 0,
-            row: "a".to_owned(),
-            images: Vec::new(),
-            question: "What is seen?".to_owned(),
-            choices: Vec::new(),
-            label: None,
-            reference: String::new(),
             answers: vec![
                 answer(&[("format", 1.0), ("accuracy", 0.0)], Stop::End),
                 answer(&[("semantic", 0.25)], Stop::MaxTokens),
             ],
+            ..RolloutRecord::default()
         }
     }
 

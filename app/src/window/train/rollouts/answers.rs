@@ -1,6 +1,6 @@
 //! The answers to a question: what each earned, in a table that can be sorted, and their texts by stage.
 
-use egui::{Button, CornerRadius, Frame, Grid, Label, Margin, Response, RichText, ScrollArea, Ui};
+use egui::{Button, CornerRadius, Frame, Grid, Label, Margin, RichText, ScrollArea, Ui};
 use reinpath_model::event::Stop;
 use reinpath_training::reward::part;
 use reinpath_training::rollout_record::{AnswerRecord, RolloutRecord};
@@ -9,8 +9,8 @@ use super::super::super::command::CommandSender;
 use super::super::super::theme;
 use super::super::super::widgets::{caption, title, toggle};
 use super::super::TrainCommand;
+use super::super::staged::{self, Span};
 use super::sort::{Column, Sort};
-use super::staged::{self, Span};
 use super::step_view::Staged;
 use super::{RolloutsCommand, RolloutsState};
 
@@ -186,17 +186,12 @@ fn card_ui(
             caption(ui, line_of(record, answer));
         });
         if is_open {
-            text_ui(ui, spans);
+            staged::ui(ui, spans);
         } else {
             let first = RichText::new(staged::first_line(spans)).color(theme::of(ui).weak);
             ui.add(Label::new(first).truncate());
         }
     });
-}
-
-/// A whole answer.
-pub(super) fn text_ui(ui: &mut Ui, spans: &[Span]) -> Response {
-    ui.add(Label::new(staged::whole(ui, spans)).wrap())
 }
 
 /// The box of an answer.

@@ -11,7 +11,7 @@ use super::super::super::theme;
 use super::super::super::widgets::{caption, hairline, title};
 use super::super::TrainCommand;
 use super::super::control::ControlCommand;
-use super::stage_in_words;
+use super::super::words;
 use crate::runs::told::{CheckpointTold, Listed, RunTold};
 
 /// Draws the list of the run in view, the newest first.
@@ -31,7 +31,7 @@ pub(super) fn ui(ui: &mut Ui, state: &AppState, told: &RunTold, commands: &Comma
         use_ui(ui, state, "The finished package", ControlCommand::UsePackage(package), commands);
     }
     for checkpoint in told.checkpoints.iter().rev() {
-        let name = format!("{}, step {}", stage_in_words(&checkpoint.stage), checkpoint.step);
+        let name = format!("{}, step {}", words::stage(&checkpoint.stage), checkpoint.step);
         use_ui(ui, state, &name, of_checkpoint(told, checkpoint), commands);
     }
 }

@@ -4,7 +4,6 @@
 use egui::{Grid, Label, ScrollArea, Sense, Shape, Stroke, Ui, vec2};
 use egui_plot::LineStyle;
 use reinpath_training::config::RunConfig;
-use reinpath_training::run_folder::RunState;
 
 use super::super::super::command::CommandSender;
 use super::super::super::state::AppState;
@@ -13,12 +12,13 @@ use super::super::super::widgets::{caption, hairline, title};
 use super::super::TrainCommand;
 use super::super::chart::plots;
 use super::super::runs::RunsCommand;
+use super::super::words;
 use super::kept::Kept;
 use super::samples::{self, Samples};
 use super::{checkpoints, curves, held_out};
 use crate::runs::RunKey;
 use crate::runs::difference::{Difference, differences};
-use crate::runs::told::{Listed, RunTold};
+use crate::runs::told::RunTold;
 
 /// Characters of a value in the table of differences; the whole is told at the pointer.
 const MOST_CHARACTERS: usize = 40;
@@ -143,9 +143,9 @@ fn head_ui(
     commands: &CommandSender,
 ) {
     ui.horizontal_wrapped(|ui| {
-        let words = line_ui(ui, place);
+        let line = line_ui(ui, place);
         title(ui, name).on_hover_text(told.key.folder().display().to_string());
-        caption(ui, format!("{}, {words}", state_in_words(told)));
+        caption(ui, format!("{}; {line}", words::state(&told.listed, told.waits_for.as_deref())));
         if let Some(command) = checkpoints::newest(told) {
             checkpoints::button_ui(ui, state, name, command, commands);
         }
@@ -183,24 +183,8 @@ fn line_ui(ui: &mut Ui, place: usize) -> &'static str {
     words
 }
 
-fn state_in_words(told: &RunTold) -> &'static str {
-    if told.waits_for.is_some() && told.is_running() {
-        return "waiting for another run";
-    }
-    match &told.listed {
-        Listed::NeverBegan => "never began",
-        Listed::Unreadable(_) => "cannot be read",
-        Listed::Known(RunState::Running(_)) => "running",
-        Listed::Known(RunState::Stopped) => "stopped",
-        Listed::Known(RunState::Interrupted) => "interrupted",
-        Listed::Known(RunState::Failed(_)) => "failed",
-        Listed::Known(RunState::Finished(_)) => "finished",
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::tests::run;
     use super::*;
 
     #[test]
@@ -214,22 +198,5 @@ mod tests {
         assert_eq!(words.chars().count(), MOST_CHARACTERS);
         let group = elided("folder = /data/answers, split = train, limit = 0, repeat = 1");
         assert!(group.starts_with("folder = /data/answers"), "{group}");
-    }
-
-    #[test]
-    fn every_state_has_a_word() {
-        let mut told = run("a", &[]);
-        let states = [
-            (Listed::NeverBegan, "never began"),
-            (Listed::Unreadable("no".to_owned()), "cannot be read"),
-            (Listed::Known(RunState::Stopped), "stopped"),
-            (Listed::Known(RunState::Interrupted), "interrupted"),
-            (Listed::Known(RunState::Failed("no".to_owned())), "failed"),
-            (Listed::Known(RunState::Finished("package".into())), "finished"),
-        ];
-        for (listed, words) in states {
-            told.listed = listed;
-            assert_eq!(state_in_words(&told), words);
-        }
     }
 }

@@ -10,7 +10,8 @@ use super::super::super::widgets::{caption, title, toggle};
 use super::super::TrainCommand;
 use super::super::chart::ChartCommand;
 use super::super::chart::plots::{self, Curve, HELD_OUT};
-use super::{RolloutsCommand, stage_in_words};
+use super::super::words;
+use super::RolloutsCommand;
 use crate::runs::told::{RunTold, StageTold, series};
 
 /// Points that a row of plots takes, titles included, so that those out of sight need not be drawn.
@@ -48,7 +49,7 @@ pub(super) fn ui(
     };
     ui.horizontal_wrapped(|ui| {
         for name in &stages {
-            if toggle(ui, *name == stage, stage_in_words(name)).clicked() {
+            if toggle(ui, *name == stage, words::stage(name)).clicked() {
                 let wish = ChartCommand::Stage(Some((*name).to_owned()));
                 commands.train(TrainCommand::Chart(wish));
             }
@@ -83,7 +84,7 @@ fn plot_ui(
     name: &str,
     commands: &CommandSender,
 ) {
-    let words = title_of(name);
+    let words = words::measure_title(name);
     caption(ui, words.as_str());
     let palette = theme::of(ui);
     let has =
@@ -141,26 +142,6 @@ fn measures<'a>(runs: &[&'a RunTold], stage: &str) -> Vec<&'a str> {
     names
 }
 
-/// A measure as the title of its plot, with its unit.
-fn title_of(name: &str) -> String {
-    match name {
-        HELD_OUT => "Held-out accuracy, with 95 % interval".to_owned(),
-        measure::KL => "KL, nats per token".to_owned(),
-        measure::ENTROPY => "Entropy, nats".to_owned(),
-        measure::LENGTH => "Answer length, tokens".to_owned(),
-        measure::CUT_OFF => "Cut off, share of answers".to_owned(),
-        measure::NO_SPREAD => "No spread, share of questions".to_owned(),
-        measure::CLIPPED => "Clipped, share".to_owned(),
-        measure::ROLLOUT_SECS => "Writing answers, s per step".to_owned(),
-        measure::UPDATE_SECS => "Update, s per step".to_owned(),
-        other => {
-            let words = other.replace('_', " ");
-            let mut letters = words.chars();
-            letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::tests::run;
@@ -180,7 +161,6 @@ mod tests {
         let b = with_stage("b", "grpo", &["loss", "kl"]);
         assert_eq!(measures(&[&a, &b], "grpo"), ["reward", "loss", "kl", "zeal"]);
         assert_eq!(measures(&[&a, &b], "alignment"), [""; 0]);
-        assert_eq!([title_of("zeal"), title_of("learning_rate")], ["Zeal", "Learning rate"]);
     }
 
     #[test]

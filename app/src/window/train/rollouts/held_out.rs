@@ -3,7 +3,7 @@
 use egui::{Grid, ScrollArea, Ui};
 
 use super::super::super::widgets::{caption, title};
-use super::stage_in_words;
+use super::super::words;
 use crate::runs::told::{EvaluationTold, RunTold};
 
 /// Draws the newest figures of each stage, and what follows for each run beside the first.
@@ -18,7 +18,7 @@ pub(super) fn ui(ui: &mut Ui, runs: &[&RunTold], names: &[String]) {
         Grid::new("held-out accuracy of runs").striped(true).spacing([16.0, 4.0]).show(ui, |ui| {
             caption(ui, "run");
             for stage in &stages {
-                caption(ui, format!("after {}, with 95 % interval", stage_in_words(stage)));
+                caption(ui, format!("after {}, with 95 % interval", words::stage(stage)));
             }
             ui.end_row();
             for (told, name) in runs.iter().zip(names) {
@@ -74,7 +74,7 @@ fn verdict(stages: &[&str], first: (&RunTold, &str), other: (&RunTold, &str)) ->
     if a.n == 0 || b.n == 0 {
         return None;
     }
-    let stage = stage_in_words(stage);
+    let stage = words::stage(stage);
     let (above, below) = if a.accuracy >= b.accuracy { (first.1, other.1) } else { (other.1, first.1) };
     let [a_low, a_high] = a.interval_95;
     let [b_low, b_high] = b.interval_95;

@@ -9,10 +9,11 @@ use super::super::super::command::CommandSender;
 use super::super::super::theme;
 use super::super::super::widgets::{caption, problem_ui, title};
 use super::super::TrainCommand;
+use super::super::staged::{self, Span};
+use super::super::words;
 use super::kept::Kept;
-use super::staged::{self, Span};
 use super::step_view::Earned;
-use super::{RolloutsCommand, RolloutsState, answers, question, stage_in_words};
+use super::{RolloutsCommand, RolloutsState, answers, question};
 use crate::runs::rollouts::RowHistory;
 
 /// Points.
@@ -122,7 +123,7 @@ fn list_ui(ui: &mut Ui, rollouts: &RolloutsState, history: &RowHistory, commands
 /// As in `GRPO, step 40: reward 1.25 ± 0.50, right 2 of 4`.
 fn step_in_words(record: &RolloutRecord) -> String {
     let earned = Earned::of(record).in_words(record.label.is_some());
-    format!("{}, step {}: {earned}", stage_in_words(&record.stage), record.step)
+    format!("{}, step {}: {earned}", words::stage(&record.stage), record.step)
 }
 
 fn beside_ui(ui: &mut Ui, history: &RowHistory, chosen: &[usize], texts: &[Vec<Vec<Span>>]) {
@@ -145,7 +146,7 @@ pub(super) fn answers_ui(ui: &mut Ui, record: &RolloutRecord, texts: &[Vec<Span>
     for (answer, spans) in record.answers.iter().zip(texts) {
         answers::frame(ui, |ui| {
             caption(ui, answers::line_of(record, answer));
-            answers::text_ui(ui, spans);
+            staged::ui(ui, spans);
         });
     }
 }

@@ -8,8 +8,9 @@ use super::super::super::picture::Picture;
 use super::super::super::theme;
 use super::super::super::widgets::{caption, title, warning};
 use super::super::TrainCommand;
+use super::super::staged;
 use super::step_view::Staged;
-use super::{RolloutsCommand, RolloutsState, staged};
+use super::{RolloutsCommand, RolloutsState};
 
 /// The side of a patch.
 const PATCH: f32 = 128.0;
@@ -37,7 +38,7 @@ pub(super) fn ui(
     } else {
         Frame::new().fill(theme::of(ui).raised).inner_margin(Margin::same(8)).show(ui, |ui| {
             ui.set_width(ui.available_width());
-            ui.label(staged::whole(ui, &texts.reference));
+            staged::ui(ui, &texts.reference);
         });
     }
 }

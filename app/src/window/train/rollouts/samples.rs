@@ -9,10 +9,11 @@ use super::super::super::command::CommandSender;
 use super::super::super::state::AppState;
 use super::super::super::widgets::{caption, title, warning};
 use super::super::TrainCommand;
+use super::super::staged::{self, Span};
+use super::super::words;
 use super::kept::Kept;
-use super::staged::{self, Span};
 use super::step_view::Earned;
-use super::{RolloutsCommand, Same, Sample, history_view, question, stage_in_words};
+use super::{RolloutsCommand, Same, Sample, history_view, question};
 use crate::runs::RunKey;
 use crate::runs::told::RunTold;
 
@@ -81,7 +82,7 @@ fn sample_ui(ui: &mut Ui, same: &Same, staged: &[Vec<Vec<Span>>], told: &RunTold
     match found {
         Some(((_, Ok(Some(record))), texts)) => {
             let earned = Earned::of(record).in_words(record.label.is_some());
-            caption(ui, format!("{}, step {}: {earned}", stage_in_words(&record.stage), record.step));
+            caption(ui, format!("{}, step {}: {earned}", words::stage(&record.stage), record.step));
             history_view::answers_ui(ui, record, texts);
         }
         Some(((_, Ok(None)), _)) => {

@@ -8,10 +8,11 @@ use super::super::super::state::AppState;
 use super::super::super::widgets::{caption, hairline, problem_ui, title, toggle, warning};
 use super::super::TrainCommand;
 use super::super::runs::RunsCommand;
+use super::super::staged::{self, Span};
+use super::super::words;
 use super::history_view::HistoryView;
 use super::kept::Kept;
-use super::staged::{self, Span};
-use super::{RolloutsCommand, RolloutsState, answers, checkpoints, question, stage_in_words};
+use super::{RolloutsCommand, RolloutsState, answers, checkpoints, question};
 use crate::runs::rollouts::RolloutStep;
 use crate::runs::told::RunTold;
 
@@ -200,7 +201,7 @@ fn why_none(told: &RunTold) -> &'static str {
 fn place_in_words(told: &RunTold, rollouts: &RolloutsState, step: &RolloutStep, place: usize) -> String {
     let planned = told.stage(&step.stage).map_or(0, |stage| stage.planned);
     let of = if planned > 0 { format!(" of {planned}") } else { String::new() };
-    let stage = stage_in_words(&step.stage);
+    let stage = words::stage(&step.stage);
     let reading = if rollouts.reading.is_some() { " · reading" } else { "" };
     let count = told.rollouts.steps.len();
     format!("{stage}, step {}{of} · {} of {count} steps with rollouts{reading}", step.step, place + 1)

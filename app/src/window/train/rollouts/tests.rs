@@ -46,21 +46,10 @@ pub(super) fn run(name: &str, steps: &[usize]) -> RunTold {
     let key = RunKey::new(format!("/runs/{name}").into());
     let steps = steps.iter().map(|&step| step_of(name, step)).collect();
     RunTold {
-        key,
         version: 1,
         listed: Listed::Known(RunState::Interrupted),
-        config: None,
-        waits_for: None,
-        stages: Vec::new(),
-        progress: None,
-        checkpoints: Vec::new(),
-        warnings: Vec::new(),
         rollouts: Arc::new(RolloutIndex { steps }),
-        machine: Arc::default(),
-        strange: None,
-        fault: None,
-        changed: 0,
-        secs: None,
+        ..RunTold::new(key)
     }
 }
 

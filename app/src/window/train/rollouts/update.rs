@@ -8,8 +8,8 @@ use reinpath_training::rollout_record::RolloutRecord;
 
 use super::super::super::state::AppState;
 use super::super::super::update::Effect;
-use super::super::TrainEffect;
-use super::{EVERY, RolloutsCommand, RolloutsEffect, RolloutsEvent, RolloutsState, Same, stage_in_words};
+use super::super::{TrainEffect, words};
+use super::{EVERY, RolloutsCommand, RolloutsEffect, RolloutsEvent, RolloutsState, Same};
 use crate::runs::RunKey;
 use crate::runs::rollouts::{RolloutIndex, RolloutStep, RowHistory};
 use crate::runs::told::RunTold;
@@ -139,7 +139,7 @@ fn show_step(state: &mut AppState, stage: &str, step: usize) -> Vec<Effect> {
     let found = state.train.runs.shown_run().and_then(|told| told.rollouts.nearest(stage, step)).cloned();
     let rollouts = &mut state.train.rollouts;
     let Some(found) = found else {
-        let stage = stage_in_words(stage);
+        let stage = words::stage(stage);
         rollouts.note = Some(format!("The run wrote no rollouts in the stage {stage}."));
         return Vec::new();
     };

@@ -1,6 +1,6 @@
 //! Above the run: its name and how far it has come, and the list of all runs.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use egui::{
@@ -10,6 +10,7 @@ use egui::{
 use reinpath_training::run_folder::RunState;
 
 use super::super::TrainCommand;
+use super::super::words;
 use super::{RunsCommand, RunsState};
 use crate::runs::RunKey;
 use crate::runs::told::{Listed, ListedRun, RunTold};
@@ -152,7 +153,7 @@ fn run_ui(
     let told: Option<&RunTold> = runs.told.get(key).map(AsRef::as_ref);
     cell(ui, name_width, name.as_str()).on_hover_text(key.folder().display().to_string());
     let standing = told.map_or(&run.state, |told| &told.listed);
-    let words = in_words(standing, told.and_then(|told| told.waits_for.as_deref()));
+    let words = words::state(standing, told.and_then(|told| told.waits_for.as_deref()));
     let words = RichText::new(words).color(colour(ui, standing));
     let response = cell(ui, STATE_WIDTH, words);
     if let Some(sentence) = sentence(standing) {
@@ -195,30 +196,12 @@ fn cell(ui: &mut Ui, width: f32, words: impl Into<WidgetText>) -> Response {
 }
 
 fn standing_ui(ui: &mut Ui, state: &Listed, told: Option<&RunTold>) {
-    let words = in_words(state, told.and_then(|told| told.waits_for.as_deref()));
+    let words = words::state(state, told.and_then(|told| told.waits_for.as_deref()));
     let words = RichText::new(words).color(colour(ui, state));
     let response = ui.label(words);
     if let Some(sentence) = sentence(state) {
         response.on_hover_text(sentence);
     }
-}
-
-/// How far a run has come, in a few words.
-fn in_words(state: &Listed, waits_for: Option<&Path>) -> String {
-    let words = match (state, waits_for) {
-        (Listed::Known(RunState::Running(_)), Some(other)) => {
-            let name = other.file_name().unwrap_or(other.as_os_str());
-            return format!("Waits for {}", name.to_string_lossy());
-        }
-        (Listed::Known(RunState::Running(_)), None) => "Running",
-        (Listed::Known(RunState::Stopped), _) => "Stopped, can go on",
-        (Listed::Known(RunState::Interrupted), _) => "Ended without a word",
-        (Listed::Known(RunState::Failed(_)), _) => "Failed",
-        (Listed::Known(RunState::Finished(_)), _) => "Finished",
-        (Listed::NeverBegan, _) => "Never began",
-        (Listed::Unreadable(_), _) => "Cannot be read",
-    };
-    words.to_owned()
 }
 
 /// What the few words leave out.
@@ -245,7 +228,7 @@ fn colour(ui: &Ui, state: &Listed) -> Color32 {
 /// The stage at work and its step: `cold start 12 of 300`.
 fn step_in_words(told: &RunTold) -> Option<String> {
     let stage = told.current_stage()?;
-    let name = stage.name.replace('_', " ");
+    let name = words::stage(&stage.name);
     Some(match stage.planned {
         0 => format!("{name} {}", stage.step()),
         planned => format!("{name} {} of {planned}", stage.step()),
@@ -285,15 +268,10 @@ mod tests {
     }
 
     #[test]
-    fn each_state_has_its_words_and_a_waiting_run_says_for_which() {
-        let running = Listed::Known(RunState::Running(reinpath_training::run_folder::Holder::default()));
-        assert_eq!(in_words(&running, None), "Running");
-        assert_eq!(in_words(&running, Some(Path::new("/runs/other"))), "Waits for other");
+    fn what_the_words_of_a_state_leave_out_is_told_where_there_is_more() {
         let failed = Listed::Known(RunState::Failed("no memory".to_owned()));
-        assert_eq!((in_words(&failed, None).as_str(), sentence(&failed)), ("Failed", Some("no memory")));
-        let stopped = Listed::Known(RunState::Stopped);
-        let stale = Some(Path::new("/runs/other"));
-        assert_eq!(in_words(&stopped, stale), "Stopped, can go on", "it waits no more");
-        assert!(sentence(&Listed::NeverBegan).is_some() && sentence(&stopped).is_none());
+        assert_eq!(sentence(&failed), Some("no memory"));
+        assert!(sentence(&Listed::NeverBegan).is_some());
+        assert!(sentence(&Listed::Known(RunState::Stopped)).is_none());
     }
 }

@@ -21,21 +21,11 @@ fn running(name: &str) -> ListedRun {
 
 fn told(name: &str) -> Arc<RunTold> {
     Arc::new(RunTold {
-        key: key(name),
         version: 1,
         listed: Listed::Known(RunState::Stopped),
-        config: None,
-        waits_for: None,
         stages: vec![StageTold::default()],
-        progress: None,
-        checkpoints: Vec::new(),
-        warnings: Vec::new(),
-        rollouts: Arc::default(),
-        machine: Arc::default(),
-        strange: None,
-        fault: None,
         changed: 1,
-        secs: None,
+        ..RunTold::new(key(name))
     })
 }
 

@@ -3,6 +3,7 @@
 use std::process::{Command, Stdio};
 
 use reinpath_training::config::RunConfig;
+use reinpath_training::run_folder::Holder;
 
 use super::*;
 use crate::runs::launch::Launch;
@@ -125,6 +126,30 @@ fn a_wish_to_stop_that_a_beginning_run_forgot_is_repeated_but_not_for_the_next_p
     });
     stop(place.path(), Duration::from_millis(60), &gone).unwrap();
     next.unwrap().join().unwrap();
+}
+
+#[test]
+fn a_wish_to_stop_is_not_repeated_for_a_process_that_took_the_place_of_the_one_it_was_meant_for() {
+    let place = tempfile::tempdir().unwrap();
+    let run = RunFolder::new(place.path());
+    let (_alive, gone) = bounded::<()>(0);
+    let first = run.lock().unwrap();
+    // This process holds both locks: what the first one says tells them apart.
+    let holder = Holder { pid: Some(1), started: Some(1) };
+    std::fs::write(run.lock_file(), serde_json::to_vec(&holder).unwrap()).unwrap();
+    let own = run.clone();
+    let next = Builder::new().name("next run".to_owned()).spawn(move || {
+        while !own.stop_file().exists() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // All before the first look at what became of the wish.
+        drop(first);
+        own.forget_stop().unwrap();
+        own.lock().unwrap()
+    });
+    stop(place.path(), Duration::from_millis(500), &gone).unwrap();
+    let _second = next.unwrap().join().unwrap();
+    assert!(!run.stop_file().exists(), "nobody asked the second one");
 }
 
 #[test]
