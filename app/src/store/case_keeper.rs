@@ -19,7 +19,7 @@ use crate::review::{Collection, Selection};
 pub const MOST_LISTED: usize = 200;
 
 /// What the thread is to do.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum CaseJob {
     /// Lists cases, those of a slide by its hash alone; of several wishes the newest is carried out.
     List {

@@ -12,10 +12,10 @@ use super::super::command::{Command, Named, alt, ctrl, key, named};
 use super::super::state::AppState;
 use super::super::update::{Effect, How};
 use super::{ReviewCommand, ReviewEffect, Shown};
-use crate::case::{Answer, Case, Id, Listed, Maps, OpenCase, Purpose, Question};
-use crate::review::Selection;
-use crate::review::verdict::{Draft, Entry};
+use crate::case::{Id, Listed, Maps, OpenCase, Purpose, Question};
+use crate::review::verdict::Entry;
 use crate::slide::Region;
+use crate::store::case_keeper::CaseJob;
 use crate::viewer::tile_cache::SlideKey;
 
 mod conversation;
@@ -191,39 +191,12 @@ pub enum CasesEvent {
 /// What is to be done by threads.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CasesEffect {
-    List {
-        search: String,
-        slide: Option<String>,
-    },
-    Open {
-        id: Id,
-        at: Option<Id>,
-    },
-    KeepCase(Case),
-    KeepQuestion(Arc<Question>),
-    KeepAnswer {
-        case: Id,
-        answer: Arc<Answer>,
-    },
-    KeepMaps {
-        answer: Id,
-        maps: Maps,
-    },
+    /// For the thread that owns the store. Appending is answered by `VerdictsEvent`, collecting by `ExportEvent::Collected`.
+    Keeper(CaseJob),
     /// Cuts the patches of a question as the model received them and keeps their pixels.
-    KeepPatches {
-        slide: SlideKey,
-        question: Arc<Question>,
-        mpp: f64,
-    },
+    KeepPatches { slide: SlideKey, question: Arc<Question>, mpp: f64 },
     /// Hands over what there was no room for.
     Flush,
-    /// Appends to the log; answered by `VerdictsEvent`.
-    Append(Draft),
-    /// Reads what is to be exported; answered by `ExportEvent::Collected` with this number.
-    Collect {
-        number: u64,
-        which: Selection,
-    },
 }
 
 fn wish(wish: CasesCommand) -> Command {
@@ -245,6 +218,11 @@ pub const NAMED: &[Named] = &[
 
 fn effect(effect: CasesEffect) -> Effect {
     Effect::Review(ReviewEffect::Cases(effect))
+}
+
+/// Something for the thread that owns the store.
+pub(super) fn keeper(job: CaseJob) -> Effect {
+    effect(CasesEffect::Keeper(job))
 }
 
 /// A question of the open case, or the one that was asked last.

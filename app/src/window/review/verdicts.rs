@@ -80,7 +80,7 @@ pub enum VerdictsEvent {
     Refused(String),
 }
 
-/// What is to be done by threads. (Appending is `CasesEffect::Append`.)
+/// What is to be done by threads. (Appending is `CaseJob::Append`.)
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum VerdictsEffect {}
 

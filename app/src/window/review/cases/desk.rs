@@ -12,7 +12,7 @@ use super::super::verdicts::VerdictsEvent;
 use super::patch_files::{Cut, PatchFiles};
 use super::{CasesEffect, CasesEvent};
 use crate::store::Error;
-use crate::store::case_keeper::{CaseJob, CaseKeeper, CaseNews};
+use crate::store::case_keeper::{CaseKeeper, CaseNews};
 
 /// Said where no thread can be had for the store.
 const NO_THREAD: &str =
@@ -41,31 +41,21 @@ impl CasesDesk {
         if let Some(patches) = &mut self.patches {
             patches.flush();
         }
-        let job = match effect {
-            CasesEffect::List { search, slide } => CaseJob::List { search, slide },
-            CasesEffect::Open { id, at } => CaseJob::Open { id, at },
-            CasesEffect::KeepCase(case) => CaseJob::KeepCase(case),
-            CasesEffect::KeepQuestion(question) => CaseJob::KeepQuestion(question),
-            CasesEffect::KeepAnswer { case, answer } => CaseJob::KeepAnswer { case, answer },
-            CasesEffect::KeepMaps { answer, maps } => CaseJob::KeepMaps { answer, maps },
-            CasesEffect::Append(draft) => CaseJob::Append(draft),
-            CasesEffect::Collect { number, which } => CaseJob::Collect { number, which },
+        match effect {
+            CasesEffect::Keeper(job) => match &mut self.keeper {
+                Some(keeper) => keeper.offer(job),
+                None => self.complain(),
+            },
             CasesEffect::Flush => {
                 if let Some(keeper) = &mut self.keeper {
                     keeper.flush();
                 }
-                return;
             }
             CasesEffect::KeepPatches { slide, question, mpp } => {
                 if let (Some(patches), Some(slide)) = (&mut self.patches, workers.handle(slide)) {
                     patches.keep(Cut { slide, question, mpp });
                 }
-                return;
             }
-        };
-        match &mut self.keeper {
-            Some(keeper) => keeper.offer(job),
-            None => self.complain(),
         }
     }
 

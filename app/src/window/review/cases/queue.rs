@@ -9,10 +9,11 @@ use super::super::super::answer_view::{AnswerView, QuestionText, Subject};
 use super::super::super::review;
 use super::super::super::state::{AppState, PackageState, SlideTab, WorkerState};
 use super::super::super::update::{AskOrder, Effect, How, complain};
-use super::{CasesEffect, Wanted, conversation, effect};
+use super::{CasesEffect, Wanted, conversation, effect, keeper};
 use crate::case::{Answer, Case, Id, OpenCase, PatchKept, Purpose, Question, now};
 use crate::slide::Region;
 use crate::store::SlideId;
+use crate::store::case_keeper::CaseJob;
 
 /// Answers that wait for the model.
 const MOST_WAITING: usize = 64;
@@ -162,8 +163,8 @@ fn keep_question(state: &mut AppState, order: &AskOrder, question: &Arc<Question
         (open.case.slide.name, open.case.path) = (name, path);
     }
     let mut effects = vec![
-        effect(CasesEffect::KeepCase(open.case.clone())),
-        effect(CasesEffect::KeepQuestion(Arc::clone(question))),
+        keeper(CaseJob::KeepCase(open.case.clone())),
+        keeper(CaseJob::KeepQuestion(Arc::clone(question))),
     ];
     let is_kept = question.patches.iter().all(|patch| patch.pixels.is_some());
     if let Some(mpp) = mpp.filter(|_| !is_kept) {
@@ -218,18 +219,17 @@ fn keep_answer(state: &mut AppState) -> Vec<Effect> {
     }
     let answer = Arc::new(live.record.clone());
     let case = question.case.clone();
-    let mut effects =
-        vec![effect(CasesEffect::KeepAnswer { case: case.clone(), answer: Arc::clone(&answer) })];
+    let mut effects = vec![keeper(CaseJob::KeepAnswer { case: case.clone(), answer: Arc::clone(&answer) })];
     if let Some(maps) = state.review.chain.maps.get(&answer.id) {
         let (answer, maps) = (answer.id.clone(), Arc::clone(maps));
-        effects.push(effect(CasesEffect::KeepMaps { answer, maps }));
+        effects.push(keeper(CaseJob::KeepMaps { answer, maps }));
     }
     let is_whole = matches!(&answer.finished, Some(Finished { stop: Stop::End | Stop::MaxTokens, .. }));
     let is_read = matches!(answer.purpose, Purpose::Answer | Purpose::Sample);
     let cases = &mut state.review.cases;
     if let Some(open) = cases.open.as_mut().filter(|open| open.case.id == case) {
         open.case.changed = now();
-        effects.push(effect(CasesEffect::KeepCase(open.case.clone())));
+        effects.push(keeper(CaseJob::KeepCase(open.case.clone())));
         // Not where the model did not say how it was asked.
         if state.settings.review.makes_maps && is_whole && is_read && answer.stamp.is_some() {
             cases.to_explain.get_or_insert((answer.id.clone(), false));

@@ -10,10 +10,11 @@ use super::super::super::read::{self, Side};
 use super::super::super::state::{AppState, SlideStatus, SlideTab};
 use super::super::super::update::{self, Effect, show};
 use super::super::verdicts;
-use super::{CasesEffect, Reopening, Step, conversation, effect};
+use super::{Reopening, Step, conversation, keeper};
 use crate::case::{Id, Maps, OpenCase, Question};
 use crate::review::verdict::Entry;
 use crate::slide::Region;
+use crate::store::case_keeper::CaseJob;
 use crate::viewer::tile_cache::SlideKey;
 use crate::viewer::viewport::Viewport;
 
@@ -207,5 +208,5 @@ fn remember_path(state: &mut AppState, key: SlideKey) -> Option<Effect> {
         return None;
     }
     (open.case.path, open.case.slide.name) = (Some(path), name);
-    Some(effect(CasesEffect::KeepCase(open.case.clone())))
+    Some(keeper(CaseJob::KeepCase(open.case.clone())))
 }

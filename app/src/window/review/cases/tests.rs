@@ -11,6 +11,7 @@ use super::super::super::state::tests_support::model;
 use super::super::super::state::{PackageState, SlideStatus};
 use super::super::super::update::{self, AskOrder};
 use super::super::ReviewEvent;
+use super::CasesEffect::Keeper;
 use super::*;
 use crate::slide::SlideInfo;
 use crate::viewer::tile_plan::tests::slide;
@@ -125,7 +126,7 @@ fn a_question_begins_a_case_which_is_kept_with_it_and_then_its_answer() {
     let (mut state, key) = window();
     let first = ask(&mut state, "What is seen?");
     let told = kept(&first);
-    let [CasesEffect::KeepCase(case), CasesEffect::KeepQuestion(question)] = told[..] else {
+    let [Keeper(CaseJob::KeepCase(case)), Keeper(CaseJob::KeepQuestion(question))] = told[..] else {
         panic!("{first:?}")
     };
     assert_eq!((case.title.as_str(), case.slide.hash.as_str()), ("What is seen?", "a"));
@@ -137,7 +138,7 @@ fn a_question_begins_a_case_which_is_kept_with_it_and_then_its_answer() {
     assert_eq!(order(&first).slide, key);
     let last = answer(&mut state, &first, "Glands");
     let told = kept(&last);
-    let [CasesEffect::KeepAnswer { case: of, answer }, CasesEffect::KeepCase(_)] = told[..] else {
+    let [Keeper(CaseJob::KeepAnswer { case: of, answer }), Keeper(CaseJob::KeepCase(_))] = told[..] else {
         panic!("{last:?}")
     };
     assert_eq!((of, &answer.question), (&case.id, &question.id));
@@ -197,7 +198,7 @@ fn an_answer_without_a_word_is_shown_and_not_kept() {
     let id = order(&effects).id;
     say(&mut state, id, token(AnswerStage::Observation, "Glands"));
     let effects = say(&mut state, id, finished(Stop::Cancelled));
-    assert!(matches!(kept(&effects)[0], CasesEffect::KeepAnswer { .. }));
+    assert!(matches!(kept(&effects)[0], Keeper(CaseJob::KeepAnswer { .. })));
 }
 
 #[test]
@@ -304,7 +305,7 @@ fn another_slide_begins_another_case_and_is_no_follow_up() {
     let of_second = case.id.clone();
     wish_for(&mut state, CasesCommand::Begin);
     let effects = answer(&mut state, &effects, "Two.");
-    assert!(matches!(kept(&effects)[0], CasesEffect::KeepAnswer { case, .. } if *case == of_second));
+    assert!(matches!(kept(&effects)[0], Keeper(CaseJob::KeepAnswer { case, .. }) if *case == of_second));
     assert!(state.review.cases.open.is_none());
 }
 
@@ -314,7 +315,7 @@ fn blinded_reading_keeps_no_name_and_no_path() {
     state.settings.read.is_blinded = true;
     let effects = ask(&mut state, "What is seen?");
     let told = kept(&effects);
-    let [CasesEffect::KeepCase(case), CasesEffect::KeepQuestion(question)] = told[..] else {
+    let [Keeper(CaseJob::KeepCase(case)), Keeper(CaseJob::KeepQuestion(question))] = told[..] else {
         panic!("{effects:?}")
     };
     assert_eq!((case.path.as_ref(), case.slide.name.as_str()), (None, ""));

@@ -6,9 +6,11 @@ use super::super::super::read::Side;
 use super::super::super::state::AppState;
 use super::super::super::update::{Effect, complain};
 use super::{
-    CasesCommand, CasesEffect, CasesEvent, clear_queue, conversation, effect, questions, queue, reopen, shown,
+    CasesCommand, CasesEffect, CasesEvent, clear_queue, conversation, effect, keeper, questions, queue,
+    reopen, shown,
 };
 use crate::case::{Case, Id, Maps, Purpose, Question};
+use crate::store::case_keeper::CaseJob;
 
 /// Carries out a wish.
 pub(in crate::window::review) fn command(state: &mut AppState, wish: CasesCommand) -> Vec<Effect> {
@@ -22,7 +24,7 @@ pub(in crate::window::review) fn command(state: &mut AppState, wish: CasesComman
             vec![list(state)]
         }
         CasesCommand::Refresh => vec![list(state)],
-        CasesCommand::Open(id, at) => vec![effect(CasesEffect::Open { id, at })],
+        CasesCommand::Open(id, at) => vec![keeper(CaseJob::Open { id, at })],
         CasesCommand::Begin => reopen::begin(state),
         CasesCommand::Show(id) => {
             show_answer(state, id);
@@ -105,7 +107,7 @@ fn list(state: &mut AppState) -> Effect {
     let cases = &mut state.review.cases;
     cases.is_list_old = false;
     cases.listed_slide.clone_from(&slide);
-    effect(CasesEffect::List { search: cases.search.clone(), slide })
+    keeper(CaseJob::List { search: cases.search.clone(), slide })
 }
 
 /// The hash of the slide whose cases are to be listed; `None`: those of all slides.
@@ -196,7 +198,7 @@ fn rename(state: &mut AppState, id: &Id, title: &str) -> Vec<Effect> {
         let listed = cases.list.iter().flat_map(|list| list.iter()).find(|listed| listed.case.id == *id);
         listed.map(|listed| Case { title, ..listed.case.clone() })
     };
-    named.map(|case| effect(CasesEffect::KeepCase(case))).into_iter().collect()
+    named.map(|case| keeper(CaseJob::KeepCase(case))).into_iter().collect()
 }
 
 fn take_maps(state: &mut AppState, order: u64, maps: Maps) -> Vec<Effect> {
@@ -204,7 +206,7 @@ fn take_maps(state: &mut AppState, order: u64, maps: Maps) -> Vec<Effect> {
     if let Some((_, answer)) = cases.explaining.as_ref().filter(|(id, _)| *id == order) {
         let answer = answer.clone();
         state.review.chain.maps.insert(answer.clone(), Arc::clone(&maps));
-        return vec![effect(CasesEffect::KeepMaps { answer, maps })];
+        return vec![keeper(CaseJob::KeepMaps { answer, maps })];
     }
     // Of an answer that was asked for with its maps: they are kept with it, once it has ended.
     if let Some(live) = state.answer.as_ref().filter(|live| live.id == order) {
@@ -228,5 +230,5 @@ fn patches_kept(state: &mut AppState, question: &Id, pixels: Vec<String>) -> Vec
     if let Some(live) = cases.live.as_mut().filter(|live| live.id == *question) {
         *live = Arc::clone(&kept);
     }
-    vec![effect(CasesEffect::KeepQuestion(kept))]
+    vec![keeper(CaseJob::KeepQuestion(kept))]
 }

@@ -8,11 +8,12 @@ use super::super::super::train::setup::SetupCommand;
 use super::super::super::train::{self, TrainCommand};
 use super::super::super::update::{self, Effect, complain};
 use super::super::ReviewEffect;
-use super::super::cases::{self, CasesEffect};
+use super::super::cases;
 use super::{ExportCommand, ExportEffect, ExportEvent, Gathered, Which, Work};
 use crate::case;
 use crate::review::Selection;
 use crate::review::export::teach::{SETTINGS, Teaching};
+use crate::store::case_keeper::CaseJob;
 
 /// Where the window keeps the rows of the demo, beside the runs' folder.
 const DEMO_ROWS: &str = "demo-rows/train";
@@ -139,7 +140,7 @@ fn begin(state: &mut AppState, work: Work, which: Selection) -> Vec<Effect> {
     export.running = Some("Reading the reviews".to_owned());
     export.news = None;
     export.pending = Some((number, work));
-    vec![Effect::Review(ReviewEffect::Cases(CasesEffect::Collect { number, which }))]
+    vec![cases::keeper(CaseJob::Collect { number, which })]
 }
 
 fn teach(state: &mut AppState) -> Vec<Effect> {
@@ -189,6 +190,7 @@ mod tests {
     use super::super::super::super::state::tests_support::model;
     use super::super::super::super::train::TrainEffect;
     use super::super::super::super::train::setup::SetupEffect;
+    use super::super::super::cases::CasesEffect;
     use super::*;
     use crate::review::export::Form;
 
@@ -203,7 +205,9 @@ mod tests {
     /// The number of the order that the store was given.
     fn number(effects: &[Effect]) -> u64 {
         match effects {
-            [Effect::Review(ReviewEffect::Cases(CasesEffect::Collect { number, .. }))] => *number,
+            [Effect::Review(ReviewEffect::Cases(CasesEffect::Keeper(CaseJob::Collect { number, .. })))] => {
+                *number
+            }
             other => panic!("{other:?}"),
         }
     }

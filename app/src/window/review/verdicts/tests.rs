@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use reinpath_model::event::{Finished, Stop};
 use reinpath_model::stage::AnswerStage::{Analysis, Conclusion, Observation};
 
-use super::super::cases::CasesEffect;
+use super::super::cases::{self, CasesEffect};
 use super::super::{ReviewEffect, chain};
 use super::*;
 use crate::case::{Answer, Case, OpenCase, Purpose, Question, Token};
 use crate::review::verdict::Action;
 use crate::store::SlideId;
+use crate::store::case_keeper::CaseJob;
 
 const STAGES: [&str; 3] = [
     "Glands are seen. Nuclei are large. Necrosis is absent.",
@@ -45,7 +46,7 @@ fn state() -> AppState {
 /// Carries out a wish; what is handed over to be kept.
 fn give(state: &mut AppState, wish: VerdictsCommand) -> Vec<Draft> {
     let appended = |effect| match effect {
-        Effect::Review(ReviewEffect::Cases(CasesEffect::Append(draft))) => Some(draft),
+        Effect::Review(ReviewEffect::Cases(CasesEffect::Keeper(CaseJob::Append(draft)))) => Some(draft),
         _ => None,
     };
     command(state, wish).into_iter().filter_map(appended).collect()
@@ -161,7 +162,7 @@ fn taking_back_walks_back_and_waits_for_the_number_of_what_is_not_kept_yet() {
     let undo = keep(&mut state, 2, second);
     let expected =
         Draft { answer: Id("answer".to_owned()), reviewer: "Ada".to_owned(), action: Action::Undo(2) };
-    assert_eq!(undo, [Effect::Review(ReviewEffect::Cases(CasesEffect::Append(expected.clone())))]);
+    assert_eq!(undo, [cases::keeper(CaseJob::Append(expected.clone()))]);
     assert_eq!(decision(&state, THIRD), None);
     let before = give(&mut state, VerdictsCommand::Undo).remove(0);
     assert_eq!(before.action, Action::Undo(1));

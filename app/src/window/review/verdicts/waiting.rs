@@ -3,11 +3,11 @@
 
 use super::super::super::state::AppState;
 use super::super::super::update::{Effect, complain};
-use super::super::ReviewEffect;
-use super::super::cases::CasesEffect;
+use super::super::cases;
 use super::VerdictsState;
 use crate::case::Id;
 use crate::review::verdict::{Action, Draft, Entry};
+use crate::store::case_keeper::CaseJob;
 
 /// Hands something over that is to be appended about an answer.
 pub(super) fn append(state: &mut AppState, answer: Id, action: Action) -> Effect {
@@ -15,7 +15,7 @@ pub(super) fn append(state: &mut AppState, answer: Id, action: Action) -> Effect
     let verdicts = &mut state.review.verdicts;
     verdicts.waiting.push(draft.clone());
     verdicts.revision += 1;
-    Effect::Review(ReviewEffect::Cases(CasesEffect::Append(draft)))
+    cases::keeper(CaseJob::Append(draft))
 }
 
 /// The log has a draft.

@@ -3,7 +3,7 @@
 use super::super::super::super::command::ViewCommand;
 use super::super::super::super::state::ModelInfo;
 use super::*;
-use crate::case::{PatchKept, Token, View, now};
+use crate::case::{Answer, Case, PatchKept, Token, View, now};
 use crate::store::SlideId;
 
 /// A case of two questions about a slide: about patch 1, and about patch 3 where one looked closer.
@@ -61,7 +61,7 @@ fn a_case_is_opened_with_its_slide_its_patches_and_its_view() {
     let mut state = AppState::default();
     state.model.package = PackageState::Known(Arc::new(model()));
     let effects = wish_for(&mut state, CasesCommand::Open(Id("c".to_owned()), None));
-    assert!(matches!(kept(&effects)[..], [CasesEffect::Open { .. }]));
+    assert!(matches!(kept(&effects)[..], [Keeper(CaseJob::Open { .. })]));
     let effects = opened(&mut state, stored("a", Some("/slides/a.svs")), None);
     let key = state.shown.unwrap();
     assert_eq!(effects, [Effect::OpenSlide { key, path: "/slides/a.svs".into() }]);
@@ -91,7 +91,7 @@ fn a_case_whose_slide_is_open_is_shown_at_the_answer_that_was_found() {
     update::command(&mut state, Command::View(ViewCommand::Fit));
     // The next question goes on from the end of the conversation.
     let effects = ask(&mut state, "Third?");
-    assert!(matches!(kept(&effects)[1], CasesEffect::KeepQuestion(question)
+    assert!(matches!(kept(&effects)[1], Keeper(CaseJob::KeepQuestion(question))
         if question.follows == Some(Id("a2".to_owned())) && question.case == Id("c".to_owned())));
 }
 
@@ -121,7 +121,7 @@ fn a_slide_that_has_moved_is_asked_for_and_another_one_is_refused() {
     let right = state.shown.unwrap();
     arrive(&mut state, right, "a");
     let effects = wish_for(&mut state, CasesCommand::Settle);
-    assert!(kept(&effects).iter().any(|effect| matches!(effect, CasesEffect::KeepCase(case)
+    assert!(kept(&effects).iter().any(|effect| matches!(effect, Keeper(CaseJob::KeepCase(case))
         if case.path.as_ref().is_some_and(|path| path.ends_with("moved/a.svs")))));
     assert_eq!(state.shown, Some(right));
     // A dialog that is closed without a choice says the same again.
@@ -143,7 +143,7 @@ fn the_names_of_pixels_become_part_of_their_question() {
     let pixels = vec!["one".to_owned(), "two".to_owned()];
     let effects = tell(&mut state, CasesEvent::PatchesKept { question: question.id.clone(), pixels });
     let told = kept(&effects);
-    let [CasesEffect::KeepQuestion(kept_now)] = told[..] else { panic!("{effects:?}") };
+    let [Keeper(CaseJob::KeepQuestion(kept_now))] = told[..] else { panic!("{effects:?}") };
     assert_eq!(kept_now.patches[1].pixels.as_deref(), Some("two"));
     assert_eq!(questions(&state)[0], *kept_now);
     assert!(state.review.cases.keeping.is_empty());
@@ -162,7 +162,7 @@ fn an_answer_that_says_how_it_was_asked_is_read_again_for_its_maps_and_gives_way
     assert_eq!(reading.regions, asked.regions);
     let id = shown(&state).unwrap().answer.id.clone();
     let effects = tell(&mut state, CasesEvent::Maps { id: reading.id, maps: Arc::default() });
-    assert!(matches!(kept(&effects)[..], [CasesEffect::KeepMaps { answer, .. }] if *answer == id));
+    assert!(matches!(kept(&effects)[..], [Keeper(CaseJob::KeepMaps { answer, .. })] if *answer == id));
     assert!(state.review.chain.maps.contains_key(&id));
     assert!(say(&mut state, reading.id, finished(Stop::End)).is_empty());
     assert!(state.review.cases.explaining.is_none());
@@ -216,9 +216,11 @@ fn the_last_answer_is_read_again_on_request_also_where_it_has_no_stamp() {
 fn a_search_lists_what_was_last_typed_and_is_of_the_slide_where_wanted() {
     let (mut state, _) = window();
     let effects = wish_for(&mut state, CasesCommand::Search("glands".to_owned()));
-    assert!(matches!(kept(&effects)[..], [CasesEffect::List { search, slide: None }] if search == "glands"));
+    assert!(
+        matches!(kept(&effects)[..], [Keeper(CaseJob::List { search, slide: None })] if search == "glands")
+    );
     let effects = wish_for(&mut state, CasesCommand::OfSlide(true));
-    assert!(matches!(kept(&effects)[..], [CasesEffect::List { slide: Some(hash), .. }] if hash == "a"));
+    assert!(matches!(kept(&effects)[..], [Keeper(CaseJob::List { slide: Some(hash), .. })] if hash == "a"));
     tell(&mut state, CasesEvent::Listed { search: "gla".to_owned(), list: Arc::default() });
     assert!(state.review.cases.list.is_none(), "what was typed before is late");
     tell(&mut state, CasesEvent::Listed { search: "glands".to_owned(), list: Arc::default() });
