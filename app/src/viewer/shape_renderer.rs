@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
 use eframe::egui_wgpu::{self, CallbackResources, ScreenDescriptor, wgpu};
 use egui::{PaintCallback, PaintCallbackInfo, Rect};
@@ -233,19 +232,16 @@ impl egui_wgpu::CallbackTrait for ShapeCallback {
         _encoder: &mut wgpu::CommandEncoder,
         resources: &mut CallbackResources,
     ) -> Vec<wgpu::CommandBuffer> {
-        let started = Instant::now();
-        let Some(frame) = resources.get_mut::<FrameClock>().map(FrameClock::begin) else { return Vec::new() };
-        if let Some(renderer) = resources.get_mut::<ShapeRenderer>() {
+        let spent = FrameClock::timed(resources, |resources, frame| {
+            let Some(renderer) = resources.get_mut::<ShapeRenderer>() else { return };
             renderer.tidy(frame);
             if renderer.prepare(device, queue, screen.pixels_per_point, self) {
                 self.data.ctx.request_repaint();
             }
+        });
+        if let Some(spent) = spent {
+            self.data.prepare_nanos.store(spent.as_nanos() as u64, Ordering::Relaxed);
         }
-        let spent = started.elapsed();
-        if let Some(clock) = resources.get_mut::<FrameClock>() {
-            clock.spend(spent);
-        }
-        self.data.prepare_nanos.store(spent.as_nanos() as u64, Ordering::Relaxed);
         Vec::new()
     }
 

@@ -7,7 +7,6 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use eframe::egui_wgpu::{self, CallbackResources, RenderState, ScreenDescriptor, wgpu};
 use egui::{PaintCallback, PaintCallbackInfo, Rect};
@@ -260,24 +259,21 @@ impl egui_wgpu::CallbackTrait for TileDrawData {
         _encoder: &mut wgpu::CommandEncoder,
         resources: &mut CallbackResources,
     ) -> Vec<wgpu::CommandBuffer> {
-        let started = Instant::now();
-        let Some(frame) = resources.get_mut::<FrameClock>().map(FrameClock::begin) else { return Vec::new() };
-        if let Some(shapes) = resources.get_mut::<ShapeRenderer>() {
-            // Also where none are drawn any more.
-            shapes.tidy(frame);
-        }
-        if let Some(renderer) = resources.get_mut::<TileRenderer>() {
-            let uploads: Vec<Upload> =
-                self.uploads.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect();
-            for upload in &uploads {
-                renderer.upload(device, queue, upload);
+        FrameClock::timed(resources, |resources, frame| {
+            if let Some(shapes) = resources.get_mut::<ShapeRenderer>() {
+                // Also where none are drawn any more.
+                shapes.tidy(frame);
             }
-            renderer.panes.tidy(frame);
-            renderer.prepare_pane(device, queue, frame, self);
-        }
-        if let Some(clock) = resources.get_mut::<FrameClock>() {
-            clock.spend(started.elapsed());
-        }
+            if let Some(renderer) = resources.get_mut::<TileRenderer>() {
+                let uploads: Vec<Upload> =
+                    self.uploads.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect();
+                for upload in &uploads {
+                    renderer.upload(device, queue, upload);
+                }
+                renderer.panes.tidy(frame);
+                renderer.prepare_pane(device, queue, frame, self);
+            }
+        });
         Vec::new()
     }
 
