@@ -20,16 +20,18 @@ mod slide;
 mod topic;
 mod truth;
 
+pub(crate) use answer::OPTION;
 pub use answer::{CANNOT_BE_ASSESSED, decisive};
-pub(crate) use answer::{OPTION, verdict};
 pub use baseline::{ColourSummary, colour_baseline, colour_summary};
 pub use caption::{caption, full_caption};
 pub use claim::{Attribute, Claim, named_claim};
 pub use drill::option_drill;
-pub(crate) use drill::{Link, with_key};
+pub(crate) use drill::{Link, with_key, word_drill, words_of};
 pub use lexicon::{Wording, claims, statements, wording, wordings};
 pub use limits::{Limits, limited_set};
-pub(crate) use plain_text::with_options;
+pub(crate) use plain_text::Quiz;
+#[cfg(test)]
+pub(crate) use plain_text::tests::assert_plain_and_decided;
 pub use plain_text::{Decided, Decision, PlainText, describe};
 pub use question::{QuestionItem, ask, ask_any, balanced_set};
 pub use render::{Component, District, Field, World, draw};

@@ -127,7 +127,7 @@ fn analysis(
 }
 
 /// Whether a statement agrees with what was found, in words.
-pub(crate) fn verdict(agrees: bool) -> &'static str {
+pub(super) fn verdict(agrees: bool) -> &'static str {
     if agrees { "agrees" } else { "does not agree" }
 }
 

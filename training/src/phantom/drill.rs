@@ -25,10 +25,13 @@ static LABELS: LazyLock<Vec<&'static str>> =
     LazyLock::new(|| wordings().map(|wording| wording.label.as_str()).collect());
 
 /// The words that findings are called by.
-static WORDS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
-    let all = LABELS.iter().flat_map(|label| label.split(' '));
+static WORDS: LazyLock<Vec<&'static str>> = LazyLock::new(|| words_of(&LABELS));
+
+/// The words of labels, each once.
+pub(crate) fn words_of<'a>(labels: &[&'a str]) -> Vec<&'a str> {
+    let all = labels.iter().flat_map(|label| label.split(' '));
     all.filter(|word| word.len() > 2).collect::<BTreeSet<_>>().into_iter().collect()
-});
+}
 
 /// How a line of a drill joins options and letters.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -43,9 +46,7 @@ pub(crate) enum Link {
 /// share their words, in the sentences of a quiz.
 pub fn option_drill(practice: f64, rng: &mut impl Rng) -> PlainText {
     if rng.random_bool(1.0 - 0.8 * practice) {
-        let choices: Vec<&str> = WORDS.choose_multiple(rng, 4).copied().collect();
-        let link = if rng.random_bool(practice) { Link::Sentence } else { Link::Bare };
-        return with_key("Words", &choices, 8, link, rng);
+        return word_drill(&WORDS, practice, rng);
     }
     let QuestionItem { question, choices, .. } = ask_any(&Truth::sample(rng), QuestionKind::Choice, rng);
     let mut choices: Vec<&str> = choices.iter().map(String::as_str).collect();
@@ -53,6 +54,13 @@ pub fn option_drill(practice: f64, rng: &mut impl Rng) -> PlainText {
         choices = LABELS.choose_multiple(rng, 4).copied().collect();
     }
     with_key(&question, &choices, 5, Link::Sentence, rng)
+}
+
+/// A drill on four single words.
+pub(crate) fn word_drill(words: &[&str], practice: f64, rng: &mut impl Rng) -> PlainText {
+    let choices: Vec<&str> = words.choose_multiple(rng, 4).copied().collect();
+    let link = if rng.random_bool(practice) { Link::Sentence } else { Link::Bare };
+    with_key("Words", &choices, 8, link, rng)
 }
 
 /// Options, and below them on a line of its own `asked` of them with their letters.

@@ -14,6 +14,7 @@ use super::drill::{option_drill, statement_drill};
 use super::lexicon::wording;
 use super::question::{QuestionItem, ask_any};
 use super::sentence::{other_claims, sentence, state, state_quality};
+use super::topic::Outcome;
 use crate::subtask::QuestionKind;
 
 /// A text and the parts of it that follow from what stands before them.
@@ -64,34 +65,90 @@ impl PlainText {
         self.text.push_str(text);
     }
 
-    pub(crate) fn decide(&mut self, what: Decision, text: &str) {
+    pub(super) fn decide(&mut self, what: Decision, text: &str) {
         let start = self.text.len();
         self.say(text);
         self.decided.push(Decided { what, bytes: start..self.text.len() });
     }
 
-    /// A statement held against a finding: only whether they agree is decided.
-    pub(super) fn compare(&mut self, item: &QuestionItem, rng: &mut impl Rng) {
-        let (Some(outcome), Some(statement)) = (&item.outcome, item.claimed.first()) else { return };
-        let text = compared(outcome, statement, rng);
-        let verdict = verdict(statement == outcome);
-        let (before, after) = text.rsplit_once(verdict).unwrap_or((&text, ""));
+    /// Words that hold a statement against a finding: only whether they agree is decided.
+    pub(crate) fn say_compared(&mut self, words: &str, agrees: bool) {
+        let verdict = verdict(agrees);
+        let (before, after) = words.rsplit_once(verdict).unwrap_or((words, ""));
         self.say(before);
         self.decide(Decision::Verdict, verdict);
         self.say(after);
     }
 
-    /// `B) tumour nests`, `True`, or the value.
-    fn answer(&mut self, item: &QuestionItem) {
-        match (&item.label, &item.outcome) {
-            (Some(letter), Some(outcome)) if item.kind == QuestionKind::Choice => {
-                self.decide(Decision::Letter, letter);
-                self.say(") ");
-                self.decide(Decision::Finding, &outcome.label());
+    /// The statement of a question held against what is true.
+    pub(super) fn compare(&mut self, item: &QuestionItem, rng: &mut impl Rng) {
+        let (Some(outcome), Some(statement)) = (&item.outcome, item.claimed.first()) else { return };
+        self.say_compared(&compared(outcome, statement, rng), statement == outcome);
+    }
+}
+
+/// What a quiz is written from.
+pub(crate) struct Quiz<'a> {
+    pub(crate) kind: QuestionKind,
+    /// States what the question needs.
+    pub(crate) note: String,
+    pub(crate) question: &'a str,
+    /// Without letters; empty where the question has none.
+    pub(crate) choices: &'a [String],
+    /// A letter, `True` or `False`, or the value's name; `None` where nothing can be assessed.
+    pub(crate) label: Option<&'a str>,
+    /// What is true, in the words of the options; `None` where nothing can be assessed.
+    pub(crate) finding: Option<&'a str>,
+}
+
+impl Quiz<'_> {
+    /// The note, the question with its options, and the bare answer. The note comes before the question or after it, then
+    /// perhaps with the finding in the words of the options, or as `compare` holds a statement against it.
+    pub(crate) fn write<R: Rng>(
+        &self,
+        rng: &mut R,
+        compare: impl FnOnce(&mut PlainText, &mut R),
+    ) -> PlainText {
+        let (note, asked) = (&self.note, with_options(self.question, self.choices));
+        if rng.random_bool(0.4) {
+            let mut quiz = PlainText::open(format!("{note}\n{asked}\n"));
+            self.answer(&mut quiz);
+            return quiz;
+        }
+        let mut quiz = PlainText::open(format!("{asked}\n{note}"));
+        if let Some(finding) = self.finding
+            && rng.random_bool(0.6)
+        {
+            let is_led = rng.random_bool(0.5);
+            if is_led && self.kind == QuestionKind::TrueFalse {
+                quiz.say(" ");
+                compare(&mut quiz, rng);
+            } else {
+                quiz.say(" This means ");
+                quiz.decide(Decision::Finding, finding);
+                if is_led && let (QuestionKind::Choice, Some(letter)) = (self.kind, self.label) {
+                    quiz.say(OPTION);
+                    quiz.decide(Decision::Letter, letter);
+                }
+                quiz.say(".");
             }
-            (Some(label), _) if item.kind == QuestionKind::TrueFalse => self.decide(Decision::Verdict, label),
-            (Some(label), _) => self.decide(Decision::Finding, &sentence(label)),
-            (None, _) => self.decide(Decision::Finding, &sentence(CANNOT_BE_ASSESSED)),
+        }
+        quiz.say("\n");
+        self.answer(&mut quiz);
+        quiz
+    }
+
+    /// `B) tumour nests`, `True`, or the value.
+    fn answer(&self, text: &mut PlainText) {
+        match (self.label, self.finding) {
+            (Some(letter), Some(finding)) if self.kind == QuestionKind::Choice => {
+                text.decide(Decision::Letter, letter);
+                text.say(") ");
+                text.decide(Decision::Finding, finding);
+            }
+            (Some(label), _) if self.kind == QuestionKind::TrueFalse => text.decide(Decision::Verdict, label),
+            (Some(label), _) => text.decide(Decision::Finding, &sentence(label)),
+            (None, _) => text.decide(Decision::Finding, &sentence(CANNOT_BE_ASSESSED)),
         }
     }
 }
@@ -112,7 +169,7 @@ pub fn describe(truth: &Truth, rng: &mut impl Rng) -> PlainText {
 }
 
 /// The question, and its options below it.
-pub(crate) fn with_options(question: &str, choices: &[impl AsRef<str>]) -> String {
+pub(super) fn with_options(question: &str, choices: &[impl AsRef<str>]) -> String {
     let mut asked = question.to_owned();
     for (letter, choice) in ('A'..).zip(choices) {
         asked.extend(["\n", &letter.to_string(), ") ", choice.as_ref()]);
@@ -134,36 +191,18 @@ fn telling_note(truth: &Truth, item: &QuestionItem, rng: &mut impl Rng) -> Strin
     item.answer.observation.clone()
 }
 
-/// A telling note, the question with its options, and the bare answer. The note comes before the question or after it,
-/// then perhaps with the finding in the words of the options.
+/// A telling note, the question with its options, and the bare answer.
 fn quiz(truth: &Truth, item: &QuestionItem, rng: &mut impl Rng) -> PlainText {
-    let (note, asked) = (telling_note(truth, item, rng), with_options(&item.question, &item.choices));
-    if rng.random_bool(0.4) {
-        let mut quiz = PlainText::open(format!("{note}\n{asked}\n"));
-        quiz.answer(item);
-        return quiz;
-    }
-    let mut quiz = PlainText::open(format!("{asked}\n{note}"));
-    if let Some(outcome) = &item.outcome
-        && rng.random_bool(0.6)
-    {
-        let led = rng.random_bool(0.5);
-        if led && item.kind == QuestionKind::TrueFalse {
-            quiz.say(" ");
-            quiz.compare(item, rng);
-        } else {
-            quiz.say(" This means ");
-            quiz.decide(Decision::Finding, &outcome.label());
-            if led && let (QuestionKind::Choice, Some(letter)) = (item.kind, &item.label) {
-                quiz.say(OPTION);
-                quiz.decide(Decision::Letter, letter);
-            }
-            quiz.say(".");
-        }
-    }
-    quiz.say("\n");
-    quiz.answer(item);
-    quiz
+    let finding = item.outcome.as_ref().map(Outcome::label);
+    let quiz = Quiz {
+        kind: item.kind,
+        note: telling_note(truth, item, rng),
+        question: &item.question,
+        choices: &item.choices,
+        label: item.label.as_deref(),
+        finding: finding.as_deref(),
+    };
+    quiz.write(rng, |quiz, rng| quiz.compare(item, rng))
 }
 
 /// What one of the findings is known by, such as “Tumour nests: each group is solid, rounded and without a lumen.”
@@ -181,7 +220,7 @@ fn explanation(truth: &Truth, rng: &mut impl Rng) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::BTreeMap;
 
     use rand::SeedableRng as _;
@@ -190,13 +229,10 @@ mod tests {
     use super::*;
     use crate::phantom::{Claim, claims};
 
-    #[test]
-    fn plain_texts_have_no_stages_and_decide_what_is_said_before() {
-        let mut rng = ChaCha8Rng::seed_from_u64(2);
+    /// That texts have no stages and often decide something of each kind, always what is said before.
+    pub(crate) fn assert_plain_and_decided(texts: impl Iterator<Item = PlainText>) {
         let mut counts = BTreeMap::new();
-        for _ in 0..4000 {
-            let truth = Truth::sample(&mut rng);
-            let PlainText { text, decided } = describe(&truth, &mut rng);
+        for PlainText { text, decided } in texts {
             let stages = ["[", "Observation", "Analysis", "Conclusion"];
             assert!(!stages.iter().any(|stage| text.contains(stage)), "{text}");
             for Decided { what, bytes } in decided {
@@ -213,6 +249,12 @@ mod tests {
             }
         }
         assert!(Decision::ALL.iter().all(|what| counts[what] > 800), "{counts:?}");
+    }
+
+    #[test]
+    fn plain_texts_have_no_stages_and_decide_what_is_said_before() {
+        let mut rng = ChaCha8Rng::seed_from_u64(2);
+        assert_plain_and_decided((0..4000).map(|_| describe(&Truth::sample(&mut rng), &mut rng)));
     }
 
     #[test]

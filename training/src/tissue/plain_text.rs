@@ -3,7 +3,6 @@
 //! They have the forms of those about phantom fields (`phantom/plain_text.rs`), and none of them has stages. Nothing is
 //! seen: what a text decides follows from the note within it.
 
-use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use rand::Rng;
@@ -12,7 +11,7 @@ use rand::seq::{IndexedRandom as _, SliceRandom as _};
 use super::describe::{Described, caption, choose, state};
 use super::lexicon::{Finding, Lexicon};
 use super::question::{TissueItem, ask, found};
-use crate::phantom::{Decision, Link, OPTION, PlainText, sentence, verdict, with_key, with_options};
+use crate::phantom::{Link, PlainText, Quiz, sentence, with_key, word_drill, words_of};
 use crate::subtask::QuestionKind;
 
 /// What findings are called.
@@ -23,10 +22,7 @@ static LABELS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
 });
 
 /// The words that findings are called by.
-static WORDS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
-    let all = LABELS.iter().flat_map(|label| label.split(' '));
-    all.filter(|word| word.len() > 2).collect::<BTreeSet<_>>().into_iter().collect()
-});
+static WORDS: LazyLock<Vec<&'static str>> = LazyLock::new(|| words_of(&LABELS));
 
 /// One plain text about a patch that only words describe.
 pub fn plain_text_of(patch: &Described, rng: &mut impl Rng) -> PlainText {
@@ -48,9 +44,7 @@ pub fn plain_text_of(patch: &Described, rng: &mut impl Rng) -> PlainText {
 /// A drill on four options, as `phantom::option_drill`, in the words of real tissue. `practice` goes from 0 to 1.
 pub fn option_drill_of_tissue(practice: f64, rng: &mut impl Rng) -> PlainText {
     if rng.random_bool(1.0 - 0.8 * practice) {
-        let choices: Vec<&str> = WORDS.choose_multiple(rng, 4).copied().collect();
-        let link = if rng.random_bool(practice) { Link::Sentence } else { Link::Bare };
-        return with_key("Words", &choices, 8, link, rng);
+        return word_drill(&WORDS, practice, rng);
     }
     // A question about one attribute has three options at most; a drill has four, of any.
     let choices: Vec<&str> = LABELS.choose_multiple(rng, 4).copied().collect();
@@ -79,62 +73,23 @@ fn telling_note(patch: &Described, outcome: Finding, rng: &mut impl Rng) -> Stri
     state(&stated, 3, rng)
 }
 
-/// A telling note, the question with its options, and the bare answer. The note comes before the question or after it,
-/// then perhaps with the finding in the words of the options.
+/// A telling note, the question with its options, and the bare answer.
 fn quiz(patch: &Described, item: &TissueItem, rng: &mut impl Rng) -> PlainText {
-    let note = telling_note(patch, item.outcome, rng);
-    let asked = with_options(&item.question, &item.choices);
-    if rng.random_bool(0.4) {
-        let mut quiz = PlainText::open(format!("{note}\n{asked}\n"));
-        answer(&mut quiz, item);
-        return quiz;
-    }
-    let mut quiz = PlainText::open(format!("{asked}\n{note}"));
-    if rng.random_bool(0.6) {
-        let is_led = rng.random_bool(0.5);
-        if is_led && item.kind == QuestionKind::TrueFalse {
-            quiz.say(" ");
-            compare(&mut quiz, item, rng);
-        } else {
-            quiz.say(" This means ");
-            quiz.decide(Decision::Finding, label_of(item));
-            if is_led && item.kind == QuestionKind::Choice {
-                quiz.say(OPTION);
-                quiz.decide(Decision::Letter, &item.label);
-            }
-            quiz.say(".");
-        }
-    }
-    quiz.say("\n");
-    answer(&mut quiz, item);
-    quiz
+    let quiz = Quiz {
+        kind: item.kind,
+        note: telling_note(patch, item.outcome, rng),
+        question: &item.question,
+        choices: &item.choices,
+        label: Some(&item.label),
+        finding: Some(&Lexicon::shipped().value(item.outcome).label),
+    };
+    quiz.write(rng, |quiz, rng| compare(quiz, item, rng))
 }
 
-fn label_of(item: &TissueItem) -> &'static str {
-    &Lexicon::shipped().value(item.outcome).label
-}
-
-/// `B) lung adenocarcinoma`, `True`, or the value.
-fn answer(text: &mut PlainText, item: &TissueItem) {
-    match item.kind {
-        QuestionKind::Choice => {
-            text.decide(Decision::Letter, &item.label);
-            text.say(") ");
-            text.decide(Decision::Finding, label_of(item));
-        }
-        QuestionKind::TrueFalse => text.decide(Decision::Verdict, &item.label),
-        QuestionKind::Open => text.decide(Decision::Finding, &sentence(label_of(item))),
-    }
-}
-
-/// A statement held against a finding: only whether they agree is decided.
+/// The statement of a question held against what is true.
 fn compare(text: &mut PlainText, item: &TissueItem, rng: &mut impl Rng) {
     let said = found(item.kind, item.outcome, &item.claimed, rng);
-    let verdict = verdict(item.claimed.contains(&item.outcome));
-    let (before, after) = said.rsplit_once(verdict).unwrap_or((&said, ""));
-    text.say(before);
-    text.decide(Decision::Verdict, verdict);
-    text.say(after);
+    text.say_compared(&said, item.claimed.contains(&item.outcome));
 }
 
 /// A note, and on a line of its own three statements that are held against findings.
@@ -169,14 +124,12 @@ fn explanation(patch: &Described, rng: &mut impl Rng) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use rand::SeedableRng as _;
     use rand_chacha::ChaCha8Rng;
 
     use super::super::measure::{Measure, Measures};
     use super::*;
-    use crate::phantom::Decided;
+    use crate::phantom::{Decision, assert_plain_and_decided};
 
     fn patch(rng: &mut impl Rng) -> Described {
         let class = ["lung_n", "lung_aca", "lung_scc"].choose(rng).copied().unwrap();
@@ -191,26 +144,8 @@ mod tests {
     #[test]
     fn plain_texts_have_no_stages_and_decide_what_is_said_before() {
         let mut rng = ChaCha8Rng::seed_from_u64(2);
-        let mut counts = BTreeMap::new();
-        for _ in 0..4000 {
-            let PlainText { text, decided } = plain_text_of(&patch(&mut rng), &mut rng);
-            assert!(!text.contains('{'), "{text}");
-            let stages = ["[", "Observation", "Analysis", "Conclusion"];
-            assert!(!stages.iter().any(|stage| text.contains(stage)), "{text}");
-            for Decided { what, bytes } in decided {
-                *counts.entry(what).or_insert(0) += 1;
-                let (before, part) = (&text[..bytes.start], &text[bytes.clone()]);
-                match what {
-                    Decision::Letter => assert!(before.contains(&format!("\n{part}) ")), "{text}"),
-                    Decision::Verdict => {
-                        let verdicts = ["True", "False", "agrees", "does not agree"];
-                        assert!(verdicts.contains(&part), "{text}");
-                    }
-                    Decision::Finding => assert!(part.len() > 2, "{text}"),
-                }
-            }
-        }
-        assert!(Decision::ALL.iter().all(|what| counts[what] > 800), "{counts:?}");
+        let texts = (0..4000).map(|_| plain_text_of(&patch(&mut rng), &mut rng));
+        assert_plain_and_decided(texts.inspect(|plain| assert!(!plain.text.contains('{'), "{}", plain.text)));
     }
 
     #[test]
