@@ -7,7 +7,7 @@ use std::thread::Builder;
 use std::time::Duration;
 
 use reinpath_model::event::{AskEvent, Finished, Stop};
-use reinpath_model::package::{EncoderKind, EncoderSpec, Generation, PatchSpec, ResizeFilter};
+use reinpath_model::package::Generation;
 use reinpath_model::stage::{AnswerStage, StagedAnswer};
 
 use crate::slide::SlideHandle;
@@ -83,26 +83,6 @@ impl Answerer for Script {
 
 /// Patches as the demo model takes them; no package is needed to measure the window.
 fn patch_of_the_demo() -> ModelInfo {
-    ModelInfo {
-        name: "none (self-test)".to_owned(),
-        folder: PathBuf::new(),
-        patch: PatchSpec { size_px: 224, mpp: 0.5 },
-        encoder: EncoderSpec {
-            kind: EncoderKind::Vit,
-            weights: Vec::new(),
-            image_size: 112,
-            trained_size: None,
-            resize: ResizeFilter::Bicubic,
-            mean: [0.5; 3],
-            std: [0.5; 3],
-            patch_size: 8,
-            width: 8,
-            layers: 1,
-            heads: 1,
-            mlp_width: 8,
-            layer_scale: false,
-            prefix: String::new(),
-        },
-        generation: Generation { max_tokens: TOKENS, ..Generation::default() },
-    }
+    let generation = Generation { max_tokens: TOKENS, ..Generation::default() };
+    ModelInfo { folder: PathBuf::new(), generation, ..ModelInfo::scripted("none (self-test)") }
 }

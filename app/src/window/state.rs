@@ -20,7 +20,7 @@ use super::train::TrainState;
 use crate::slide::SlideInfo;
 use crate::viewer::tile_cache::SlideKey;
 use crate::viewer::viewport::Viewport;
-use reinpath_model::package::{EncoderSpec, Generation, PatchSpec};
+use reinpath_model::package::{EncoderKind, EncoderSpec, Generation, PatchSpec, ResizeFilter};
 
 /// All of it.
 #[derive(Debug, Default)]
@@ -275,6 +275,35 @@ pub struct ModelInfo {
     pub generation: Generation,
 }
 
+impl ModelInfo {
+    /// Of a model that is none, for tests and for the self-test, which say themselves what it answers: it takes patches of 224 px at
+    /// 0.5 µm/px and looks at 112 px of them.
+    pub fn scripted(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            folder: Path::new("models").join(name),
+            patch: PatchSpec { size_px: 224, mpp: 0.5 },
+            encoder: EncoderSpec {
+                kind: EncoderKind::Vit,
+                weights: Vec::new(),
+                image_size: 112,
+                trained_size: None,
+                resize: ResizeFilter::Bicubic,
+                mean: [0.5; 3],
+                std: [0.5; 3],
+                patch_size: 8,
+                width: 8,
+                layers: 1,
+                heads: 1,
+                mlp_width: 8,
+                layer_scale: false,
+                prefix: String::new(),
+            },
+            generation: Generation::default(),
+        }
+    }
+}
+
 /// The model package, and the worker that holds the model.
 #[derive(Clone, Debug, Default)]
 pub struct ModelState {
@@ -381,33 +410,10 @@ pub const PATIENCE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 pub(crate) mod tests_support {
-    use reinpath_model::package::{EncoderKind, EncoderSpec, Generation, PatchSpec, ResizeFilter};
-
     use super::ModelInfo;
 
-    /// A model that takes 224 px at 0.5 µm/px and looks at 112 px of it.
+    /// The model of unit tests.
     pub(crate) fn model() -> ModelInfo {
-        ModelInfo {
-            name: "test".to_owned(),
-            folder: "models/test".into(),
-            patch: PatchSpec { size_px: 224, mpp: 0.5 },
-            encoder: EncoderSpec {
-                kind: EncoderKind::Conch,
-                weights: Vec::new(),
-                image_size: 112,
-                trained_size: None,
-                resize: ResizeFilter::Bicubic,
-                mean: [0.5; 3],
-                std: [0.5; 3],
-                patch_size: 8,
-                width: 8,
-                layers: 1,
-                heads: 1,
-                mlp_width: 8,
-                layer_scale: false,
-                prefix: String::new(),
-            },
-            generation: Generation::default(),
-        }
+        ModelInfo::scripted("test")
     }
 }

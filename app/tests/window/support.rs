@@ -20,7 +20,7 @@ use reinpath::window::update::AskOrder;
 use reinpath::window::workers::EventSender;
 use reinpath::window::{App, Parts};
 use reinpath_model::event::{AskEvent, Finished, Stop};
-use reinpath_model::package::{EncoderKind, EncoderSpec, Generation, PatchSpec, ResizeFilter};
+use reinpath_model::package::Generation;
 use reinpath_model::stage::{AnswerStage, StagedAnswer};
 
 /// Nothing on a busy machine takes longer.
@@ -133,30 +133,10 @@ impl Answerer for Script {
     }
 }
 
-/// 224 px at 0.5 µm/px, of which the encoder sees 112 px.
+/// The model that answers; none of its answers is longer than 64 tokens.
 pub(crate) fn model() -> ModelInfo {
-    ModelInfo {
-        name: "scripted".to_owned(),
-        folder: "models/scripted".into(),
-        patch: PatchSpec { size_px: 224, mpp: 0.5 },
-        encoder: EncoderSpec {
-            kind: EncoderKind::Conch,
-            weights: Vec::new(),
-            image_size: 112,
-            trained_size: None,
-            resize: ResizeFilter::Bicubic,
-            mean: [0.5; 3],
-            std: [0.5; 3],
-            patch_size: 8,
-            width: 8,
-            layers: 1,
-            heads: 1,
-            mlp_width: 8,
-            layer_scale: false,
-            prefix: String::new(),
-        },
-        generation: Generation { max_tokens: 64, ..Generation::default() },
-    }
+    let generation = Generation { max_tokens: 64, ..Generation::default() };
+    ModelInfo { generation, ..ModelInfo::scripted("scripted") }
 }
 
 /// The window as it is started for the first time: with the notice, and without training.
