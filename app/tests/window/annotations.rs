@@ -13,16 +13,9 @@ use reinpath::window::read::{ReadCommand, ReadPlaces, Side};
 use reinpath::window::state::{Mark, Tool};
 
 use super::support::{
-    Script, alike, click_at, drag, draw_slide, pixel, shown_viewport, until, until_drawn, viewer, window,
+    Script, alike, click_at, drag, draw_slide, pass_notice, pixel, shown_viewport, until, viewer, window,
     window_from,
 };
-
-/// A window with a slide, past its notice.
-fn ready(harness: &mut Harness<'static, App>) {
-    harness.step();
-    harness.get_by_label("Accept and continue").click();
-    until_drawn(harness);
-}
 
 fn annotations<'a>(harness: &'a Harness<'_, App>) -> &'a SlideAnnotations {
     let state = harness.state().state();
@@ -47,7 +40,7 @@ fn wish(harness: &mut Harness<'_, App>, wish: AnnotateCommand) {
 fn each_tool_draws_its_shape_and_undo_takes_it_back() {
     let folder = tempfile::tempdir().unwrap();
     let mut harness = window(vec![draw_slide(folder.path())], Vec::new(), &Script::default());
-    ready(&mut harness);
+    pass_notice(&mut harness);
     for (mark, form) in
         [(Mark::Rectangle, Form::Rectangle), (Mark::Ellipse, Form::Ellipse), (Mark::Freehand, Form::Plain)]
     {
@@ -87,7 +80,7 @@ fn each_tool_draws_its_shape_and_undo_takes_it_back() {
 fn a_polygon_is_drawn_by_clicks_and_closed_by_enter() {
     let folder = tempfile::tempdir().unwrap();
     let mut harness = window(vec![draw_slide(folder.path())], Vec::new(), &Script::default());
-    ready(&mut harness);
+    pass_notice(&mut harness);
     choose(&mut harness, Mark::Polygon);
     let middle = viewer(&harness).center();
     let corners = [vec2(0.0, 0.0), vec2(120.0, 0.0), vec2(120.0, 100.0), vec2(0.0, 150.0)];
@@ -117,7 +110,7 @@ fn a_polygon_is_drawn_by_clicks_and_closed_by_enter() {
 fn an_annotation_is_chosen_moved_and_deleted_with_the_move_tool() {
     let folder = tempfile::tempdir().unwrap();
     let mut harness = window(vec![draw_slide(folder.path())], Vec::new(), &Script::default());
-    ready(&mut harness);
+    pass_notice(&mut harness);
     choose(&mut harness, Mark::Rectangle);
     let middle = viewer(&harness).center();
     drag(&mut harness, middle, vec2(100.0, 80.0));
@@ -146,7 +139,7 @@ fn an_annotation_is_chosen_moved_and_deleted_with_the_move_tool() {
 fn what_is_drawn_is_seen_and_hidden_again() {
     let folder = tempfile::tempdir().unwrap();
     let mut harness = window(vec![draw_slide(folder.path())], Vec::new(), &Script::default());
-    ready(&mut harness);
+    pass_notice(&mut harness);
     choose(&mut harness, Mark::Rectangle);
     let middle = viewer(&harness).center();
     let corner = middle + vec2(-150.0, -150.0);
@@ -169,7 +162,7 @@ fn what_is_drawn_is_seen_and_hidden_again() {
 fn lengths_are_pixels_on_a_slide_without_a_scale_and_fields_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let mut harness = window(vec![draw_slide(folder.path())], Vec::new(), &Script::default());
-    ready(&mut harness);
+    pass_notice(&mut harness);
     for mark in [Mark::Ruler, Mark::Area, Mark::Angle, Mark::Field, Mark::Square, Mark::Counter] {
         choose(&mut harness, mark);
         let middle = viewer(&harness).center();
@@ -203,7 +196,7 @@ fn annotations_are_there_again_in_the_next_window() {
     let (slide, places) = kept(folder.path());
     {
         let mut harness = window_from(vec![slide.clone()], &Script::default(), None, places.clone());
-        ready(&mut harness);
+        pass_notice(&mut harness);
         until_read(&mut harness);
         choose(&mut harness, Mark::Ellipse);
         let middle = viewer(&harness).center();
@@ -212,7 +205,7 @@ fn annotations_are_there_again_in_the_next_window() {
         // Closed at once: the last change is saved on the way out.
     }
     let mut harness = window_from(vec![slide], &Script::default(), None, places);
-    ready(&mut harness);
+    pass_notice(&mut harness);
     until_read(&mut harness);
     assert_eq!(annotations(&harness).set.iter().next().unwrap().1.form, Form::Ellipse);
 }
@@ -228,7 +221,7 @@ fn a_file_is_imported_and_exported_through_the_panel_and_comes_out_equal() {
     let (file, out) = (folder.path().join("in.geojson"), folder.path().join("out.geojson.gz"));
     std::fs::write(&file, text).unwrap();
     let mut harness = window_from(vec![slide], &Script::default(), None, places);
-    ready(&mut harness);
+    pass_notice(&mut harness);
     until_read(&mut harness);
     harness.state().commands().read(ReadCommand::Side(Side::Annotations));
     harness.run_ok();
@@ -253,7 +246,7 @@ fn a_file_is_imported_and_exported_through_the_panel_and_comes_out_equal() {
 fn keys_choose_tools_and_show_the_strip() {
     let folder = tempfile::tempdir().unwrap();
     let mut harness = window(vec![draw_slide(folder.path())], Vec::new(), &Script::default());
-    ready(&mut harness);
+    pass_notice(&mut harness);
     assert!(harness.query_by_label("Freehand").is_none(), "nothing covers the slide unasked");
     harness.key_press(Key::B);
     harness.run_ok();

@@ -18,7 +18,9 @@ use reinpath::window::state::Tool;
 use reinpath_model::event::Stop;
 use reinpath_model::stage::AnswerStage;
 
-use super::support::{Script, click_at, draw_slide, until, until_drawn, viewer, window, window_from};
+use super::support::{
+    Script, click_at, draw_slide, pass_notice, until, until_drawn, viewer, window, window_from,
+};
 
 const QUESTION: &str = "What is seen?";
 
@@ -44,9 +46,7 @@ fn side(harness: &mut Harness<'_, App>, side: Side) {
 
 /// Past the notice, with so many patches ticked and a question typed.
 fn prepare(harness: &mut Harness<'_, App>, patches: u8) {
-    harness.step();
-    harness.get_by_label("Accept and continue").click();
-    until_drawn(harness);
+    pass_notice(harness);
     harness.key_press(Key::P);
     harness.step();
     let middle = viewer(harness).center();

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use egui::{Key, Role, vec2};
+use egui::{Key, vec2};
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
 use reinpath::chain::glossary;
@@ -14,12 +14,13 @@ use reinpath::window::event::Event;
 use reinpath::window::read::ReadPlaces;
 use reinpath::window::review::cases::CasesEvent;
 use reinpath::window::review::{ReviewEvent, chain::ChainState};
-use reinpath_model::event::{AskEvent, Finished, PatchSource, PatchStamp, SlideStamp, Stamp, Stop};
+use reinpath_model::event::{AskEvent, PatchSource, PatchStamp, SlideStamp, Stamp, Stop};
 use reinpath_model::request::{MapMethod, SentenceMap};
-use reinpath_model::stage::{AnswerStage, StagedAnswer};
+use reinpath_model::stage::AnswerStage;
 
 use super::support::{
-    QUARTERS, Script, alike, click_at, draw_slide, pixel, until, until_drawn, viewer, window_from,
+    QUARTERS, Script, alike, ask_about_the_middle, draw_slide, finished, pixel, until, until_drawn, viewer,
+    window_from,
 };
 
 const FIRST: &str = "Glands lie back to back.";
@@ -36,16 +37,7 @@ fn asked(folder: &Path, script: &Script, glossary: Option<PathBuf>) -> Harness<'
     let places = ReadPlaces { glossary, ..ReadPlaces::default() };
     let mut harness = window_from(vec![draw_slide(folder)], script, Some(settings), places);
     until_drawn(&mut harness);
-    harness.key_press(Key::P);
-    harness.step();
-    let middle = viewer(&harness).center();
-    click_at(&mut harness, middle);
-    harness.get_by_label("Question").focus();
-    harness.step();
-    harness.get_by_label("Question").type_text("What is seen?");
-    harness.run_ok();
-    harness.get_by_role_and_label(Role::Button, "Ask").click();
-    until(&mut harness, "the question to be asked", |app| app.state().is_asking());
+    ask_about_the_middle(&mut harness);
     harness
 }
 
@@ -158,17 +150,7 @@ fn give_maps(harness: &mut Harness<'_, App>, script: &Script) {
     let id = is_reading(script).unwrap();
     let maps = vec![map(FIRST, 1, 2.2), map(SECOND, 5, 0.5)];
     script.tell(Event::Review(ReviewEvent::Cases(CasesEvent::Maps { id, maps: Arc::new(maps) })));
-    let finished = Finished {
-        answer: StagedAnswer::default(),
-        choice: None,
-        format_ok: true,
-        tokens: 12,
-        prefill_secs: 0.1,
-        decode_secs: 0.1,
-        stop: Stop::End,
-        options: Vec::new(),
-    };
-    script.tell(Event::Ask { id, event: AskEvent::Finished(finished) });
+    script.tell(Event::Ask { id, event: finished(Stop::End) });
     until(harness, "the picture of the map", |app| app.state().review.chain.drawn.is_some());
     harness.run_ok();
 }

@@ -19,7 +19,7 @@ use reinpath::window::read::ReadCommand;
 use reinpath::window::read::colour::{ColourCommand, StainPair};
 use reinpath::window::state::Tool;
 
-use super::support::{QUARTERS, Script, click_at, draw_slide, pixel, until, until_drawn, viewer, window};
+use super::support::{QUARTERS, Script, click_at, draw_slide, pass_notice, pixel, until, viewer, window};
 
 /// From the middle of the viewer into each quarter of the test slide.
 const OFFSETS: [[f32; 2]; 4] = [[-90.0, -90.0], [90.0, -90.0], [-90.0, 90.0], [90.0, 90.0]];
@@ -31,9 +31,7 @@ fn near(a: [u8; 3], b: [u8; 3]) -> bool {
 fn opened(folder: &std::path::Path) -> Harness<'static, App> {
     let script = Script::default();
     let mut harness = window(vec![draw_slide(folder)], Vec::new(), &script);
-    harness.step();
-    harness.get_by_label("Accept and continue").click();
-    until_drawn(&mut harness);
+    pass_notice(&mut harness);
     harness
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use egui::{Key, Modifiers, Role};
+use egui::{Key, Modifiers};
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
 use reinpath::review::export::Form;
@@ -16,7 +16,7 @@ use reinpath_model::stage::AnswerStage;
 use reinpath_training::dataset::Dataset;
 use reinpath_training::rows::RowAnswer;
 
-use super::support::{Script, click_at, draw_slide, until, until_drawn, viewer, window_from};
+use super::support::{Script, ask_about_the_middle, draw_slide, pass_notice, until, window_from};
 
 const OBSERVATION: &str = "Glands lie back to back. Mucin is absent.";
 
@@ -33,25 +33,14 @@ fn places(folder: &Path) -> ReadPlaces {
 /// A window with a slide, past its notice.
 fn ready(folder: &Path, script: &Script) -> Harness<'static, App> {
     let mut harness = window_from(vec![draw_slide(folder)], script, None, places(folder));
-    harness.step();
-    harness.get_by_label("Accept and continue").click();
-    until_drawn(&mut harness);
+    pass_notice(&mut harness);
     harness
 }
 
 /// A question that was asked, answered, and accepted sentence by sentence.
 fn reviewed(folder: &Path, script: &Script) -> Harness<'static, App> {
     let mut harness = ready(folder, script);
-    harness.key_press(Key::P);
-    harness.step();
-    let middle = viewer(&harness).center();
-    click_at(&mut harness, middle);
-    harness.get_by_label("Question").focus();
-    harness.step();
-    harness.get_by_label("Question").type_text("What is seen?");
-    harness.run_ok();
-    harness.get_by_role_and_label(Role::Button, "Ask").click();
-    until(&mut harness, "the question to be asked", |app| app.state().is_asking());
+    ask_about_the_middle(&mut harness);
     script.write(AnswerStage::Observation, OBSERVATION);
     script.write(AnswerStage::Analysis, "The glands are crowded.");
     script.write(AnswerStage::Conclusion, "An adenocarcinoma is likely.");

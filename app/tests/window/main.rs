@@ -24,7 +24,7 @@ mod worker;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use egui::{Key, Modifiers, Role, vec2};
+use egui::{Key, Modifiers, vec2};
 use egui_kittest::kittest::Queryable;
 use reinpath::window::patches::PatchPicture;
 use reinpath::window::state::{SlideStatus, Tool};
@@ -32,7 +32,8 @@ use reinpath_model::event::{AskEvent, Stop};
 use reinpath_model::stage::AnswerStage;
 
 use support::{
-    QUARTERS, Script, alike, click_at, drag, draw_slide, pixel, until, until_drawn, viewer, window,
+    QUARTERS, Script, alike, ask_about_the_middle, click_at, drag, draw_slide, pass_notice, pixel, until,
+    until_drawn, viewer, window,
 };
 
 const OBSERVATION: &str = "Glands lie back to back.";
@@ -110,19 +111,8 @@ fn a_slide_is_opened_marked_asked_about_and_the_answer_read() {
 /// A window with a slide and a patch that was asked about.
 fn asked(folder: &Path, script: &Script) -> egui_kittest::Harness<'static, reinpath::window::App> {
     let mut harness = window(vec![draw_slide(folder)], Vec::new(), script);
-    harness.step();
-    harness.get_by_label("Accept and continue").click();
-    until_drawn(&mut harness);
-    harness.key_press(Key::P);
-    harness.step();
-    let middle = viewer(&harness).center();
-    click_at(&mut harness, middle);
-    harness.get_by_label("Question").focus();
-    harness.step();
-    harness.get_by_label("Question").type_text("What is seen?");
-    harness.run_ok();
-    harness.get_by_role_and_label(Role::Button, "Ask").click();
-    until(&mut harness, "the question to be asked", |app| app.state().is_asking());
+    pass_notice(&mut harness);
+    ask_about_the_middle(&mut harness);
     harness
 }
 
@@ -250,9 +240,7 @@ fn the_slide_is_moved_magnified_and_its_patches_undone() {
     let folder = tempfile::tempdir().unwrap();
     let script = Script::default();
     let mut harness = window(vec![draw_slide(folder.path())], Vec::new(), &script);
-    harness.step();
-    harness.get_by_label("Accept and continue").click();
-    until_drawn(&mut harness);
+    pass_notice(&mut harness);
     let screen = viewer(&harness);
     let view = |harness: &egui_kittest::Harness<'_, reinpath::window::App>| {
         harness.state().state().shown_slide().unwrap().viewport.unwrap()

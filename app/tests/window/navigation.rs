@@ -12,14 +12,14 @@ use reinpath::window::App;
 use reinpath::window::command::ViewCommand;
 use reinpath::window::read::ReadPlaces;
 
-use super::support::{Script, drag, draw_slide, until, until_drawn, viewer, window, window_from};
+use super::support::{
+    Script, drag, draw_slide, pass_notice, until, until_drawn, viewer, window, window_from,
+};
 
 /// A window with the drawn slide, past the notice.
 fn opened(folder: &Path) -> Harness<'static, App> {
     let mut harness = window(vec![draw_slide(folder)], Vec::new(), &Script::default());
-    harness.step();
-    harness.get_by_label("Accept and continue").click();
-    until_drawn(&mut harness);
+    pass_notice(&mut harness);
     harness
 }
 
@@ -306,9 +306,7 @@ fn a_changed_key_works_at_once_and_after_the_next_start() {
     let start =
         || window_from(vec![slide.clone()], &Script::default(), Some(file.clone()), ReadPlaces::default());
     let mut harness = start();
-    harness.step();
-    harness.get_by_label("Accept and continue").click();
-    until_drawn(&mut harness);
+    pass_notice(&mut harness);
     harness.key_press_modifiers(Modifiers::COMMAND, Key::L);
     harness.run_ok();
     harness.get_by_label("Search commands").type_text("mirror");

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use egui::{Pos2, Rect, Vec2, vec2};
+use egui::{Key, Pos2, Rect, Role, Vec2, vec2};
 use egui_kittest::Harness;
+use egui_kittest::kittest::Queryable as _;
 use image::{Rgb, RgbImage, RgbaImage};
 use reinpath::slide::SlideHandle;
 use reinpath::viewer::tile_engine::EngineSettings;
@@ -100,17 +101,22 @@ impl Script {
     }
 
     pub(crate) fn finish(&self, stop: Stop) {
-        self.say(AskEvent::Finished(Finished {
-            answer: StagedAnswer::default(),
-            choice: None,
-            format_ok: true,
-            tokens: 12,
-            prefill_secs: 0.1,
-            decode_secs: 0.5,
-            stop,
-            options: Vec::new(),
-        }));
+        self.say(finished(stop));
     }
+}
+
+/// The end of an answer.
+pub(crate) fn finished(stop: Stop) -> AskEvent {
+    AskEvent::Finished(Finished {
+        answer: StagedAnswer::default(),
+        choice: None,
+        format_ok: true,
+        tokens: 12,
+        prefill_secs: 0.1,
+        decode_secs: 0.5,
+        stop,
+        options: Vec::new(),
+    })
 }
 
 impl Answerer for Script {
@@ -208,6 +214,27 @@ pub(crate) fn until(harness: &mut Harness<'_, App>, what: &str, done: impl Fn(&A
 /// Frames until everything in view is drawn from its own tiles.
 pub(crate) fn until_drawn(harness: &mut Harness<'_, App>) {
     until(harness, "the slide to be drawn", App::is_view_complete);
+}
+
+/// Past the notice, once everything in view is drawn.
+pub(crate) fn pass_notice(harness: &mut Harness<'_, App>) {
+    harness.step();
+    harness.get_by_label("Accept and continue").click();
+    until_drawn(harness);
+}
+
+/// Places a patch in the middle of the viewer and asks what is seen there.
+pub(crate) fn ask_about_the_middle(harness: &mut Harness<'_, App>) {
+    harness.key_press(Key::P);
+    harness.step();
+    let middle = viewer(harness).center();
+    click_at(harness, middle);
+    harness.get_by_label("Question").focus();
+    harness.step();
+    harness.get_by_label("Question").type_text("What is seen?");
+    harness.run_ok();
+    harness.get_by_role_and_label(Role::Button, "Ask").click();
+    until(harness, "the question to be asked", |app| app.state().is_asking());
 }
 
 /// The viewer's rectangle.

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use egui::{Event, Key, Modifiers, vec2};
 use egui_kittest::Harness;
-use egui_kittest::kittest::Queryable;
 use image::{RgbImage, imageops};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -38,7 +37,7 @@ use reinpath_training::rows::{Row, RowAnswer, Split, read_rows};
 use reinpath_training::run_folder::{RunFolder, RunState};
 use serde_json::{Value, json};
 
-use super::support::until_drawn;
+use super::support::pass_notice;
 use super::training_run::{answers, assets, built, picture, press, state_of, until, wish};
 
 /// Names the folder of a test that runs in a process of its own.
@@ -124,9 +123,7 @@ fn opened(slide: &Path, package: &Path) -> Harness<'static, App> {
         .with_size(vec2(1440.0, 900.0))
         .wgpu()
         .build_eframe(|cc| App::new(&cc.egui_ctx, cc.wgpu_render_state.as_ref(), parts));
-    harness.step();
-    harness.get_by_label("Accept and continue").click();
-    until_drawn(&mut harness);
+    pass_notice(&mut harness);
     until(&mut harness, "a model", |app| app.state().model.info().is_some());
     harness.state().commands().model(ModelCommand::Use(package.to_owned()));
     until(&mut harness, "the model", |app| app.state().model.folder() == Some(package));

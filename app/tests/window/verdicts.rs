@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use egui::{Key, Modifiers, Role};
+use egui::{Key, Modifiers};
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
 use image::RgbImage;
@@ -23,7 +23,7 @@ use reinpath::window::update::AskOrder;
 use reinpath_model::event::Stop;
 use reinpath_model::stage::AnswerStage;
 
-use super::support::{Script, click_at, draw_slide, until, until_drawn, viewer, window_from};
+use super::support::{Script, ask_about_the_middle, draw_slide, until, until_drawn, window_from};
 
 /// Six sentences.
 const STAGES: [&str; 3] = [
@@ -74,16 +74,7 @@ fn wish(harness: &mut Harness<'static, App>, wish: ReviewCommand) {
 /// A window in which a patch was asked about.
 fn asked(folder: &Path, script: &Script) -> Harness<'static, App> {
     let mut harness = kept(folder, script);
-    harness.key_press(Key::P);
-    harness.step();
-    let middle = viewer(&harness).center();
-    click_at(&mut harness, middle);
-    harness.get_by_label("Question").focus();
-    harness.step();
-    harness.get_by_label("Question").type_text("What is seen?");
-    harness.run_ok();
-    harness.get_by_role_and_label(Role::Button, "Ask").click();
-    until(&mut harness, "the question to be asked", |app| app.state().is_asking());
+    ask_about_the_middle(&mut harness);
     harness
 }
 
