@@ -38,6 +38,8 @@ pub struct Alarm {
 pub enum AlarmKind {
     /// No event for long, though the process lives.
     Silent,
+    /// A step whose loss or gradient was no finite number. `reinpath-train` tells of no such step: it ends before the update, or
+    /// leaves it out and warns (`trouble.not_a_number`). Events of other programs may, with `null` in the place of the number.
     NotANumber,
     AllCutOff,
     NoSpread,
