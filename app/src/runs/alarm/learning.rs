@@ -7,6 +7,8 @@ use super::stretch::{Stretch, mean, median, range};
 use super::{Alarm, AlarmKind, Sight};
 use crate::runs::told::series;
 
+/// The stage in which the policy writes answers of its own.
+const GRPO: &str = "grpo";
 /// Nearly every answer is cut off: there is then no conclusion, no reward and no error (TRL's issue 6219).
 const CUT_OFF: f32 = 0.9;
 const CUT_OFF_STEPS: usize = 5;
@@ -132,7 +134,12 @@ fn kl_runs_away(sight: &Sight<'_>) -> Option<Alarm> {
     ))
 }
 
+/// That of answers which the policy writes itself, at first and now; `None` in the supervised stages, which tell the entropy at the
+/// words of their rows: there it falls as these are learnt.
 fn entropy(sight: &Sight<'_>) -> Option<(f32, Stretch)> {
+    if sight.stage.name != GRPO {
+        return None;
+    }
     Some((mean(&sight.first(measure::ENTROPY, STEPS)?), sight.last(measure::ENTROPY, STEPS)?))
 }
 
@@ -247,7 +254,7 @@ fn gamed(
 }
 
 fn loss_rises(sight: &Sight<'_>) -> Option<Alarm> {
-    if sight.stage.name == "grpo" {
+    if sight.stage.name == GRPO {
         // Its loss is of no meaning by itself: advantages have the mean 0.
         return None;
     }

@@ -142,6 +142,20 @@ fn an_entropy_that_collapses_or_explodes_is_told() {
     );
 }
 
+#[test]
+fn the_entropy_at_given_words_raises_no_alarm() {
+    for (first, last) in [(0.95, 0.01), (0.7, 5.0)] {
+        let entropy = then((first, 10), (last, 10));
+        assert_eq!(kinds(&told("grpo", &[(measure::ENTROPY, entropy.clone())])).len(), 1);
+        for stage in ["alignment", "cold_start"] {
+            assert!(
+                kinds(&told(stage, &[(measure::ENTROPY, entropy.clone())])).is_empty(),
+                "{stage}: {last}"
+            );
+        }
+    }
+}
+
 fn apart(reward: f32, accuracy: f32) -> RunTold {
     told(
         "grpo",
