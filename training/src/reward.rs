@@ -31,7 +31,7 @@ use reinpath_model::stage::StagedAnswer;
 
 use crate::rows::{Row, RowAnswer, RowKind};
 
-pub use self::accuracy::{chosen, is_right};
+pub use self::accuracy::{chosen, is_right, says_label};
 pub use self::external::{External, Verdict};
 pub use self::format::is_formatted;
 pub use self::gaming::is_supported;

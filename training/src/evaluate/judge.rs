@@ -1,12 +1,14 @@
 //! Whether an answer to a row is right: only what its conclusion says counts.
 //!
-//! Choices and truth values are read by the one function that the reward and the window use too. An open question has no
-//! options: its conclusion is held against what the other open questions of its sub-task are answered with.
+//! Choices and truth values are read by the one function that the reward and the window use too. An open conclusion is
+//! right by the reward's own rule (`reward/accuracy.rs`); what a wrong one says instead is looked for among the answers to
+//! the other open questions of its sub-task.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use reinpath_model::stage::{StagedAnswer, extract_choice, words};
+use reinpath_model::stage::{StagedAnswer, extract_choice};
 
+use crate::reward::{Question, is_right, says_label};
 use crate::rows::{Row, RowKind};
 
 /// The options of a true/false question.
@@ -39,19 +41,10 @@ impl Labels {
         Self { open }
     }
 
-    /// The one label that a conclusion names.
-    fn named(&self, row: &Row, conclusion: &str) -> Option<String> {
-        let text = words(conclusion);
-        let labels = self.open.get(&row.subtask).into_iter().flatten().chain(&row.label);
-        let inside: BTreeMap<String, &String> =
-            labels.map(|label| (words(label), label)).filter(|(label, _)| text.contains(label)).collect();
-        // "few lymphocytes and scant stroma" names "few lymphocytes" too.
-        let is_whole = |label: &str| !inside.keys().any(|other| other != label && other.contains(label));
-        let mut whole = inside.iter().filter(|(label, _)| is_whole(label));
-        match (whole.next(), whole.next()) {
-            (Some((_, label)), None) => Some((*label).clone()),
-            _ => None,
-        }
+    /// The label that a conclusion says.
+    fn said(&self, row: &Row, conclusion: &str) -> Option<String> {
+        let mut labels = self.open.get(&row.subtask).into_iter().flatten();
+        labels.find(|label| says_label(conclusion, label)).cloned()
     }
 }
 
@@ -74,16 +67,20 @@ pub fn option_name(row: &Row, at: usize) -> String {
 
 /// Reads an answer to a row.
 pub fn judge(row: &Row, text: &str, labels: &Labels) -> Judged {
-    let (answer, is_well_formed) = StagedAnswer::parse(text);
-    let choice = match row.kind {
-        RowKind::Open => labels.named(row, &answer.conclusion),
-        _ => extract_choice(&answer.conclusion, &options(row)).map(|at| option_name(row, at)),
-    };
-    let is_right = row.label.as_ref().map(|label| match row.kind {
-        RowKind::Open => choice.as_deref().is_some_and(|choice| words(choice) == words(label)),
-        _ => choice.as_ref() == Some(label),
-    });
-    Judged { choice, is_right, has_all_stages: is_well_formed }
+    let (answer, has_all_stages) = StagedAnswer::parse(text);
+    if row.kind == RowKind::Open {
+        return Judged { has_all_stages, ..judge_open(row, &answer.conclusion, labels) };
+    }
+    let choice = extract_choice(&answer.conclusion, &options(row)).map(|at| option_name(row, at));
+    let is_right = row.label.as_ref().map(|label| choice.as_ref() == Some(label));
+    Judged { choice, is_right, has_all_stages }
+}
+
+fn judge_open(row: &Row, conclusion: &str, labels: &Labels) -> Judged {
+    let is_right = row.label.as_ref().and_then(|_| is_right(&Question::new(row, Vec::new()), conclusion));
+    // In the words of the reference, it means the label without saying it.
+    let own = row.label.clone().filter(|_| is_right == Some(true));
+    Judged { choice: own.or_else(|| labels.said(row, conclusion)), is_right, has_all_stages: false }
 }
 
 /// What balanced accuracy averages over: the sub-task and the right answer in words.
@@ -104,6 +101,7 @@ pub fn class(row: &Row) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rows::RowAnswer;
 
     fn row(kind: RowKind, choices: &[&str], label: Option<&str>) -> Row {
         Row {
@@ -162,7 +160,22 @@ mod tests {
         assert!(!right(&rows[0], "Few lymphocytes and scant stroma."), "more is named than is true");
         assert!(!right(&rows[0], "Few lymphocytes or no lymphocytes."), "two answers are none");
         assert!(!right(&rows[2], "Lymphocytes."));
+        assert!(!right(&rows[0], "There are not few lymphocytes."), "it says the contrary");
+        assert!(!right(&rows[0], "The number cannot be assessed, few lymphocytes."), "it declines");
+        let named = |row: &Row, text: &str| conclude(row, text, &labels).choice;
+        assert_eq!(named(&rows[0], "The field shows no lymphocytes."), rows[2].label);
+        assert_eq!(named(&rows[0], "Few lymphocytes or no lymphocytes."), None);
         let none = conclude(&row(RowKind::Open, &[], None), "few lymphocytes", &labels);
         assert_eq!(none.is_right, None);
+    }
+
+    #[test]
+    fn an_open_conclusion_in_the_words_of_the_reference_gives_the_label() {
+        let answer = StagedAnswer { conclusion: "Hardly any.".to_owned(), ..StagedAnswer::default() };
+        let answer = Some(RowAnswer::Staged(answer));
+        let row = Row { answer, ..row(RowKind::Open, &[], Some("few lymphocytes")) };
+        let judged = conclude(&row, "Hardly any", &Labels::default());
+        assert_eq!((judged.choice, judged.is_right), (row.label.clone(), Some(true)));
+        assert_eq!(conclude(&row, "Many.", &Labels::default()).is_right, Some(false));
     }
 }

@@ -4,6 +4,9 @@
 //! reference conclusion itself, or a sentence that only leads up to the label (`The finding is mucin.`), so that a list
 //! of everything that could be right earns nothing. A question without label whose reference says that nothing can be
 //! said is answered rightly by saying so and choosing nothing.
+//!
+//! Held-out rows are judged by the same rule for open conclusions (`evaluate/judge.rs`), so that an accuracy that falls
+//! while this reward rises is never a difference of rules.
 
 use reinpath_model::stage::{extract_choice, words};
 
@@ -49,11 +52,16 @@ pub fn is_right(question: &Question, conclusion: &str) -> Option<bool> {
                 return None;
             }
             let as_reference = reference.is_some_and(|text| words(text) == words(conclusion));
-            let as_label = question.label.as_deref().is_some_and(|label| leads_to(conclusion, label));
+            let as_label = question.label.as_deref().is_some_and(|label| says_label(conclusion, label));
             says(as_reference || as_label)
         }
         RowKind::Caption => None,
     }
+}
+
+/// Whether an open conclusion says this label and nothing else.
+pub fn says_label(conclusion: &str, label: &str) -> bool {
+    !declines(conclusion) && leads_to(conclusion, label)
 }
 
 /// A label as an index.
