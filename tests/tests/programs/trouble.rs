@@ -4,9 +4,6 @@
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
-#[path = "common/rows.rs"]
-mod common_rows;
-
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 
@@ -17,7 +14,7 @@ use reinpath_training::event::RunEvent;
 use reinpath_training::rows::{Row, write_rows};
 use reinpath_training::run_folder::{RunFolder, RunState};
 
-use self::common_rows::staged_row;
+use crate::rows::staged_row;
 
 /// Image files, which the rows of a data set share.
 const IMAGES: usize = 3;

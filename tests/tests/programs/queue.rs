@@ -3,9 +3,6 @@
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
-#[path = "common/rows.rs"]
-mod common_rows;
-
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -17,7 +14,7 @@ use reinpath_training::event::RunEvent;
 use reinpath_training::rows::{Row, write_rows};
 use reinpath_training::run_folder::{RunFolder, RunLock, RunState};
 
-use self::common_rows::staged_row;
+use crate::rows::staged_row;
 
 const CONFIG: &str = r#"
 name = "queue"

@@ -4,9 +4,6 @@
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
-#[path = "common/rows.rs"]
-mod common_rows;
-
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -20,7 +17,7 @@ use reinpath_training::rows::{Row, Split, write_rows};
 use reinpath_training::run_folder::{RunFolder, RunState};
 use reinpath_training::seed;
 
-use self::common_rows::staged_row;
+use crate::rows::staged_row;
 
 const KILLS: u64 = 30;
 /// A process is given at least this long.
