@@ -213,6 +213,7 @@ impl ReinPath {
             prefill_secs: (first - prepared.started).as_secs_f64(),
             decode_secs: (end - first).as_secs_f64(),
             stop,
+            raw: String::new(),
             options,
         })
     }

@@ -9,6 +9,7 @@ mod encoders;
 mod language;
 mod origin;
 mod projector;
+mod qwen;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ use self::origin::Origin;
 use crate::check::check_unless;
 use crate::package::{
     self, ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterSpec, Architecture, Beside, EncoderKind, FORMAT, Fusion,
-    GridRule, Knows, Manifest, Package, PackageWriter, PatchSpec, ProjectorSpec,
+    GridRule, Instructions, Knows, Manifest, Package, PackageWriter, PatchSpec, ProjectorSpec,
 };
 use crate::weights::{self, Size, Weights};
 use crate::{prompt, reinpath};
@@ -159,6 +160,9 @@ impl Plan {
                 hidden: language.hidden_size,
                 prefix: String::new(),
             },
+            vision: None,
+            instructions: Instructions::default(),
+            terms: None,
             language: language.spec,
             adapters: Vec::new(),
             generation: language.generation,

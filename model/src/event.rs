@@ -83,6 +83,10 @@ pub struct Finished {
     /// no conclusion.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub options: Vec<OptionScore>,
+    /// The whole text as it was generated, headings and tags included; empty in answers that were kept before there was
+    /// this.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub raw: String,
 }
 
 impl Finished {
@@ -96,6 +100,7 @@ impl Finished {
             prefill_secs: 0.0,
             decode_secs: 0.0,
             stop: Stop::Cancelled,
+            raw: String::new(),
             options: Vec::new(),
         }
     }
@@ -168,6 +173,12 @@ pub struct Stamp {
     pub declared_tissues: Vec<String>,
     /// Sentences about what lies outside what the package knows.
     pub warnings: Vec<String>,
+    /// The most pixels of a patch that the model was given, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_pixels: Option<u64>,
+    /// What the model's licence says against learning from the answer, as a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terms: Option<String>,
 }
 
 /// The slide that patches were cut from.
@@ -238,6 +249,7 @@ mod tests {
             prefill_secs: 0.5,
             decode_secs: 0.25,
             stop: Stop::MaxTokens,
+            raw: String::new(),
             options: vec![OptionScore { letter: "B".to_owned(), logprob: -0.25, tokens: 4 }],
         };
         assert_eq!(finished.options_line().as_deref(), Some("Likelihood of the options, per token: B 100 %"));

@@ -3,6 +3,8 @@
 //! A random one babbles; a scripted one says a given text whatever it is asked, because each token's embedding leads to
 //! the next token of the script and its layers add nothing.
 
+mod qwen;
+
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -16,8 +18,8 @@ use tokenizers::{AddedToken, Tokenizer};
 
 use crate::llama::{Llama, LlamaConfig};
 use crate::package::{
-    Architecture, ChatTemplate, EncoderKind, EncoderSpec, Fusion, Generation, GridRule, Knows, LanguageKind,
-    LanguageSpec, MANIFEST, Manifest, PatchSpec, ProjectorSpec, ResizeFilter,
+    Architecture, ChatTemplate, EncoderKind, EncoderSpec, Fusion, Generation, GridRule, Instructions, Knows,
+    LanguageKind, LanguageSpec, MANIFEST, Manifest, PatchSpec, ProjectorSpec, ResizeFilter,
 };
 use crate::projector::Projector;
 use crate::prompt::{END_OF_TURN, SPECIAL_TOKENS};
@@ -25,6 +27,7 @@ use crate::vit::Vit;
 
 #[cfg(test)]
 pub(crate) use self::for_tests::{model, patch};
+pub use self::qwen::{Keys, write_folder, write_qwen_package};
 
 /// Why a fixture could not be made.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -74,6 +77,8 @@ pub fn write_package(folder: &Path, speech: Speech<'_>) -> Result<Manifest, Erro
         rope_theta: 10_000.0,
         rope_scaling: None,
         rope_factors: None,
+        attention_bias: false,
+        mrope_section: None,
         max_position_embeddings: CONTEXT,
         tie_word_embeddings: false,
     };
@@ -156,12 +161,16 @@ fn manifest(hidden: usize) -> Manifest {
             hidden,
             prefix: String::new(),
         },
+        vision: None,
+        instructions: Instructions::default(),
+        terms: None,
         language: LanguageSpec {
             kind: LanguageKind::Llama,
             weights: vec!["language.safetensors".to_owned()],
             config: "config.json".to_owned(),
             tokenizer: "tokenizer.json".to_owned(),
             chat_template: ChatTemplate::Llama3,
+            template: None,
             precision: "f32".to_owned(),
         },
         adapters: Vec::new(),

@@ -83,6 +83,13 @@ impl Linear {
         Ok(layer)
     }
 
+    /// A layer whose weight is as it is stored, with a bias in full precision.
+    pub fn load_biased(tensors: &Tensors<'_>, inner: usize, out: usize) -> Result<Self> {
+        let mut layer = Self::load(tensors, inner, out)?;
+        layer.bias = Some(tensors.full().get_with_hints(out, "bias", Init::Const(0.0))?);
+        Ok(layer)
+    }
+
     /// A layer of a weight (out, in) that is there already, and a bias (out).
     pub fn new(weight: Matrix, bias: Option<Tensor>) -> Self {
         Self { weight, bias, adapter: None, merged: Vec::new() }

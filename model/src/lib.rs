@@ -36,6 +36,8 @@ pub mod fixture;
 #[cfg(feature = "inference")]
 pub mod generate;
 #[cfg(feature = "inference")]
+pub mod images;
+#[cfg(feature = "inference")]
 pub mod known;
 #[cfg(feature = "inference")]
 mod language;
@@ -54,6 +56,8 @@ pub mod prompt;
 #[cfg(feature = "inference")]
 pub mod quantised;
 #[cfg(feature = "inference")]
+pub mod qwen;
+#[cfg(feature = "inference")]
 mod recent;
 #[cfg(feature = "inference")]
 pub mod reinpath;
@@ -63,6 +67,8 @@ mod room;
 pub mod sampler;
 #[cfg(feature = "inference")]
 pub mod sentence;
+#[cfg(feature = "inference")]
+pub mod template;
 #[cfg(feature = "inference")]
 pub mod tensors;
 #[cfg(feature = "inference")]

@@ -5,6 +5,7 @@
 
 mod cache;
 mod config;
+mod course;
 mod params;
 mod pass;
 
@@ -16,6 +17,7 @@ use candle_nn::{Init, VarBuilder};
 
 pub use self::cache::KvCache;
 pub use self::config::{LlamaConfig, RopeScaling};
+pub use self::course::Course;
 pub use self::params::Params;
 pub use self::pass::{Kept, Pass};
 use crate::layers::{Linear, LoraConfig, LoraPair, RmsNorm};
@@ -63,23 +65,39 @@ impl Adapter {
 /// Where the tokens of a batch stand.
 #[derive(Clone, Debug)]
 pub struct Positions {
-    /// Position of every token, (batch · seq).
-    positions: Arc<Vec<u32>>,
+    /// Time, row and column of every token, (batch · seq); one number for words.
+    places: Arc<Vec<[u32; 3]>>,
     key_starts: Option<Arc<Vec<usize>>>,
 }
 
 impl Positions {
     /// `seq` tokens that follow `past` cached ones, in `batch` sequences without padding on the left.
     pub fn after(past: usize, batch: usize, seq: usize) -> Self {
-        let positions = (0..batch).flat_map(|_| (past..past + seq).map(|p| p as u32)).collect();
-        Self { positions: Arc::new(positions), key_starts: None }
+        let places = (0..batch).flat_map(|_| (past..past + seq).map(|p| [p as u32; 3])).collect();
+        Self { places: Arc::new(places), key_starts: None }
     }
 
     /// The same for sequences whose first `padding[b]` keys are padding; their positions begin after it.
     pub fn padded(past: usize, seq: usize, padding: &Arc<Vec<usize>>) -> Self {
-        let of = |pad: usize| (past..past + seq).map(move |p| p.saturating_sub(pad) as u32);
-        let positions = padding.iter().flat_map(|&pad| of(pad)).collect();
-        Self { positions: Arc::new(positions), key_starts: Some(Arc::clone(padding)) }
+        let of = |pad: usize| (past..past + seq).map(move |p| [p.saturating_sub(pad) as u32; 3]);
+        let places = padding.iter().flat_map(|&pad| of(pad)).collect();
+        Self { places: Arc::new(places), key_starts: Some(Arc::clone(padding)) }
+    }
+
+    /// `seq` tokens that follow `past` cached ones, in one sequence with this course.
+    pub fn along(course: &Course, past: usize, seq: usize) -> Self {
+        Self { places: Arc::new(course.places(past, seq).collect()), key_starts: None }
+    }
+
+    /// The same for sequences with a course each, whose first `padding[b]` keys are padding.
+    pub fn along_padded(courses: &[Course], past: usize, seq: usize, padding: &Arc<Vec<usize>>) -> Self {
+        let of = |(course, &pad): (&Course, &usize)| {
+            // Padding stands anywhere: nobody looks at it.
+            let course = course.clone();
+            (past..past + seq).map(move |p| course.place(p.saturating_sub(pad)))
+        };
+        let places = courses.iter().zip(padding.iter()).flat_map(of).collect();
+        Self { places: Arc::new(places), key_starts: Some(Arc::clone(padding)) }
     }
 }
 
@@ -226,7 +244,7 @@ impl Llama {
         cancel: &AtomicBool,
     ) -> Result<Tensor> {
         let seq = x.dim(1)?;
-        let rotation = self.rotary.at(&at.positions)?;
+        let rotation = self.rotary.at_places(&at.places)?;
         let mask = Attention { causal: true, key_starts: at.key_starts.clone() };
         let mut x = x.clone();
         for (i, layer) in self.layers.iter().enumerate() {
@@ -268,7 +286,7 @@ impl Llama {
         let Some((last, below)) = self.layers.get(..=layer).and_then(<[Layer]>::split_last) else {
             candle_core::bail!("there is no layer {layer}: the language model has {}", self.layers.len());
         };
-        let rotation = self.rotary.at(&at.positions)?;
+        let rotation = self.rotary.at_places(&at.places)?;
         let mask = Attention { causal: true, key_starts: at.key_starts.clone() };
         let mut x = x.clone();
         for (i, layer) in below.iter().enumerate() {
@@ -325,11 +343,19 @@ impl Layer {
         let (heads, kv_heads) = (config.num_attention_heads, config.num_key_value_heads);
         let (attention, mlp) = (tensors.pp("self_attn"), tensors.pp("mlp"));
         let norm = |name: &str| RmsNorm::load(tensors.pp(name).full(), hidden, config.rms_norm_eps);
+        let projection = |name: &str, heads: usize| {
+            let tensors = attention.pp(name);
+            if config.attention_bias {
+                Linear::load_biased(&tensors, hidden, heads * head_dim)
+            } else {
+                Linear::load(tensors, hidden, heads * head_dim)
+            }
+        };
         Ok(Self {
             input_norm: norm("input_layernorm")?,
-            q_proj: Linear::load(attention.pp("q_proj"), hidden, heads * head_dim)?,
-            k_proj: Linear::load(attention.pp("k_proj"), hidden, kv_heads * head_dim)?,
-            v_proj: Linear::load(attention.pp("v_proj"), hidden, kv_heads * head_dim)?,
+            q_proj: projection("q_proj", heads)?,
+            k_proj: projection("k_proj", kv_heads)?,
+            v_proj: projection("v_proj", kv_heads)?,
             o_proj: Linear::load(attention.pp("o_proj"), heads * head_dim, hidden)?,
             post_attention_norm: norm("post_attention_layernorm")?,
             gate_proj: Linear::load(mlp.pp("gate_proj"), hidden, inner)?,
@@ -427,6 +453,8 @@ mod tests {
             rope_theta: 10000.0,
             rope_scaling: None,
             rope_factors: None,
+            attention_bias: false,
+            mrope_section: None,
             max_position_embeddings: 64,
             tie_word_embeddings: true,
         }

@@ -5,8 +5,11 @@
 
 #[cfg(feature = "inference")]
 mod beside;
+mod catalogue;
+mod instructions;
 mod manifest;
 mod memory;
+mod vision;
 mod writer;
 
 use std::collections::BTreeSet;
@@ -14,8 +17,11 @@ use std::path::{Path, PathBuf};
 
 #[cfg(feature = "inference")]
 pub(crate) use self::beside::Beside;
+pub use self::catalogue::{Dimensions, KNOWN, Known, Terms};
+pub use self::instructions::{AnswerForm, Instructions, OptionMark, STAGED, THINK};
 pub use self::manifest::*;
 pub use self::memory::{MemoryNeed, QUESTION_PATCHES, QUESTION_TOKENS};
+pub use self::vision::{Grid, ImageSize, USUAL_PIXELS, VisionSpec};
 pub use self::writer::PackageWriter;
 
 /// Name of the manifest in a package's folder.
@@ -49,6 +55,9 @@ pub enum Error {
     Changed { reason: String, path: PathBuf },
     #[error("a file of the model package is damaged ({reason}): {path}", path = path.display())]
     Damaged { reason: String, path: PathBuf },
+    /// What is wanted of it is against its licence, or not there for its family.
+    #[error("{sentence}: {path}", path = path.display())]
+    Terms { sentence: String, path: PathBuf },
     #[error("cancelled")]
     Cancelled,
 }

@@ -5,8 +5,10 @@
 //! (CONCH `transform.py` at 141cc09, UNI `get_encoder.py` at 42715ef).
 
 mod resize;
+mod vision;
 
 use self::resize::resized;
+pub use self::vision::VisionInput;
 use crate::package::EncoderSpec;
 
 /// How much longer than wide a patch may be: the part beyond the square is resized, too, and costs memory.
@@ -30,6 +32,9 @@ pub enum Error {
     Size { width: u32, height: u32, expected: usize, found: usize },
     #[error("a patch of {width} × {height} px is too narrow for the model, which looks at a square of it")]
     Narrow { width: u32, height: u32 },
+    /// A size that an image processor refuses; the sentence says why.
+    #[error("{0}")]
+    Vision(String),
 }
 
 /// The pixels one encoder receives, before normalisation.

@@ -3,6 +3,8 @@
 //!
 //! From patches to image embeddings; how text is generated from them is in `generate.rs`. Nothing is trained here.
 
+mod sight;
+
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};

@@ -93,6 +93,10 @@ pub struct Ask {
     /// it, log-probabilities, options and maps as well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub written: Option<String>,
+    /// The most pixels of a patch that the model is given, where its patches have any size; `None`: the package's own
+    /// limit. It can only be lowered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_pixels: Option<u64>,
 }
 
 /// A question of a conversation with its answer, as text.

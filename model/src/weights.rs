@@ -6,7 +6,9 @@
 
 mod check;
 pub mod gguf;
+pub(crate) mod keys;
 mod meta;
+pub mod mmproj;
 mod pickle;
 pub mod quantise;
 pub mod seeded;
@@ -157,6 +159,13 @@ impl Weights {
         }
         self.files.push((path.to_owned(), map));
         Ok(())
+    }
+
+    /// The same tensors under other names; those that get none are left out.
+    #[must_use]
+    pub(crate) fn renamed(self, name_of: impl Fn(&str) -> Option<String>) -> Self {
+        let renamed = |(name, stored): (String, Stored)| Some((name_of(&name)?, stored));
+        Self { files: self.files, tensors: self.tensors.into_iter().filter_map(renamed).collect() }
     }
 
     /// Names and shapes of all tensors, by name.

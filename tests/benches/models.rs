@@ -136,6 +136,8 @@ fn llama_config(billions: usize) -> LlamaConfig {
             original_max_position_embeddings: 8192,
         }),
         rope_factors: None,
+        attention_bias: false,
+        mrope_section: None,
         max_position_embeddings: 131_072,
         tie_word_embeddings: small,
     }

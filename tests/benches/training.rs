@@ -97,6 +97,8 @@ fn shape(name: &str) -> anyhow::Result<(LlamaConfig, usize)> {
         rope_theta: 10_000.0,
         rope_scaling: None,
         rope_factors: None,
+        attention_bias: false,
+        mrope_section: None,
         max_position_embeddings: 1024,
         tie_word_embeddings: false,
     };

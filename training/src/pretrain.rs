@@ -21,8 +21,8 @@ use candle_nn::{VarBuilder, VarMap};
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 use reinpath_model::package::{
-    Architecture, ChatTemplate, FORMAT, Fusion, Generation, GridRule, Knows, LanguageKind, LanguageSpec,
-    Manifest, PackageWriter, ProjectorSpec,
+    Architecture, ChatTemplate, FORMAT, Fusion, Generation, GridRule, Instructions, Knows, LanguageKind,
+    LanguageSpec, Manifest, PackageWriter, ProjectorSpec,
 };
 use reinpath_model::projector::Projector;
 use reinpath_model::prompt::{ChatTokenizer, END_OF_TURN};
@@ -164,12 +164,16 @@ fn manifest(config: &PretrainConfig, tissue: Option<&Tissue<'_>>) -> Manifest {
             hidden: config.language.hidden_size,
             prefix: String::new(),
         },
+        vision: None,
+        instructions: Instructions::default(),
+        terms: None,
         language: LanguageSpec {
             kind: LanguageKind::Llama,
             weights: vec!["language/model.safetensors".to_owned()],
             config: "language/config.json".to_owned(),
             tokenizer: "language/tokenizer.json".to_owned(),
             chat_template: ChatTemplate::Llama3,
+            template: None,
             precision: "f16".to_owned(),
         },
         adapters: Vec::new(),

@@ -70,6 +70,7 @@ impl Answerer for Script {
                 prefill_secs: 0.0,
                 decode_secs: TOKEN_PACE.as_secs_f64() * TOKENS as f64,
                 stop: Stop::End,
+                raw: String::new(),
                 options: Vec::new(),
             }));
         };

@@ -278,6 +278,7 @@ pub(crate) mod tests {
             prefill_secs: 0.1,
             decode_secs: 0.5,
             stop,
+            raw: String::new(),
             options: Vec::new(),
         })
     }

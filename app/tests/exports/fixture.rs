@@ -115,6 +115,7 @@ fn answer(name: &str, question: &Question, text: &StagedAnswer, stamp: Option<St
             format_ok: true,
             tokens: 30,
             stop: Stop::End,
+            raw: String::new(),
             ..Finished::cancelled_before_it_began()
         }),
         began: 1_798_675_200_000,

@@ -115,6 +115,7 @@ pub(crate) fn finished(stop: Stop) -> AskEvent {
         prefill_secs: 0.1,
         decode_secs: 0.5,
         stop,
+        raw: String::new(),
         options: Vec::new(),
     })
 }

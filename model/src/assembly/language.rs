@@ -78,6 +78,7 @@ impl Language {
             config: config.name.clone(),
             tokenizer: tokenizer.name.clone(),
             chat_template: ChatTemplate::Llama3,
+            template: None,
             precision: precision(&found.weights[0])?,
         };
         let generation = generation(&found.config, &chat)?;

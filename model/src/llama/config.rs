@@ -1,5 +1,7 @@
 //! `config.json` of a Llama, as Hugging Face writes it (`configuration_llama.py`, transformers 4 and 5).
 
+mod qwen;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ops::Rotary;
@@ -29,6 +31,13 @@ pub struct LlamaConfig {
     pub rope_factors: Option<Vec<f32>>,
     pub max_position_embeddings: usize,
     pub tie_word_embeddings: bool,
+    /// Whether queries, keys and values have biases (Qwen2.5; the result of attention has none).
+    #[serde(skip)]
+    pub attention_bias: bool,
+    /// How many planes of rotation turn with a token's time, row and column, in this order (Qwen2.5-VL); `None`: all with
+    /// its one position.
+    #[serde(skip)]
+    pub mrope_section: Option<[usize; 3]>,
 }
 
 /// Llama 3.1's scaling of rotary frequencies for contexts that are longer than those of the first training
@@ -72,7 +81,11 @@ impl LlamaConfig {
             (Some(scaling), _) => plain.map(|frequency| scaling.apply(frequency)).collect(),
             (None, Some(factors)) => plain.zip(factors).map(|(f, factor)| f / f64::from(*factor)).collect(),
         };
-        Rotary::new(&frequencies, self.max_position_embeddings)
+        let rotary = Rotary::new(&frequencies, self.max_position_embeddings);
+        match &self.mrope_section {
+            None => rotary,
+            Some(sections) => rotary.in_sections(sections),
+        }
     }
 
     /// What each frequency is divided by; `None` where they are not scaled.
@@ -108,6 +121,13 @@ impl LlamaConfig {
             return Err(format!(
                 "{hidden} channels cannot be shared by {heads} heads of {dim} and {kv_heads} for keys"
             ));
+        }
+        if let Some(sections) = self.mrope_section
+            && sections.iter().try_fold(0usize, |sum, &planes| sum.checked_add(planes))
+                != Some(self.head_dim / 2)
+        {
+            let planes = self.head_dim / 2;
+            return Err(format!("the sections {sections:?} do not share {planes} planes of rotation"));
         }
         let context = self.max_position_embeddings;
         if context == 0 || context > LARGEST {
@@ -234,6 +254,8 @@ impl TryFrom<HuggingFace> for LlamaConfig {
                 .unwrap_or(10_000.0),
             rope_scaling: rope.map_or(Ok(None), Rope::scaling)?,
             rope_factors: None,
+            attention_bias: false,
+            mrope_section: None,
             max_position_embeddings: file.max_position_embeddings,
             tie_word_embeddings: file.tie_word_embeddings,
         };

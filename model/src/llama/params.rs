@@ -73,6 +73,8 @@ impl TryFrom<Params> for LlamaConfig {
             rope_theta: params.rope_theta.unwrap_or(10_000.0),
             rope_scaling: params.use_scaled_rope.then_some(scaling),
             rope_factors: None,
+            attention_bias: false,
+            mrope_section: None,
             max_position_embeddings: if params.use_scaled_rope { SCALED_CONTEXT } else { CONTEXT },
             tie_word_embeddings: false,
         };

@@ -18,6 +18,8 @@ const SMALL: usize = 1 << 16;
 pub struct Rotary {
     /// Radians per position of each of the `head_dim / 2` planes.
     frequencies: Arc<[f32]>,
+    /// With which axis of a token's place each plane turns; `None`: all with the first.
+    axes: Option<Arc<[u8]>>,
     /// Positions from here on are refused.
     limit: usize,
 }
@@ -33,7 +35,31 @@ pub struct Rotation {
 impl Rotary {
     /// From the frequency of each of the `head_dim / 2` planes; `limit` is the length of the context.
     pub fn new(frequencies: &[f64], limit: usize) -> Self {
-        Self { frequencies: frequencies.iter().map(|&f| f as f32).collect(), limit }
+        Self { frequencies: frequencies.iter().map(|&f| f as f32).collect(), axes: None, limit }
+    }
+
+    /// The same where the first `sections[0]` planes turn with the first axis of a token's place, the next `sections[1]`
+    /// with the second, and so on (`apply_multimodal_rotary_pos_emb`, transformers; its doubled sections are the two halves).
+    #[must_use]
+    pub fn in_sections(self, sections: &[usize]) -> Self {
+        let axes = (0u8..).zip(sections).flat_map(|(axis, &planes)| std::iter::repeat_n(axis, planes));
+        Self { axes: Some(axes.collect()), ..self }
+    }
+
+    /// The rotation of tokens at these places: time, row, column of each, which are one number for words; an error past the
+    /// context.
+    pub fn at_places(&self, places: &[[u32; 3]]) -> Result<Rotation> {
+        let Some(axes) = &self.axes else {
+            return self.at(&places.iter().map(|place| place[0]).collect::<Vec<_>>());
+        };
+        if let Some(far) = places.iter().flatten().max().filter(|&&p| p as usize >= self.limit) {
+            candle_core::bail!("position {far} is past the model's context of {}", self.limit);
+        }
+        let angles = places.iter().flat_map(|place| {
+            let planes = self.frequencies.iter().zip(axes.iter());
+            planes.map(move |(f, &axis)| place[usize::from(axis)] as f32 * f)
+        });
+        Ok(Rotation::of(self.frequencies.len(), angles.collect::<Vec<_>>().as_slice()))
     }
 
     /// The rotation of tokens at these positions; an error past the context.
@@ -52,6 +78,16 @@ impl Rotary {
 }
 
 impl Rotation {
+    /// From the angles of all tokens, (tokens, half).
+    pub fn of(half: usize, angles: &[f32]) -> Self {
+        let each = || angles.iter().map(|&angle| f64::from(angle));
+        Self {
+            cos: each().map(|angle| angle.cos() as f32).collect(),
+            sin: each().map(|angle| angle.sin() as f32).collect(),
+            half,
+        }
+    }
+
     fn tokens(&self) -> usize {
         self.cos.len() / self.half.max(1)
     }

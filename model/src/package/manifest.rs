@@ -5,7 +5,7 @@ use std::path::{Component, Path};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Error, FORMAT};
+use super::{Error, FORMAT, Instructions, Terms, VisionSpec};
 use crate::request::Sampling;
 
 /// Largest side of an encoder's pixel tensor; the published ones have 448.
@@ -28,10 +28,22 @@ pub struct Manifest {
     pub provenance: String,
     pub architecture: Architecture,
     pub patch: PatchSpec,
+    /// Encoders, fusion and projector of a ReinPath model, which has them all; another has none of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub encoders: Vec<EncoderSpec>,
+    #[serde(default, skip_serializing_if = "Fusion::is_default")]
     pub fusion: Fusion,
+    #[serde(default, skip_serializing_if = "ProjectorSpec::is_absent")]
     pub projector: ProjectorSpec,
+    /// The eyes of a Qwen2.5-VL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vision: Option<VisionSpec>,
     pub language: LanguageSpec,
+    #[serde(default, skip_serializing_if = "Instructions::is_default")]
+    pub instructions: Instructions,
+    /// What the model's licence says about using it here, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terms: Option<Terms>,
     #[serde(default)]
     pub adapters: Vec<AdapterSpec>,
     pub generation: Generation,
@@ -46,6 +58,8 @@ pub struct Manifest {
 pub enum Architecture {
     #[serde(rename = "reinpath")]
     ReinPath,
+    #[serde(rename = "qwen2.5-vl")]
+    Qwen25Vl,
 }
 
 /// The physical size of a patch: `size_px * mpp` microns.
@@ -175,6 +189,19 @@ pub struct Fusion {
     pub pool: usize,
 }
 
+impl Default for Fusion {
+    fn default() -> Self {
+        Self { grid: GridRule::Pooled, pool: 1 }
+    }
+}
+
+impl Fusion {
+    /// Whether nothing is said of it.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 fn one() -> usize {
     1
 }
@@ -192,7 +219,7 @@ pub enum GridRule {
 }
 
 /// The two-layer MLP from fused features to the language model's embeddings.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ProjectorSpec {
     pub weights: String,
     /// Size between the two layers.
@@ -200,6 +227,13 @@ pub struct ProjectorSpec {
     /// What stands before the tensor names in the weight file: `model.mm_projector.` for LLaVA's.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub prefix: String,
+}
+
+impl ProjectorSpec {
+    /// Whether there is none.
+    pub fn is_absent(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// The language model.
@@ -212,6 +246,9 @@ pub struct LanguageSpec {
     /// `tokenizer.json`, or another form that `tokenizer.rs` reads.
     pub tokenizer: String,
     pub chat_template: ChatTemplate,
+    /// The file of the chat template ([`ChatTemplate::File`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
     /// Precision in which the weights are stored.
     pub precision: String,
 }
@@ -221,6 +258,9 @@ pub struct LanguageSpec {
 #[serde(rename_all = "kebab-case")]
 pub enum LanguageKind {
     Llama,
+    /// A Llama with biases and multimodal positions.
+    #[serde(rename = "qwen2.5-vl")]
+    Qwen25Vl,
 }
 
 /// How a question becomes a prompt.
@@ -229,6 +269,9 @@ pub enum ChatTemplate {
     /// Headers and `<|eot_id|>` as in Llama 3 Instruct.
     #[serde(rename = "llama-3")]
     Llama3,
+    /// The model's own, in Jinja, in a file of the package.
+    #[serde(rename = "file")]
+    File,
 }
 
 /// A PEFT adapter in the package.

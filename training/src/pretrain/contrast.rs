@@ -73,6 +73,8 @@ fn towers(base: &Base<'_>, vars: &VarMap) -> Result<Towers> {
         rope_theta: 10_000.0,
         rope_scaling: None,
         rope_factors: None,
+        attention_bias: false,
+        mrope_section: None,
         max_position_embeddings: 256,
         tie_word_embeddings: true,
     };

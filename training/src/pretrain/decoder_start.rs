@@ -132,6 +132,8 @@ mod tests {
             rope_theta: 10_000.0,
             rope_scaling: None,
             rope_factors: None,
+            attention_bias: false,
+            mrope_section: None,
             max_position_embeddings: 128,
             tie_word_embeddings: true,
         };

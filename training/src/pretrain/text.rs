@@ -96,6 +96,8 @@ pub(super) fn train(
         rope_theta: 10_000.0,
         rope_scaling: None,
         rope_factors: None,
+        attention_bias: false,
+        mrope_section: None,
         max_position_embeddings: shape.max_position_embeddings,
         tie_word_embeddings: true,
     };

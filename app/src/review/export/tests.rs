@@ -78,6 +78,7 @@ fn of(question: &str, observation: &str, analysis: &str, conclusion: &str) -> Co
         finished: Some(Finished {
             answer: StagedAnswer::default(),
             stop: Stop::End,
+            raw: String::new(),
             ..Finished::cancelled_before_it_began()
         }),
         failed: Some("The slide is gone: /srv/anna/S26-1.svs".to_owned()),
