@@ -446,4 +446,4 @@ impl Layer {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

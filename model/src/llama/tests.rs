@@ -42,7 +42,7 @@ pub(super) fn seed(map: &VarMap, seed: u64) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn ids(rows: &[&[u32]]) -> Result<Tensor> {
+pub(crate) fn ids(rows: &[&[u32]]) -> Result<Tensor> {
     Tensor::from_vec(rows.concat(), (rows.len(), rows[0].len()), &Device::Cpu)
 }
 
@@ -97,7 +97,7 @@ pub(super) fn tiny_qwen() -> LlamaConfig {
 }
 
 /// Words, two images of different grids, and a word after them: 2 + 6 + 1 + 2 + 1 tokens.
-fn with_two_images() -> Course {
+pub(crate) fn with_two_images() -> Course {
     let image = |rows, cols| Stretch::Image(Grid { rows, cols });
     Course::of([Stretch::Words(2), image(2, 3), Stretch::Words(1), image(2, 1), Stretch::Words(1)])
 }
@@ -122,7 +122,7 @@ fn qwen_tensors() -> Result<BTreeMap<String, Tensor>> {
     frozen(5, |vb| Llama::load(vb, &tiny_qwen()).map(drop))
 }
 
-fn qwen() -> Result<Llama> {
+pub(crate) fn qwen() -> Result<Llama> {
     Llama::load(&from(&qwen_tensors()?), &tiny_qwen())
 }
 
