@@ -1,8 +1,8 @@
 //! LoRA adapters of the language model, in PEFT's layout: a folder with `adapter_config.json` and
 //! `adapter_model.safetensors` (`.bin` before PEFT 0.6).
 //!
-//! Only plain LoRA of linear layers is read. What an adapter has beyond that is refused by name: leaving it out would
-//! give another model.
+//! Tensors of a Qwen2.5-VL are named in either of its two layouts. Only plain LoRA of linear layers is read. What an adapter
+//! has beyond that is refused by name: leaving it out would give another model.
 
 use std::collections::{BTreeMap, BTreeSet};
 
