@@ -85,8 +85,8 @@ impl Template {
     pub fn of_package(package: &Package) -> Result<Self, Error> {
         match &package.manifest.language.template {
             Some(name) => Self::read(&package.file(name)),
-            None => Err(Error::Read {
-                reason: "the manifest names no chat template".to_owned(),
+            None => Err(Error::Template {
+                reason: "the manifest names none".to_owned(),
                 path: package.file(MANIFEST),
             }),
         }
@@ -163,9 +163,9 @@ impl Template {
     }
 }
 
-/// A template that cannot be used; the reason follows "its chat template".
-fn refused(path: &Path, reason: &str) -> Error {
-    Error::Read { reason: format!("its chat template {reason}"), path: path.to_owned() }
+/// A template that cannot be used, because of what it does or has.
+fn refused(path: &Path, does: &str) -> Error {
+    Error::Template { reason: format!("it {does}"), path: path.to_owned() }
 }
 
 fn too_long(path: &Path) -> Error {
