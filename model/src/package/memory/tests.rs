@@ -220,12 +220,14 @@ fn of_files_that_hold_both_each_tensor_counts_once_and_the_tower_in_full() {
 #[cfg(feature = "inference")]
 #[test]
 fn what_is_reckoned_is_what_a_loaded_model_takes() {
-    use crate::fixture::{Speech, write_package};
+    use crate::fixture::{Family, Speech, write_package_of};
     use crate::reinpath::ReinPath;
 
-    let folder = tempfile::tempdir().unwrap();
-    write_package(folder.path(), Speech::Babble(2)).unwrap();
-    let package = Package::open(folder.path()).unwrap();
-    let model = ReinPath::load(&package, &candle_core::Device::Cpu, &mut |_, _| true).unwrap();
-    assert_eq!(package.memory().unwrap().weights, model.size.memory);
+    for family in Family::ALL {
+        let folder = tempfile::tempdir().unwrap();
+        write_package_of(family, folder.path(), Speech::Babble(2)).unwrap();
+        let package = Package::open(folder.path()).unwrap();
+        let model = ReinPath::load(&package, &candle_core::Device::Cpu, &mut |_, _| true).unwrap();
+        assert_eq!(package.memory().unwrap().weights, model.size.memory, "{family:?}");
+    }
 }
