@@ -13,7 +13,7 @@ use crate::weights::gguf::Gguf;
 use crate::weights::mmproj;
 
 /// The folder of the language model in a package.
-pub(super) const PART: &str = "language";
+const PART: &str = "language";
 /// Tokens that end an answer of any Llama 3, where the tokenizer has them (`generation_config.json` of its instruct
 /// models).
 const STOP: [&str; 3] = ["<|end_of_text|>", "<|eom_id|>", "<|eot_id|>"];

@@ -1,7 +1,5 @@
 //! The template that Qwen2.5-VL is published with, hostile words, and templates that do what none should.
 
-use std::path::Path;
-
 use super::*;
 
 /// `chat_template` in the `tokenizer_config.json` of Qwen2.5-VL-3B-Instruct and -7B-Instruct.
