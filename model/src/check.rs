@@ -1,8 +1,6 @@
 //! Whether a package fits together: every tensor of its architecture by name and shape, with finite values, without
 //! loading any of it. What the checks take in memory does not grow with the model, but for a vision tower in a GGUF file.
 
-use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::Device;
@@ -11,14 +9,13 @@ use crate::adapter::AdapterFiles;
 use crate::known::Known;
 use crate::language;
 use crate::llama::LlamaConfig;
-use crate::package::{MANIFEST, Package, VisionSpec};
+use crate::package::{Package, VisionSpec};
 use crate::projector::Projector;
 use crate::prompt::{ChatTokenizer, user_text};
 use crate::qwen::Tower;
-use crate::reinpath::{Error, at_prefix, check_vocabulary, open, open_encoder};
+use crate::reinpath::{Error, TowerWeights, at_prefix, check_vocabulary, open, open_encoder, open_tower};
 use crate::vit::Vit;
-use crate::weights::gguf::Gguf;
-use crate::weights::{Size, keys, mmproj};
+use crate::weights::{Size, mmproj};
 
 /// The configuration of the package's language model, without loading it.
 pub fn language_config(package: &Package) -> Result<LlamaConfig, Error> {
@@ -85,30 +82,19 @@ fn check_encoders(
 
 /// The eyes of a Qwen2.5-VL, which have to see for this language model.
 fn check_tower(package: &Package, spec: &VisionSpec, config: &LlamaConfig) -> Result<Size, Error> {
-    let (made, read) = (spec.out_width, config.hidden_size);
-    if made != read {
-        let reason = format!(
-            "the vision tower makes image tokens of {made} channels, but the language model reads {read}"
-        );
-        return Err(Error::Config { reason, path: package.file(MANIFEST) });
-    }
-    if let [file] = spec.weights.as_slice()
-        && Path::new(file).extension().is_some_and(|own| own == "gguf")
-    {
+    let checked = match open_tower(package, spec, config.hidden_size)? {
+        TowerWeights::Full(weights) => weights.check(|vb| Tower::load(&vb, spec)),
         // Its matrices are put together from parts, so that it is looked through by loading it.
-        let gguf = Arc::new(Gguf::open(&package.file(file))?);
-        return Ok(mmproj::build(&gguf, &Device::Cpu, |vb| Tower::load(&vb, spec))?.1);
-    }
-    let weights = open(package, &spec.weights)?.renamed(keys::tower);
-    weights.end_before(&format!("blocks.{}.", spec.layers))?;
-    Ok(weights.check(|vb| Tower::load(&vb, spec))?.1)
+        TowerWeights::Gguf(gguf) => mmproj::build(&gguf, &Device::Cpu, |vb| Tower::load(&vb, spec)),
+    };
+    Ok(checked?.1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fixture::{Family, Speech, write_package_of};
-    use crate::package::Manifest;
+    use crate::package::{MANIFEST, Manifest};
     use crate::reinpath::ReinPath;
 
     fn load(package: &Package) -> Result<ReinPath, Error> {
