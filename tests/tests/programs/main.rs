@@ -17,5 +17,6 @@ mod review_log;
 #[cfg(unix)]
 mod rows;
 mod slide_writer;
+mod terms;
 mod trouble;
 mod worker_life;
