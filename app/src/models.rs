@@ -61,6 +61,15 @@ pub fn size_in_words(bytes: u64) -> String {
     }
 }
 
+/// Why a run cannot start from a package, as a sentence: its licence forbids it, or the family is not trained here.
+pub fn untrainable(package: &Package) -> Option<String> {
+    match package.may_train() {
+        Ok(()) => None,
+        Err(package::Error::Terms { sentence, .. }) => Some(sentence),
+        Err(error) => Some(error.to_string()),
+    }
+}
+
 /// Looks at a folder that is, or should be, a package.
 pub fn look_at(folder: PathBuf, is_demo: bool) -> Listed {
     let package = Package::open(&folder).map(|package| Measured { bytes: bytes(&package), package });

@@ -105,6 +105,9 @@ pub enum Error {
     Nothing,
     #[error("No row can be made of these reviews: {0}.")]
     NoRow(String),
+    /// Why nothing may or can be learnt from it, as a sentence.
+    #[error("{0}")]
+    Refused(String),
     #[error("The reviews cannot be put into words: {0}.")]
     Content(String),
     #[error("There is something in this folder already, name another: {}", path.display())]
