@@ -23,7 +23,7 @@ fn pairs(folder: &Path) -> Vec<Pair> {
 }
 
 /// The terms of a model from which nobody may learn.
-const TERMS: &str = "Its licence forbids to learn from its answers.";
+const TERMS: &str = "its licence forbids to learn from its answers";
 
 /// Lets the answers with these names come from such a model.
 fn forbid(of: &mut Collection, names: &[&str]) {
@@ -146,8 +146,7 @@ fn nobody_learns_from_a_model_whose_licence_forbids_it() {
     let sentence = write(Form::Rows, &of, false, Some(&shelf.folder), &to).unwrap();
     assert!(
         sentence.starts_with("1 row and 0 preference pairs written, 3 answers left out")
-            && sentence
-                .contains("1 whose model's licence says: Its licence forbids to learn from its answers)"),
+            && sentence.contains("1 whose model's terms are: its licence forbids to learn from its answers)"),
         "{sentence}"
     );
     assert_eq!(read(&to)[0].kind, RowKind::TrueFalse, "the answer of the other model");
@@ -163,11 +162,11 @@ fn nobody_learns_from_a_model_whose_licence_forbids_it() {
     forbid(&mut of, &["corrected", "turned", "true"]);
     let to = folder.path().join("nothing");
     let refused = write(Form::Rows, &of, false, Some(&shelf.folder), &to).unwrap_err();
-    assert_eq!(refused.to_string(), TERMS);
+    assert_eq!(refused, Error::Forbidden(TERMS.to_owned()));
     let teaching =
         Teaching { name: "Taught".to_owned(), package: folder.path().join("gone"), rehearsal: None };
     let refused = teach::write(&of, Some(&shelf.folder), &to, &teaching).unwrap_err();
-    assert_eq!(refused.to_string(), TERMS);
+    assert_eq!(refused, Error::Forbidden(TERMS.to_owned()));
     assert!(!to.exists());
     // What is told to people is told of these answers, too.
     write(Form::Json, &of, false, Some(&shelf.folder), &folder.path().join("review.json")).unwrap();
@@ -190,6 +189,6 @@ fn a_package_whose_licence_forbids_training_is_not_taught() {
     let teaching = Teaching { name: "Taught".to_owned(), package, rehearsal: None };
     let to = folder.path().join("teach");
     let refused = teach::write(&collection(&shelf), Some(&shelf.folder), &to, &teaching).unwrap_err();
-    assert_eq!(refused, Error::Refused(sentence));
+    assert_eq!(refused, Error::NotTaught(sentence));
     assert!(!to.exists());
 }

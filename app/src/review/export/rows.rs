@@ -259,9 +259,8 @@ impl Made {
     /// Why answers are no rows, with how many.
     fn reasons(&self) -> String {
         let left_out = self.left_out.iter().map(|(reason, number)| format!("{number} {reason}"));
-        let says = |(sentence, number): (&String, &usize)| {
-            format!("{number} whose model's licence says: {}", sentence.trim_end_matches('.'))
-        };
+        let says =
+            |(sentence, number): (&String, &usize)| format!("{number} whose model's terms are: {sentence}");
         left_out.chain(self.forbidden.iter().map(says)).collect::<Vec<String>>().join(", ")
     }
 
@@ -273,7 +272,7 @@ impl Made {
         }
         if self.left_out.is_empty() {
             let sentences: Vec<&str> = self.forbidden.keys().map(String::as_str).collect();
-            return Error::Refused(sentences.join(" "));
+            return Error::Forbidden(sentences.join("; "));
         }
         Error::NoRow(reasons)
     }

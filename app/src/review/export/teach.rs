@@ -40,7 +40,7 @@ pub fn write(
     let document = Document::of(collection, false)?;
     // A package that cannot be read is the run's to complain of.
     if let Some(sentence) = Package::open(&teaching.package).ok().and_then(|package| untrainable(&package)) {
-        return Err(Error::Refused(sentence));
+        return Err(Error::NotTaught(sentence));
     }
     let made = Made::of(&document, &mut Gallery::new(patches));
     if made.rows.is_empty() {
