@@ -143,6 +143,7 @@ fn a_llama_2_is_refused_because_its_tokenizer_lacks_the_templates_tokens() {
     let parts = Parts {
         name: "llama-2".to_owned(),
         language: file,
+        vision: None,
         conch: Some(conch),
         uni: None,
         projector: None,
