@@ -106,7 +106,7 @@ fn qwen_2_in_a_gguf_file_gives_llama_cpps_ids() {
     plain.sort_unstable();
     let special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
     let text = |text: &str| Value::String(text.to_owned());
-    let tokens = plain.iter().map(|(_, token)| text(token)).chain(special.map(text)).collect();
+    let tokens = plain.iter().map(|(_, token)| text(token.as_str())).chain(special.map(text)).collect();
     let kinds = plain.iter().map(|_| 1).chain(special.map(|_| 3)).map(Value::I32).collect();
     let merges = merges.iter().map(|(left, right)| Value::String(format!("{left} {right}"))).collect();
     let metadata = [
