@@ -31,7 +31,7 @@ impl TokenMeasure {
     /// Reads the tokenizer and the configuration of a package's language model.
     ///
     /// # Errors
-    /// Of a package that is not to be trained: rows are for it what they are for a run.
+    /// A package that must not or cannot be trained: nobody needs to measure rows for it.
     pub fn open(package: &Package) -> Result<Self> {
         package.may_train()?;
         let manifest = &package.manifest;
