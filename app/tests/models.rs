@@ -14,7 +14,7 @@ fn assets() -> PathBuf {
 }
 
 fn list(home: &Path, assets: &Path, arguments: &[&str]) -> String {
-    model(home, assets, &[&["list"], arguments].concat())
+    model(home, assets, &[&["list"][..], arguments].concat())
 }
 
 /// What `reinpath model …` says on stdout.

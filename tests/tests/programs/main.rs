@@ -10,6 +10,7 @@ mod demo_training;
 mod evaluate;
 mod kill;
 mod lung;
+mod open_models;
 mod pointing;
 mod queue;
 mod replay;
