@@ -46,7 +46,8 @@ fn patches_become_fused_features_and_embeddings_one_by_one_or_many() {
 fn what_is_unlike_the_training_data_is_told() {
     let (folder, mut manifest) = fixture();
     let model = load(folder.path()).unwrap();
-    assert_eq!(model.out_of_range(&model.features(&[patch(9)]).unwrap()).unwrap(), None);
+    let seen = |model: &ReinPath, patches: &[Patch]| model.look(patches, None, &mut || true).unwrap();
+    assert_eq!(model.out_of_range(&seen(&model, &[patch(9)])).unwrap(), None);
     let mean = summary(&model.features(&[patch(128)]).unwrap()).unwrap().squeeze(0).unwrap();
     let width = mean.dim(0).unwrap();
     let write = |whiten: Tensor| {
@@ -58,7 +59,7 @@ fn what_is_unlike_the_training_data_is_told() {
     manifest.knows.feature_range = Some(FeatureRange { weights: "known.safetensors".into(), limit: 1.0 });
     rewrite(folder.path(), &manifest);
     let model = load(folder.path()).unwrap();
-    let told = |patches: &[Patch]| model.out_of_range(&model.features(patches).unwrap()).unwrap();
+    let told = |patches: &[Patch]| model.out_of_range(&seen(&model, patches)).unwrap();
     assert_eq!(told(&[patch(128)]), None);
     let sentence = told(&[patch(255)]).unwrap();
     assert!(sentence.starts_with("This patch looks unlike") && sentence.contains("(phantom tissue)"));
