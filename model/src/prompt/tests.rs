@@ -1,3 +1,5 @@
+//! Prompts by Llama 3's template and by a model's own.
+
 use super::*;
 use crate::fixture::{Speech, write_package};
 
