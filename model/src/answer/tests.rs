@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::fixture::{STAGED, Speech, model, patch};
+use crate::stage::AnswerStage;
 
 fn question(text: &str, patches: usize) -> Question {
     Question {
@@ -10,6 +11,7 @@ fn question(text: &str, patches: usize) -> Question {
         choices: vec!["nests".to_owned(), "glands".to_owned()],
         context: "colon".to_owned(),
         history: Vec::new(),
+        max_pixels: None,
     }
 }
 
@@ -57,7 +59,7 @@ fn a_cancel_is_looked_at_between_the_layers_of_the_encoders() {
     let question = question("What?", 1);
     let mut looks = 0;
     model
-        .features_while(&question.patches, &mut || {
+        .look(&question.patches, None, &mut || {
             looks += 1;
             true
         })
@@ -65,7 +67,7 @@ fn a_cancel_is_looked_at_between_the_layers_of_the_encoders() {
     assert_eq!(looks, 2 * (1 + 1), "of two encoders, one patch and one block each");
     for most in 0..looks {
         let mut left = most;
-        let ended = model.features_while(&question.patches, &mut || {
+        let ended = model.look(&question.patches, None, &mut || {
             let goes_on = left > 0;
             left -= usize::from(goes_on);
             goes_on
@@ -98,7 +100,7 @@ fn a_batch_gives_the_texts_of_single_answers() {
     assert_eq!(most, 0, "babble never ends by itself");
     for (question, answer) in questions.iter().zip(&batch) {
         let prepared = model.prepare(question).unwrap();
-        let images = model.embeddings(&prepared.features).unwrap();
+        let images = model.images(&prepared.seen).unwrap();
         let x = splice(&model.llama, &prepared.prompt, &images).unwrap();
         let mut ids = Vec::new();
         let (llama, stop, cancel) = (&model.llama, &model.stop, &AtomicBool::new(false));
@@ -169,7 +171,7 @@ fn questions_that_make_no_sense_are_refused_in_a_sentence() {
     assert!(refused(&question("What <image>?", 1)).contains("<image>"));
     let long = question(&"a".repeat(crate::fixture::CONTEXT), 1);
     let prepared = model.prepare(&long).unwrap();
-    let images = model.embeddings(&prepared.features).unwrap();
+    let images = model.images(&prepared.seen).unwrap();
     let error = splice(&model.llama, &prepared.prompt, &images).unwrap_err().to_string();
     assert!(error.contains("the model reads at most 50000"), "{error}");
 }
