@@ -95,7 +95,7 @@ impl OwnTemplate {
         }
         push_tokens(&mut prompt.segments, chat.encode(&plain)?);
         if places != images {
-            let reason = format!("it has places for {places} of {images} images");
+            let reason = format!("it has {places} places for {images} images");
             return Err(Error::Template { reason, path: self.path.clone() });
         }
         Ok(prompt)
