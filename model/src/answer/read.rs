@@ -141,7 +141,7 @@ mod tests {
     use candle_core::Device;
 
     use super::*;
-    use crate::fixture::{CONTEXT, STAGED, Speech, model, patch};
+    use crate::fixture::{CONTEXT, Family, STAGED, Speech, model, model_of, patch};
     use crate::llama::Positions;
     use crate::request::{Exchange, SentenceMap};
 
@@ -214,13 +214,18 @@ mod tests {
 
     #[test]
     fn any_text_is_read_with_the_probabilities_of_one_pass_over_all_of_it() {
-        let model = model(Speech::Babble(4));
+        for family in Family::ALL {
+            as_in_one_pass(&model_of(family, Speech::Babble(4)));
+        }
+    }
+
+    fn as_in_one_pass(model: &ReinPath) {
         let question = question();
         let text = "[Observation]\nGlands of some size.\n[Analysis]\nSo.\n[Conclusion]\nB) glands";
         // Twice: then what stands before the question is not read again.
         for _ in 0..2 {
-            let (events, finished, trace) = read_it(&model, &question, text);
-            assert_eq!(finished.answer.to_text(), text);
+            let (events, finished, trace) = read_it(model, &question, text);
+            assert_eq!((finished.answer.to_text().as_str(), finished.raw.as_str()), (text, text));
             let prepared = model.prepare(&question).unwrap();
             let images = model.images(&prepared.seen).unwrap();
             let prompt = splice(&model.llama, &prepared.prompt, &images).unwrap();

@@ -192,10 +192,12 @@ mod tests {
     use rand::SeedableRng as _;
 
     use super::*;
+    use crate::attribution::Places;
+    use crate::attribution::tests::sized;
     use crate::event::Stop;
-    use crate::fixture::{Speech, model, patch};
+    use crate::fixture::{Family, Speech, model_of};
     use crate::generate::{Generator, splice};
-    use crate::prompt::Segment;
+    use crate::reinpath::ReinPath;
     use crate::request::Sampling;
     use crate::sampler::Drawn;
     use crate::stage::AnswerStage;
@@ -243,9 +245,14 @@ mod tests {
 
     #[test]
     fn an_answer_is_read_as_it_was_written_and_masks_change_it() {
-        let model = model(Speech::Babble(7));
+        for family in Family::ALL {
+            is_read_as_it_was_written(&model_of(family, Speech::Babble(7)));
+        }
+    }
+
+    fn is_read_as_it_was_written(model: &ReinPath) {
         let prompt = model.tokenizer.prompt("<image><image>\nWhat is seen in these two patches?").unwrap();
-        let seen = model.look(&[patch(0, 32), patch(1, 32)], None, &mut || true).unwrap();
+        let seen = model.look(&[sized(0, 60, 60), sized(1, 60, 60)], None, &mut || true).unwrap();
         let images = model.images(&seen).unwrap();
         let x = splice(&model.llama, &prompt, &images).unwrap();
         let (cancel, mut drawn) = (AtomicBool::new(false), Vec::new());
@@ -260,8 +267,10 @@ mod tests {
         assert_eq!((stop, drawn.len()), (Stop::MaxTokens, 20));
         let ids: Vec<u32> = drawn.iter().map(|token| token.id).collect();
         let written: Vec<f64> = drawn.iter().map(|token| f64::from(token.logprob)).collect();
-        let Some(Segment::Tokens(open)) = prompt.segments.first() else { panic!("text comes first") };
-        let (first, second, count) = (open.len(), open.len() + 4, 4);
+        let places = Places::of(&prompt, &images.grids, &model.tokenizer).unwrap();
+        let [first, second] = places.patches[..] else { panic!("there are two patches") };
+        let count = 4;
+        assert_eq!(places.image_tokens(), 2 * count);
 
         let mut reader = Reader::new(&model.llama, &x, &ids, &cancel).unwrap();
         assert!(x.tokens().unwrap() > BLOCK, "read in several blocks");

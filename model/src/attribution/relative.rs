@@ -59,7 +59,8 @@ mod tests {
     use std::sync::atomic::Ordering;
 
     use super::*;
-    use crate::fixture::{Speech, model, patch};
+    use crate::attribution::tests::sized;
+    use crate::fixture::{Family, Speech, model_of};
 
     #[test]
     fn the_layer_is_that_of_the_authors_at_their_depth() {
@@ -73,8 +74,13 @@ mod tests {
 
     #[test]
     fn the_attention_of_a_step_is_that_of_the_whole_prompt() {
-        let model = model(Speech::Babble(7));
-        let seen = model.look(&[patch(0, 32)], None, &mut || true).unwrap();
+        for family in Family::ALL {
+            is_that_of_the_whole_prompt(&model_of(family, Speech::Babble(7)));
+        }
+    }
+
+    fn is_that_of_the_whole_prompt(model: &ReinPath) {
+        let seen = model.look(&[sized(0, 60, 60)], None, &mut || true).unwrap();
         let images = model.images(&seen).unwrap();
         let map = |question: &str| {
             let prompt = model.tokenizer.prompt(&user_text(1, "", question, &[])).unwrap();
@@ -89,9 +95,9 @@ mod tests {
             assert_eq!(whole.dims(), [1, model.llama.config.num_attention_heads, step.len()]);
             let whole = whole.mean(1).unwrap().squeeze(0).unwrap().to_vec1::<f32>().unwrap();
             assert!(step.iter().zip(&whole).all(|(a, b)| (a - b).abs() < 1e-5));
-            let map = relative_attention(&model, &mut reader, &images, &places, &[], &cancel).unwrap();
+            let map = relative_attention(model, &mut reader, &images, &places, &[], &cancel).unwrap();
             cancel.store(true, Ordering::Relaxed);
-            let ended = relative_attention(&model, &mut reader, &images, &places, &[], &cancel);
+            let ended = relative_attention(model, &mut reader, &images, &places, &[], &cancel);
             assert!(matches!(ended, Err(Error::Cancelled)));
             map
         };

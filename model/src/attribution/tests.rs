@@ -3,7 +3,7 @@
 use candle_core::Device;
 
 use super::*;
-use crate::fixture::{STAGED, Speech, model, patch};
+use crate::fixture::{Family, STAGED, Speech, model, model_of, patch};
 use crate::request::Sampling;
 use crate::stage::AnswerStage;
 
@@ -27,6 +27,13 @@ fn written(model: &ReinPath, prepared: &Prepared, text: &str) -> Trace {
     let mut states = vec![hidden.narrow(1, 0, len).unwrap()];
     states.extend((0..ids.len()).map(|i| hidden.narrow(1, len + i, 1).unwrap()));
     Trace { hidden: states, ids }
+}
+
+/// A patch of any size: to the tower of the tiny Qwen2.5-VL each 28 px of a side are a token, to the tiny ReinPath all is
+/// four.
+pub(super) fn sized(number: u32, width: u32, height: u32) -> Patch {
+    let rgb = (0..width * height * 3).map(|i| ((number * 31 + i * 7) % 251) as u8).collect();
+    Patch::new(width, height, Some(0.5), rgb).unwrap()
 }
 
 #[test]
@@ -101,4 +108,35 @@ fn without_sentences_there_are_no_maps_and_a_cancel_ends_them() {
     let inside = written(&model, &prepared, "[Observation]\nGlands.");
     let ended = model.maps(&question, &prepared, &inside, 0, &cancelled);
     assert!(matches!(ended, Err(Error::Cancelled)));
+}
+
+#[test]
+fn patches_of_any_size_have_maps_of_their_own_grid_over_the_whole_of_them() {
+    let model = model_of(Family::Qwen, Speech::Babble(4));
+    let question = Question {
+        patches: vec![sized(0, 60, 60), sized(1, 90, 60)],
+        question: "What?".to_owned(),
+        ..Question::default()
+    };
+    let prepared = model.prepare(&question).unwrap();
+    let wide = Grid { rows: 2, cols: 3 };
+    assert_eq!(prepared.grids, [Grid::square(2), wide]);
+    let places = Places::of(&prepared.prompt, &prepared.grids, &model.tokenizer).unwrap();
+    assert_eq!((places.cells(), places.image_tokens()), (vec![0..4, 4..10], 10));
+    assert_eq!(places.len, prepared.prompt.len_of(&prepared.grids));
+    // What ends the last image is no text of the question.
+    assert_eq!(model.tokenizer.tokenizer().decode(&places.question, false).unwrap(), "What?");
+    assert_eq!(places.text, places.patches[1] + 6 + 1);
+    let trace = written(&model, &prepared, "[Observation]\nGlands.\n[Conclusion]\nIt is tumour.");
+    let run = || model.maps(&question, &prepared, &trace, 3, &AtomicBool::new(false)).unwrap();
+    let maps = run();
+    assert_eq!(maps.len(), 2 * 2 * 2);
+    for (head, map) in &maps {
+        let (grid, width) = if head.patch == 0 { (Grid::square(2), 60.0) } else { (wide, 90.0) };
+        assert_eq!((head.rows, head.cols, map.len()), (grid.rows, grid.cols, grid.tokens()));
+        assert_eq!(head.crop, [0.0, 0.0, width, 60.0]);
+        assert!(map.iter().all(|x| (0.0..=1.0).contains(x)), "{map:?}");
+        assert!(head.drop != 0.0 && head.random_drop != 0.0, "{head:?}");
+    }
+    assert_eq!(maps, run());
 }

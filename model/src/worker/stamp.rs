@@ -107,3 +107,77 @@ fn patch_stamp(model: &ReinPath, max_pixels: Option<u64>, patch: &Patch) -> Resu
         encoders,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+    use crate::fixture::{Family, Speech, write_package_of};
+    use crate::package::{MANIFEST, Package, Terms};
+
+    /// A model whose licence forbids to learn from it.
+    fn model(family: Family) -> ReinPath {
+        let folder = tempfile::tempdir().unwrap();
+        let mut manifest = write_package_of(family, folder.path(), Speech::Babble(1)).unwrap();
+        let refuses_training = Some("Nobody may learn from it.".to_owned());
+        manifest.terms = Some(Terms { allows: "Looking.".to_owned(), refuses_training });
+        std::fs::write(folder.path().join(MANIFEST), toml::to_string(&manifest).unwrap()).unwrap();
+        let package = Package::open(folder.path()).unwrap();
+        ReinPath::load(&package, &Device::Cpu, &mut |_, _| true).unwrap()
+    }
+
+    /// A patch of 100 × 60 px, asked about with a limit.
+    fn question(max_pixels: Option<u64>) -> Question {
+        let rgb = (0..100 * 60 * 3).map(|i| (i * 7 % 251) as u8).collect();
+        Question {
+            patches: vec![Patch::new(100, 60, Some(0.5), rgb).unwrap()],
+            question: "What?".to_owned(),
+            max_pixels,
+            ..Question::default()
+        }
+    }
+
+    fn stamped(model: &ReinPath, question: &Question) -> Stamp {
+        let prepared = model.prepare(question).unwrap();
+        let Ok(stamp) = stamp(model, "cpu", &Ask::default(), question, &prepared) else {
+            panic!("the patch was seen")
+        };
+        stamp
+    }
+
+    #[test]
+    fn a_tower_is_told_with_the_size_that_it_was_given_and_the_limit_that_was_asked_for() {
+        let model = model(Family::Qwen);
+        let of = |width: usize, height: usize| EncoderStamp {
+            name: "vision".to_owned(),
+            tensor: [height, width],
+            effective_mpp: Some(0.5 * 100.0 / width as f64),
+            crop: [0.0, 0.0, 100.0, 60.0],
+        };
+        for (asked, told, vision) in [
+            (None, None, of(112, 56)),
+            (Some(4 * 28 * 28), Some(4 * 28 * 28), of(56, 28)),
+            // More than the package allows is what it allows.
+            (Some(u64::MAX), Some(802_816), of(112, 56)),
+        ] {
+            let question = question(asked);
+            let stamp = stamped(&model, &question);
+            assert_eq!((stamp.max_pixels, stamp.patches[0].encoders.as_slice()), (told, &[vision][..]));
+            assert_eq!(stamp.terms.as_deref(), Some("Nobody may learn from it."));
+            let Ok(frame) = inputs(7, &model, &question) else { panic!("the patch was seen") };
+            let heads: Vec<InputImage> = frame.parse().unwrap();
+            let [height, width] = stamp.patches[0].encoders[0].tensor;
+            assert_eq!((heads[0].width as usize, heads[0].height as usize), (width, height));
+            assert_eq!((heads.len(), heads[0].encoder.as_str()), (1, "vision"));
+            assert_eq!(frame.bytes.len(), width * height * 3);
+        }
+    }
+
+    #[test]
+    fn encoders_are_told_one_by_one_and_have_no_limit() {
+        let stamp = stamped(&model(Family::ReinPath), &question(Some(4 * 28 * 28)));
+        let names: Vec<&str> = stamp.patches[0].encoders.iter().map(|e| e.name.as_str()).collect();
+        assert_eq!((names.as_slice(), stamp.max_pixels), (&["conch", "uni"][..], None));
+    }
+}
