@@ -7,6 +7,7 @@
 mod sight;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 use candle_nn::VarBuilder;
@@ -17,13 +18,14 @@ use crate::device::{self, Precision};
 use crate::images::{Images, Seen};
 use crate::language;
 use crate::llama::{Adapter, Llama, LlamaConfig};
-use crate::package::{self, EncoderSpec, Grid, Manifest, Package};
+use crate::package::{self, EncoderSpec, Grid, Manifest, Package, VisionSpec};
 use crate::patch::{self, Patch};
 use crate::projector::Projector;
 use crate::prompt::{self, ChatTokenizer};
 use crate::recent::Recent;
 use crate::room::{self, Shortage};
-use crate::weights::{self, Size, Weights};
+use crate::weights::gguf::Gguf;
+use crate::weights::{self, Size, Weights, keys};
 
 /// A model that cannot be loaded or cannot compute.
 #[derive(Debug, thiserror::Error)]
@@ -316,6 +318,34 @@ pub(crate) fn open_encoder(package: &Package, spec: &EncoderSpec) -> Result<Weig
     let weights = open(package, &spec.weights)?;
     weights.end_before(&format!("{}blocks.{}.", spec.prefix, spec.layers))?;
     Ok(weights)
+}
+
+/// Where a vision tower's tensors are.
+pub(crate) enum TowerWeights {
+    /// In full precision, under the tower's own names.
+    Full(Weights),
+    /// In a GGUF file of their own.
+    Gguf(Arc<Gguf>),
+}
+
+/// A vision tower's weights, with as many blocks as the manifest says; `hidden` are the channels of the language model that it
+/// sees for.
+pub(crate) fn open_tower(package: &Package, spec: &VisionSpec, hidden: usize) -> Result<TowerWeights, Error> {
+    if spec.out_width != hidden {
+        let reason = format!(
+            "the vision tower makes image tokens of {} channels, but the language model reads {hidden}",
+            spec.out_width
+        );
+        return Err(Error::Config { reason, path: package.file(package::MANIFEST) });
+    }
+    if let [file] = spec.weights.as_slice()
+        && Path::new(file).extension().is_some_and(|own| own == "gguf")
+    {
+        return Ok(TowerWeights::Gguf(Arc::new(Gguf::open(&package.file(file))?)));
+    }
+    let weights = open(package, &spec.weights)?.renamed(keys::tower);
+    weights.end_before(&format!("blocks.{}.", spec.layers))?;
+    Ok(TowerWeights::Full(weights))
 }
 
 pub(crate) fn open(package: &Package, files: &[String]) -> Result<Weights, weights::Error> {

@@ -1,21 +1,17 @@
 //! The eyes of a loaded model, of either family: ReinPath's encoders with fusion and projector, or the vision tower of a
 //! Qwen2.5-VL.
 
-use std::path::Path;
-use std::sync::Arc;
-
 use candle_core::{Device, Tensor};
 
-use super::{Error, at_prefix, open, open_encoder};
+use super::{Error, TowerWeights, at_prefix, open, open_encoder, open_tower};
 use crate::images::{Images, Seen};
 use crate::known::Known;
-use crate::package::{self, EncoderSpec, Grid, Package, VisionSpec};
+use crate::package::{EncoderSpec, Grid, Package, VisionSpec};
 use crate::patch::Patch;
 use crate::projector::{Projector, fuse};
 use crate::qwen::Tower;
 use crate::vit::Vit;
-use crate::weights::gguf::Gguf;
-use crate::weights::{self, Size, Weights, keys, mmproj};
+use crate::weights::{Size, mmproj};
 
 /// Patches that go through the encoders at a time, so that memory does not grow with their number.
 const PATCHES_AT_A_TIME: usize = 16;
@@ -55,14 +51,7 @@ impl Sight {
             let (encoders, size) = Encoders::load(package, hidden, device, step)?;
             return Ok((Self::Encoders(Box::new(encoders)), size));
         };
-        if spec.out_width != hidden {
-            let width = spec.out_width;
-            let reason = format!(
-                "the vision tower makes image tokens of {width} channels, but the language model reads {hidden}"
-            );
-            return Err(Error::Config { reason, path: package.file(package::MANIFEST) });
-        }
-        let (tower, size) = load_tower(package, spec, device, step)?;
+        let (tower, size) = load_tower(package, spec, hidden, device, step)?;
         Ok((Self::Tower(Box::new(tower)), size))
     }
 
@@ -230,6 +219,7 @@ fn while_going<T>(
 fn load_tower(
     package: &Package,
     spec: &VisionSpec,
+    hidden: usize,
     device: &Device,
     step: Step<'_>,
 ) -> Result<(Tower, Size), Error> {
@@ -240,12 +230,11 @@ fn load_tower(
             candle_core::bail!("cancelled")
         })
     };
-    let built = match in_gguf(spec) {
-        Some(file) => Gguf::open(&package.file(file)).and_then(|gguf| {
-            mmproj::build(&Arc::new(gguf), device, |vb| Tower::load_watched(&vb, spec, &mut watch))
-        }),
-        None => open_tower(package, spec)
-            .and_then(|weights| weights.build(device, |vb| Tower::load_watched(&vb, spec, &mut watch))),
+    let built = match open_tower(package, spec, hidden)? {
+        TowerWeights::Full(weights) => weights.build(device, |vb| Tower::load_watched(&vb, spec, &mut watch)),
+        TowerWeights::Gguf(gguf) => {
+            mmproj::build(&gguf, device, |vb| Tower::load_watched(&vb, spec, &mut watch))
+        }
     };
     if let Some(error) = stopped {
         return Err(error);
@@ -253,19 +242,4 @@ fn load_tower(
     let (mut tower, size) = built?;
     tower.pack()?;
     Ok((tower, size))
-}
-
-/// The GGUF file that holds the tower, where one does.
-fn in_gguf(spec: &VisionSpec) -> Option<&str> {
-    match spec.weights.as_slice() {
-        [file] if Path::new(file).extension().is_some_and(|own| own == "gguf") => Some(file),
-        _ => None,
-    }
-}
-
-/// A tower's tensors in full precision, under its own names, with as many blocks as the manifest says.
-fn open_tower(package: &Package, spec: &VisionSpec) -> Result<Weights, weights::Error> {
-    let weights = open(package, &spec.weights)?.renamed(keys::tower);
-    weights.end_before(&format!("blocks.{}.", spec.layers))?;
-    Ok(weights)
 }

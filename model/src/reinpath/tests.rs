@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use super::*;
 use crate::fixture::{Family, Speech, model_of, write_package, write_package_of};
 use crate::known::summary;
-use crate::package::{AdapterSpec, FeatureRange, GridRule, MANIFEST, VisionSpec};
+use crate::package::{AdapterSpec, FeatureRange, GridRule, MANIFEST};
 
 fn fixture() -> (tempfile::TempDir, Manifest) {
     let folder = tempfile::tempdir().unwrap();
