@@ -233,7 +233,7 @@ impl ReinPath {
 
     /// What the model sees of patches, for as long as `going` says so, which is asked between patches and between the blocks
     /// of what it sees with; `false` from it ends with [`Error::Cancelled`]. `asked` limits the pixels that it is given of
-    /// each, where patches have any size. With [`Self::features`] the only place where pixels become tensors.
+    /// each, where patches have any size. The only place where pixels become tensors.
     pub fn look(
         &self,
         patches: &[Patch],

@@ -252,15 +252,15 @@ impl StageParser {
     }
 
     fn show(&mut self, text: &str, pieces: &mut Vec<Piece>) {
-        // White space between a heading and its text is layout, not text.
+        // White space between a heading and its text, or after a closing tag, is layout, not text.
         let text = if self.has_text { text } else { text.trim_start() };
-        if text.is_empty() {
+        if text.is_empty() || (self.tag == Tag::Closed && text.trim().is_empty()) {
             return;
         }
         self.has_text = true;
         self.inside_line = !text.ends_with('\n');
         self.malformed |= self.stage.is_none();
-        self.fault_in_tags(!matches!(self.tag, Tag::Open(_)) && !text.trim().is_empty());
+        self.fault_in_tags(!matches!(self.tag, Tag::Open(_)));
         match pieces.last_mut() {
             Some(Piece::Text(last)) => last.push_str(text),
             _ => pieces.push(Piece::Text(text.to_owned())),
