@@ -200,7 +200,7 @@ def case(name, pictures):
     for picture in ("wide", "large"):
         pixels, grid = pictures[picture]
         order, ends = get_vision_window_index(grid, spatial_merge_size=2, window_size=112, patch_size=14)
-        values |= {f"order.{picture}": order, f"windows.{picture}": ends.diff() // 4}
+        values |= {f"order.{picture}": order, f"windows.{picture}": ends.diff().long() // 4}
         values[f"features.{picture}"] = tower(pixels, grid).pooler_output
     # One block that sees windows, one more that sees the whole picture, and all: in the order of the windows.
     pixels, grid = pictures["wide"]
