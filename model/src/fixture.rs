@@ -28,7 +28,7 @@ use crate::vit::Vit;
 
 #[cfg(test)]
 pub(crate) use self::for_tests::{model, model_of, patch};
-pub use self::qwen::{CHATML, Keys, write_folder, write_qwen_package};
+pub use self::qwen::{CHATML, Keys, tower_tensors, write_folder, write_qwen_package};
 
 /// Why a fixture could not be made.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
