@@ -4,6 +4,7 @@
 
 mod model;
 mod published;
+mod qwen;
 mod tokenizers;
 mod training;
 mod trajectory;

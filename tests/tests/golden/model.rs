@@ -18,13 +18,13 @@ use reinpath_model::sentence::SentenceEncoder;
 use reinpath_model::vit::Vit;
 use reinpath_tests::root;
 
-const CPU: Device = Device::Cpu;
+pub(super) const CPU: Device = Device::Cpu;
 
-fn case(name: &str) -> PathBuf {
+pub(super) fn case(name: &str) -> PathBuf {
     root().join("tests/golden").join(name)
 }
 
-fn tensors(name: &str, file: &str) -> HashMap<String, Tensor> {
+pub(super) fn tensors(name: &str, file: &str) -> HashMap<String, Tensor> {
     safetensors::load(case(name).join(file), &CPU).unwrap()
 }
 
@@ -61,11 +61,11 @@ fn same_direction(what: &str, got: &Tensor, want: &Tensor) {
     assert!(cosine > 0.999, "{what}: the cosine is {cosine}");
 }
 
-fn largest(x: &Tensor) -> f32 {
+pub(super) fn largest(x: &Tensor) -> f32 {
     x.abs().unwrap().max_all().unwrap().to_scalar().unwrap()
 }
 
-fn agree(what: &str, got: &Tensor, want: &Tensor, tolerance: f32) {
+pub(super) fn agree(what: &str, got: &Tensor, want: &Tensor, tolerance: f32) {
     assert_eq!(got.dims(), want.dims(), "{what}");
     let off = largest(&(got - want).unwrap()) / largest(want);
     assert!(off < tolerance, "{what} is off by {off}");

@@ -1,4 +1,4 @@
-//! The hold on a worker: it dies, is killed, or is no worker at all, and the next question works.
+//! The hold on a worker: it dies, is killed, or is no worker at all, and the next question works, with a model of each family.
 
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use reinpath::worker::{Worker, WorkerEvent};
 use reinpath_model::event::{AskEvent, Stop};
-use reinpath_model::fixture::{Speech, write_package};
+use reinpath_model::fixture::{Family, Speech, write_package_of};
 use reinpath_model::request::{Ask, Load, PatchHeader, Sampling};
 use reinpath_tests::program;
 
@@ -52,6 +52,19 @@ fn first_token(worker: &Worker, wanted: u64) {
     }
 }
 
+/// A package of a model that never ends by itself.
+fn package(family: Family) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    write_package_of(family, folder.path(), Speech::Babble(3)).unwrap();
+    folder
+}
+
+/// Whether a signal could be sent to a process.
+fn send(signal: &str, pid: &str) -> bool {
+    let command = format!("kill -{signal} {}", pid.trim());
+    Command::new("sh").args(["-c", &command]).output().unwrap().status.success()
+}
+
 /// The real worker, which writes its process id to a file first.
 fn with_pid(file: &Path) -> String {
     format!("sh -c 'echo $$ > {}; exec {}'", file.display(), program("reinpath-worker").display())
@@ -59,55 +72,47 @@ fn with_pid(file: &Path) -> String {
 
 #[test]
 fn killed_in_the_middle_of_an_answer_it_says_so_and_the_next_question_works() {
-    let folder = tempfile::tempdir().unwrap();
-    write_package(folder.path(), Speech::Babble(3)).unwrap();
-    let pid = folder.path().join("pid");
-    let worker = Worker::start(Some(&with_pid(&pid)), || {}).unwrap();
-    load(&worker, folder.path());
-    let id = ask(&worker, 40_000);
-    first_token(&worker, id);
-    let number = std::fs::read_to_string(&pid).unwrap();
-    assert!(
-        Command::new("sh").args(["-c", &format!("kill -KILL {}", number.trim())]).status().unwrap().success()
-    );
-    let AskEvent::Failed { error } = end(&worker, id) else { panic!("the answer went on") };
-    assert_eq!(error, "the model's process ended (killed by signal 9)");
-    let id = ask(&worker, 5);
-    let AskEvent::Finished(finished) = end(&worker, id) else { panic!("no second answer") };
-    assert_eq!(finished.tokens, 5);
-    assert_ne!(std::fs::read_to_string(&pid).unwrap(), number, "another process answered");
+    for family in Family::ALL {
+        let folder = package(family);
+        let pid = folder.path().join("pid");
+        let worker = Worker::start(Some(&with_pid(&pid)), || {}).unwrap();
+        load(&worker, folder.path());
+        let id = ask(&worker, 40_000);
+        first_token(&worker, id);
+        let number = std::fs::read_to_string(&pid).unwrap();
+        assert!(send("KILL", &number), "{number}");
+        let AskEvent::Failed { error } = end(&worker, id) else { panic!("the answer went on") };
+        assert_eq!(error, "the model's process ended (killed by signal 9)");
+        let id = ask(&worker, 5);
+        let AskEvent::Finished(finished) = end(&worker, id) else { panic!("no second answer") };
+        assert_eq!(finished.tokens, 5);
+        assert_ne!(std::fs::read_to_string(&pid).unwrap(), number, "another process answered");
+    }
 }
 
 #[test]
 fn a_cancelled_answer_ends_and_dropping_the_handle_ends_the_process() {
-    let folder = tempfile::tempdir().unwrap();
-    write_package(folder.path(), Speech::Babble(3)).unwrap();
-    let pid = folder.path().join("pid");
-    let worker = Worker::start(Some(&with_pid(&pid)), || {}).unwrap();
-    load(&worker, folder.path());
-    let id = ask(&worker, 40_000);
-    first_token(&worker, id);
-    worker.cancel(id).unwrap();
-    let AskEvent::Finished(finished) = end(&worker, id) else { panic!("no end") };
-    assert_eq!(finished.stop, Stop::Cancelled);
-    let id = ask(&worker, 40_000);
-    first_token(&worker, id);
-    drop(worker);
-    let number = std::fs::read_to_string(&pid).unwrap();
-    assert!(number.trim().parse::<u32>().is_ok(), "{number}");
-    for _ in 0..500 {
-        let alive = Command::new("sh")
-            .args(["-c", &format!("kill -0 {}", number.trim())])
-            .output()
-            .unwrap()
-            .status
-            .success();
-        if !alive {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(10));
+    for family in Family::ALL {
+        let folder = package(family);
+        let pid = folder.path().join("pid");
+        let worker = Worker::start(Some(&with_pid(&pid)), || {}).unwrap();
+        load(&worker, folder.path());
+        let id = ask(&worker, 40_000);
+        first_token(&worker, id);
+        worker.cancel(id).unwrap();
+        let AskEvent::Finished(finished) = end(&worker, id) else { panic!("no end") };
+        assert_eq!(finished.stop, Stop::Cancelled);
+        let id = ask(&worker, 40_000);
+        first_token(&worker, id);
+        drop(worker);
+        let number = std::fs::read_to_string(&pid).unwrap();
+        assert!(number.trim().parse::<u32>().is_ok(), "{number}");
+        let has_ended = (0..500).any(|_| {
+            std::thread::sleep(Duration::from_millis(10));
+            !send("0", &number)
+        });
+        assert!(has_ended, "the worker outlives its handle");
     }
-    panic!("the worker outlives its handle");
 }
 
 #[test]
@@ -138,8 +143,7 @@ fn hello(protocol: u32) -> String {
 
 #[test]
 fn stray_lines_of_a_worker_are_warnings() {
-    let folder = tempfile::tempdir().unwrap();
-    write_package(folder.path(), Speech::Babble(3)).unwrap();
+    let folder = package(Family::ReinPath);
     let command = format!("sh -c 'echo oops; exec {}'", program("reinpath-worker").display());
     let worker = Worker::start(Some(&command), || {}).unwrap();
     load(&worker, folder.path());
