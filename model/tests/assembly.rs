@@ -406,13 +406,22 @@ fn what_does_not_fit_is_told_in_the_users_words_and_leaves_nothing_behind() {
         let home = Home::new();
         let mut parts = home.parts();
         change(&home, &mut parts);
-        std::fs::create_dir(home.path("packages")).unwrap();
-        let error = add(&parts, &home.path("packages/mine")).unwrap_err().to_string();
-        assert!(error.contains(reason) && error.ends_with(file), "{reason}: {error}");
-        assert!(error.lines().count() == 1 && !error.contains(".part"), "{error}");
-        let left: Vec<_> = std::fs::read_dir(home.path("packages")).unwrap().collect();
-        assert!(left.is_empty(), "{reason}: {left:?}");
+        check_refusal(&home, &parts, reason, file);
     }
+}
+
+/// Nothing is added and nothing left; one sentence gives the reason, and the file at its end.
+fn check_refusal(home: &Home, parts: &Parts, reason: &str, file: &str) {
+    std::fs::create_dir(home.path("packages")).unwrap();
+    let error = add(parts, &home.path("packages/mine")).unwrap_err().to_string();
+    assert!(error.contains(reason) && error.ends_with(file), "{reason}: {error}");
+    assert!(error.lines().count() == 1 && !error.contains(".part"), "{error}");
+    let left: Vec<_> = std::fs::read_dir(home.path("packages")).unwrap().collect();
+    assert!(left.is_empty(), "{reason}: {left:?}");
+}
+
+#[test]
+fn a_model_without_an_encoder_is_refused() {
     let home = Home::new();
     let none = add(&Parts { conch: None, uni: None, ..home.parts() }, &home.path("mine")).unwrap_err();
     assert!(none.to_string().contains("at least one encoder"), "{none}");

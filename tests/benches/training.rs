@@ -16,6 +16,7 @@ use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{Init, VarBuilder, VarMap};
 use reinpath_model::device::{self, Precision};
 use reinpath_model::generate::generate_batch;
+use reinpath_model::images::Spliced;
 use reinpath_model::layers::LoraConfig;
 use reinpath_model::llama::{Llama, LlamaConfig};
 use reinpath_model::projector::Projector;
@@ -292,7 +293,10 @@ impl Bench {
         let segments: Vec<Segment> = prompts.iter().cloned().map(Segment::Tokens).collect();
         let embedded = segments
             .iter()
-            .map(|prompt| writer.prompt(std::slice::from_ref(prompt), &[], |_| Ok(Vec::new())))
+            .map(|prompt| {
+                let embedded = writer.prompt(std::slice::from_ref(prompt), &[], |_| Ok(Vec::new()));
+                embedded.map(Spliced::from)
+            })
             .collect::<Result<Vec<_>, _>>()?;
         let seed = step as u64;
         let sampling = Sampling { temperature: 1.0, max_tokens: self.answer, seed, ..Sampling::default() };
