@@ -1,13 +1,15 @@
 //! A question about a slide as data: patches cut from its regions, and the stamp completed with where they come from.
 //!
-//! The window and the command line both build their questions here. What a package thinks of a patch's scale is said by
-//! `PatchSpec::warnings` of the model crate; here it is only whether the slide has the region, and its detail.
+//! The window and the command line both build their questions here. What a package thinks of a patch's scale or size is said by
+//! `PatchSpec::warnings` or `VisionSpec::warnings` of the model crate; here it is only whether the slide has the region, and its
+//! detail.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use image::RgbImage;
 use reinpath_model::event::{PatchSource, SlideStamp, Stamp};
+use reinpath_model::package::{USUAL_PIXELS, VisionSpec};
 use reinpath_model::patch::Patch;
 use reinpath_model::request::{Ask, Exchange, InputImage, PatchHeader, Sampling};
 use reinpath_training::subtask::Subtasks;
@@ -56,6 +58,8 @@ pub struct Question {
     pub history: Vec<Exchange>,
     /// An answer that is read instead of generated, headings included.
     pub written: Option<String>,
+    /// Most pixels of a patch that the model is given, where it takes patches of any size; `None`: the package's own limit.
+    pub max_pixels: Option<u64>,
 }
 
 /// A patch cut from a slide.
@@ -101,6 +105,16 @@ pub fn cut_patch(slide: &SlideHandle, region: Region, mpp: f64) -> Result<CutPat
     Ok(CutPatch { patch, source, is_padded })
 }
 
+/// Width and height of the patch that [`cut_patch`] makes of a region of a slide with its `own` scale, as `slide/resample.rs` plans a
+/// read at a scale; nothing is read.
+pub fn size_px(region: Region, own: Option<slide::Mpp>, mpp: f64) -> [u32; 2] {
+    let pixels = |length: u32, own: f64| (f64::from(length) * own / mpp).round().max(1.0) as u32;
+    match own {
+        Some(own) => [pixels(region.w, own.x), pixels(region.h, own.y)],
+        None => [region.w.max(1), region.h.max(1)],
+    }
+}
+
 /// The word for it in a stamp.
 fn origin_in_words(origin: MppOrigin) -> String {
     let word = match origin {
@@ -128,6 +142,7 @@ pub fn request(question: &Question, patches: &[CutPatch]) -> Result<(Ask, Vec<u8
         save_maps: question.save_maps,
         history: question.history.clone(),
         written: question.written.clone(),
+        max_pixels: question.max_pixels,
     };
     let pixels = patches.iter().flat_map(|cut| cut.patch.rgb.iter().copied()).collect();
     Ok((ask, pixels))
@@ -145,6 +160,12 @@ pub fn enlargement(own: slide::Mpp, given: f64) -> Option<String> {
             "The slide has {own:.2} µm/px, the model is given {given:.2} µm/px: the patch is enlarged without detail."
         )
     })
+}
+
+/// Most pixels of a patch that a model with these eyes is given where `asked` were asked for, or [`USUAL_PIXELS`] where nothing
+/// was: the published files allow so many that a patch would take longer than all of its answer.
+pub fn pixel_limit(vision: &VisionSpec, asked: Option<u64>) -> u64 {
+    vision.limit(Some(asked.unwrap_or(USUAL_PIXELS)))
 }
 
 /// The warning about a slide that declares none of the tissues of which a model must see one.
@@ -212,6 +233,7 @@ pub fn write_inputs(folder: &Path, images: Vec<(InputImage, Vec<u8>)>) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::window::state::ModelInfo;
 
     #[test]
     fn templates_are_sub_tasks_or_the_whole_field() {
@@ -229,6 +251,25 @@ mod tests {
     fn a_question_needs_words() {
         let question = Question { text: " \n".to_owned(), ..Question::default() };
         assert!(matches!(request(&question, &[]), Err(Error::NoQuestion)));
+    }
+
+    #[test]
+    fn the_pixel_limit_goes_with_the_question() {
+        let question =
+            Question { text: "What is seen?".to_owned(), max_pixels: Some(200_704), ..Question::default() };
+        let (ask, pixels) = request(&question, &[]).unwrap();
+        assert_eq!((ask.max_pixels, pixels.len()), (Some(200_704), 0));
+    }
+
+    #[test]
+    fn the_usual_limit_is_the_programs_and_never_beyond_the_packages() {
+        let model = ModelInfo::scripted_vision("test");
+        let published = model.vision().unwrap();
+        assert_eq!(pixel_limit(published, None), USUAL_PIXELS);
+        assert_eq!(pixel_limit(published, Some(2_000_000)), 2_000_000);
+        assert_eq!(pixel_limit(published, Some(1)), published.min_pixels);
+        let small = VisionSpec { max_pixels: 802_816, ..published.clone() };
+        assert_eq!(pixel_limit(&small, None), 802_816);
     }
 
     #[test]

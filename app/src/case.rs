@@ -4,6 +4,7 @@
 //! has an answer for each time it was asked. Nothing of it is changed afterwards: what people think of answers is `crate::review`'s.
 //! The store (`crate::store`) keeps all of it by the slide's hash, and pixels of patches as files by their own hash.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -191,6 +192,29 @@ impl Answer {
         text
     }
 
+    /// The whole text as the model generated it, headings and tags included, where the answer says it.
+    pub fn raw(&self) -> Option<&str> {
+        self.finished.as_ref().map(|finished| finished.raw.as_str()).filter(|raw| !raw.is_empty())
+    }
+
+    /// The whole text as it was written: [`Self::raw`]; of an answer that is still being written, or was kept before that was
+    /// kept, its tokens, each stage on lines of its own.
+    pub fn as_written(&self) -> Cow<'_, str> {
+        if let Some(raw) = self.raw() {
+            return Cow::Borrowed(raw);
+        }
+        let mut text = String::new();
+        let mut stage = None;
+        for token in &self.tokens {
+            if token.stage != stage && !text.is_empty() && !text.ends_with('\n') {
+                text.push('\n');
+            }
+            stage = token.stage;
+            text.push_str(&token.text);
+        }
+        Cow::Owned(text)
+    }
+
     /// Whether nothing comes any more.
     pub fn is_over(&self) -> bool {
         self.finished.is_some() || self.failed.is_some()
@@ -293,5 +317,21 @@ mod tests {
         assert_eq!(answer.text().conclusion, "Benign.");
         let json = serde_json::to_string(&answer).unwrap();
         assert_eq!(serde_json::from_str::<Answer>(&json).unwrap(), answer);
+    }
+
+    #[test]
+    fn what_was_written_is_what_the_model_generated_and_else_its_tokens() {
+        let token = |stage, text: &str| Token { stage, text: text.to_owned(), logprob: -0.5 };
+        let mut answer = Answer::begun(Id::fresh(), Purpose::Answer);
+        answer.tokens.push(token(Some(AnswerStage::Analysis), "Crowded"));
+        answer.tokens.push(token(Some(AnswerStage::Analysis), " glands."));
+        answer.tokens.push(token(Some(AnswerStage::Conclusion), "B"));
+        assert_eq!((answer.raw(), &*answer.as_written()), (None, "Crowded glands.\nB"));
+        answer.finished = Some(Finished::cancelled_before_it_began());
+        assert_eq!(answer.raw(), None, "an answer of older days says nothing of it");
+        let raw = "<think>Crowded glands.</think><answer>B</answer>";
+        let finished = Finished { raw: raw.to_owned(), ..Finished::cancelled_before_it_began() };
+        answer.finished = Some(finished);
+        assert_eq!((answer.raw(), &*answer.as_written()), (Some(raw), raw));
     }
 }

@@ -204,6 +204,39 @@ mod tests {
     }
 
     #[test]
+    fn each_patch_has_the_grid_of_its_own_size() {
+        let folder = tempfile::tempdir().unwrap();
+        let cut = |width: u32, height: u32| {
+            let patch = Patch::new(width, height, None, vec![100; (width * height * 3) as usize]).unwrap();
+            CutPatch { patch, source: PatchSource::default(), is_padded: false }
+        };
+        let whole = |patch, rows, cols, [width, height]: [f64; 2]| {
+            let crop = [0.0, 0.0, width, height];
+            SentenceMap { patch, rows, cols, crop, ..map(AnswerStage::Conclusion, 1, MapMethod::Tam) }
+        };
+        // Both are given whole, one as a row of three tokens and one as two times two.
+        let maps = [
+            (whole(0, 1, 3, [84.0, 28.0]), vec![0.0, 0.0, 1.0]),
+            (whole(1, 2, 2, [56.0, 56.0]), vec![1.0, 0.0, 0.0, 0.0]),
+        ];
+        write_maps(folder.path(), &maps, &[cut(84, 28), cut(56, 56)]).unwrap();
+        let picture = |name: &str| image::open(folder.path().join(name)).expect("it was written").into_rgb8();
+        let (first, second) = (picture("conclusion1-patch1-tam.png"), picture("conclusion1-patch2-tam.png"));
+        assert_eq!((first.dimensions(), second.dimensions()), ((84, 28), (56, 56)));
+        // Grey under 60 % of yellow where the model looked, plain at the other end.
+        for (hot, cold) in [
+            (first.get_pixel(83, 14), first.get_pixel(0, 14)),
+            (second.get_pixel(0, 0), second.get_pixel(55, 55)),
+        ] {
+            assert_eq!((hot.0, cold.0), ([193, 184, 40], [100; 3]));
+        }
+        let text = std::fs::read_to_string(folder.path().join(NUMBERS)).unwrap();
+        let records: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(records[0]["values"], serde_json::json!([[0.0, 0.0, 1.0]]));
+        assert_eq!(records[1]["values"], serde_json::json!([[1.0, 0.0], [0.0, 0.0]]));
+    }
+
+    #[test]
     fn maps_that_fit_no_patch_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let good = map(AnswerStage::Analysis, 1, MapMethod::Tam);

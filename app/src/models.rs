@@ -1,4 +1,5 @@
-//! The model packages on this machine: what lies in the models folder, and the demo that ships with the program.
+//! The model packages on this machine: what lies in the models folder, and the demo that ships with the program; and what is
+//! said of the published models that are known by name.
 //!
 //! Only manifests are read, and sizes asked for; on a network drive that, too, may take its time.
 
@@ -6,9 +7,12 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use reinpath_model::package::{self, Package};
+use reinpath_model::package::{self, Known, Package};
 
 use crate::places::{self, Places};
+
+/// What is told of a published model's memory: as it is published, and as `model convert` makes it.
+const PRECISIONS: [&str; 3] = ["f32", "q8_0", "q4_k_m"];
 
 /// The models folder could not be listed.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +65,46 @@ pub fn size_in_words(bytes: u64) -> String {
     }
 }
 
+/// Why a run cannot start from a package, as a sentence: its licence forbids it, or the family is not trained here.
+pub fn untrainable(package: &Package) -> Option<String> {
+    match package.may_train() {
+        Ok(()) => None,
+        Err(package::Error::Terms { sentence, .. }) => Some(sentence),
+        Err(error) => Some(error.to_string()),
+    }
+}
+
+/// A published model's licence with what it allows.
+pub fn licence_in_words(known: &Known) -> String {
+    let gate = if known.is_gated { ", access has to be asked for on its page" } else { "" };
+    format!("{}{gate}. {}", known.licence, known.allows)
+}
+
+/// Bytes of a published model's files, which hold 16 bits for each value.
+pub fn download_bytes(known: &Known) -> Option<u64> {
+    known.memory("f32").map(|bytes| bytes / 2)
+}
+
+/// Bytes in memory of a published model, by the precision of its language model.
+pub fn memory_of(known: &Known) -> impl Iterator<Item = (&'static str, u64)> {
+    PRECISIONS.into_iter().filter_map(move |precision| Some((precision, known.memory(precision)?)))
+}
+
+/// `7.5 GB to download; in memory 15.0 GB in f32, 6.0 GB in q8_0, 4.5 GB in q4_k_m`
+pub fn sizes_in_words(known: &Known) -> String {
+    let download = download_bytes(known)
+        .map_or_else(String::new, |bytes| format!("{} to download; ", size_in_words(bytes)));
+    let memory =
+        memory_of(known).map(|(precision, bytes)| format!("{} in {precision}", size_in_words(bytes)));
+    format!("{download}in memory {}", memory.collect::<Vec<String>>().join(", "))
+}
+
+/// The line that downloads a published model and makes a package of it.
+pub fn command_for(known: &Known) -> String {
+    let Known { name, repository, .. } = known;
+    format!("reinpath model add {name} --language \"$(reinpath model get {repository})\"")
+}
+
 /// Looks at a folder that is, or should be, a package.
 pub fn look_at(folder: PathBuf, is_demo: bool) -> Listed {
     let package = Package::open(&folder).map(|package| Measured { bytes: bytes(&package), package });
@@ -101,6 +145,25 @@ mod tests {
     fn sizes_are_said_in_the_unit_that_fits() {
         assert_eq!(size_in_words(12_345_678), "12.3 MB");
         assert_eq!(size_in_words(16_060_000_000), "16.1 GB");
+    }
+
+    #[test]
+    fn a_published_model_is_told_with_its_sizes_its_licence_and_how_to_get_it() {
+        let known = Known::named("Patho-R1-3B").unwrap();
+        let sizes = sizes_in_words(known);
+        let all = ["GB to download; in memory ", " GB in f32, ", " GB in q8_0, ", " GB in q4_k_m"];
+        assert!(all.iter().all(|part| sizes.contains(part)), "{sizes}");
+        let bytes: Vec<u64> = memory_of(known).map(|(_, bytes)| bytes).collect();
+        assert!(bytes.is_sorted_by(|a, b| a > b) && download_bytes(known) == Some(bytes[0] / 2), "{bytes:?}");
+        let licence = licence_in_words(known);
+        assert!(licence.starts_with("CC-BY-NC-ND-4.0, access has to be asked for"), "{licence}");
+        assert!(licence.ends_with(known.allows), "{licence}");
+        assert_eq!(
+            command_for(known),
+            "reinpath model add Patho-R1-3B --language \"$(reinpath model get WenchuanZhang/Patho-R1-3B)\""
+        );
+        let open = Known::named("Qwen/Qwen2.5-VL-7B-Instruct").unwrap();
+        assert!(!licence_in_words(open).contains("asked for"));
     }
 
     #[test]

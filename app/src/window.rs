@@ -29,6 +29,7 @@ mod model_worker;
 mod notice;
 pub mod patches;
 mod picture;
+mod pixel_limit;
 mod problems;
 pub mod read;
 pub mod review;
@@ -315,7 +316,7 @@ impl App {
                         self.viewer.forget(key);
                     }
                     let model = self.state.model.info().cloned();
-                    self.workers.carry_out(effect, model.as_ref());
+                    self.workers.carry_out(effect, model.as_ref(), self.state.max_pixels());
                 }
             }
         }

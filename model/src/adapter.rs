@@ -1,8 +1,8 @@
 //! LoRA adapters of the language model, in PEFT's layout: a folder with `adapter_config.json` and
 //! `adapter_model.safetensors` (`.bin` before PEFT 0.6).
 //!
-//! Only plain LoRA of linear layers is read. What an adapter has beyond that is refused by name: leaving it out would
-//! give another model.
+//! Tensors of a Qwen2.5-VL are named in either of its two layouts. Only plain LoRA of linear layers is read. What an adapter
+//! has beyond that is refused by name: leaving it out would give another model.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,9 +13,9 @@ use serde_json::Value;
 
 use crate::layers::LoraConfig;
 use crate::llama::Llama;
-use crate::package::{ADAPTER_CONFIG, AdapterSpec, Package};
+use crate::package::{ADAPTER_CONFIG, AdapterSpec, LanguageKind, Package};
 use crate::reinpath::{Error, read_json};
-use crate::weights::{Size, Weights};
+use crate::weights::{Size, Weights, keys};
 
 /// What stands before the model's own names in an adapter's file.
 const PREFIX: &str = "base_model.model";
@@ -101,7 +101,10 @@ impl AdapterFiles {
         let config: PeftConfig = read_json(&path)?;
         let lora = config.lora().map_err(|reason| Error::Config { reason, path: path.clone() })?;
         let file = package.file(&package.adapter_weights(spec));
-        let weights = Weights::open(std::slice::from_ref(&file))?;
+        let mut weights = Weights::open(std::slice::from_ref(&file))?;
+        if package.manifest.language.kind == LanguageKind::Qwen25Vl {
+            weights = weights.renamed(|name| Some(as_of_a_llama(name)));
+        }
         let mut unused: BTreeSet<&str> = weights.shapes().map(|(name, _)| name).collect();
         let mut linears = BTreeSet::new();
         for linear in llama.linear_names() {
@@ -137,6 +140,12 @@ impl AdapterFiles {
     }
 }
 
+/// The name of an adapter's tensor on a Llama, for that on either layout of a Qwen2.5-VL; one of its vision tower's as it is.
+fn as_of_a_llama(name: &str) -> String {
+    let own = name.strip_prefix(PREFIX).and_then(|rest| keys::decoder(rest.strip_prefix('.')?));
+    own.map_or_else(|| name.to_owned(), |own| format!("{PREFIX}.{own}"))
+}
+
 fn put_on(
     llama: &mut Llama,
     vb: &VarBuilder<'_>,
@@ -166,6 +175,17 @@ mod tests {
             r#"{"r": 8, "lora_alpha": 16, "rank_pattern": {"q_proj": 4}}"#,
         ] {
             assert!(read(other).unwrap_err().contains("plain LoRA"), "{other}");
+        }
+    }
+
+    #[test]
+    fn both_layouts_of_a_qwen_have_a_llamas_names_and_its_tower_keeps_its_own() {
+        let own = "base_model.model.model.layers.3.self_attn.q_proj.lora_A.weight";
+        assert_eq!(as_of_a_llama(own), own);
+        let newer = "base_model.model.model.language_model.layers.3.self_attn.q_proj.lora_A.weight";
+        assert_eq!(as_of_a_llama(newer), own);
+        for other in ["base_model.model.visual.blocks.0.attn.qkv.lora_A.weight", "base_modelling", "x"] {
+            assert_eq!(as_of_a_llama(other), other);
         }
     }
 

@@ -4,6 +4,7 @@
 //! instead (`read.rs`).
 
 mod read;
+mod writer;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,18 +12,20 @@ use std::time::Instant;
 
 use candle_core::Tensor;
 
+use self::writer::Writer;
 use crate::attribution::Trace;
-use crate::detokeniser::Detokeniser;
 use crate::event::{AskEvent, Finished, Stop};
 use crate::generate::{Generator, Prefix, generate_batch, splice};
+use crate::images::{Seen, Spliced};
 use crate::llama::KvCache;
+use crate::package::{Grid, OptionMark};
 use crate::patch::Patch;
-use crate::prompt::{IMAGE, Prompt, earlier_text, user_text};
+use crate::prompt::{IMAGE, Prompt, earlier_text_in, user_text_in};
 use crate::reinpath::{Error, ReinPath};
 use crate::request::{Exchange, Sampling};
 use crate::room::Demand;
 use crate::sampler::{self, Drawn};
-use crate::stage::{AnswerStage, Piece, StageParser, StagedAnswer, extract_choice};
+use crate::stage::extract_choice;
 
 /// The options of a true/false question, as its answer names them.
 pub(crate) const TRUE_FALSE: [&str; 2] = ["True", "False"];
@@ -40,14 +43,18 @@ pub struct Question {
     /// Earlier questions and answers, oldest first, which the model reads before this one: words without patches. Empty:
     /// the question stands alone.
     pub history: Vec<Exchange>,
+    /// The most pixels of a patch that the model is given, where its patches have any size; `None`: the package's limit.
+    pub max_pixels: Option<u64>,
 }
 
 /// A question that was made ready: what the stamp tells of it.
 #[derive(Debug)]
 pub struct Prepared {
     pub prompt: Prompt,
-    /// (patches, image_tokens, fused)
-    pub features: Tensor,
+    /// What the model sees of the patches.
+    pub seen: Seen,
+    /// Rows and columns of the image tokens of each patch.
+    pub grids: Vec<Grid>,
     /// What the package does not know, in sentences.
     pub warnings: Vec<String>,
     started: Instant,
@@ -56,8 +63,8 @@ pub struct Prepared {
 /// One answer of many.
 #[derive(Clone, Debug)]
 pub struct BatchAnswer {
-    /// Embeddings of its prompt, (1, tokens, hidden).
-    pub prompt: Tensor,
+    /// Embeddings of its prompt, with their places.
+    pub prompt: Spliced,
     pub text: String,
     pub tokens: Vec<Drawn>,
     pub stop: Stop,
@@ -83,14 +90,14 @@ impl Question {
             .then(|| format!("a question can have at most {MOST_CHOICES} choices, not {options}"))
     }
 
-    fn user_text(&self) -> String {
-        user_text(self.patches.len(), &self.context, &self.question, &self.choices)
+    fn user_text(&self, mark: OptionMark) -> String {
+        user_text_in(mark, self.patches.len(), &self.context, &self.question, &self.choices)
     }
 }
 
-/// What was said before a question, as (what the user said, what was answered).
-pub(crate) fn turns(history: &[Exchange]) -> Vec<(String, String)> {
-    history.iter().map(|e| (earlier_text(&e.question, &e.choices), e.answer.clone())).collect()
+/// What was said before a question, as (what the user said, what was answered), with options that are marked in this way.
+pub(crate) fn turns(mark: OptionMark, history: &[Exchange]) -> Vec<(String, String)> {
+    history.iter().map(|e| (earlier_text_in(mark, &e.question, &e.choices), e.answer.clone())).collect()
 }
 
 impl ReinPath {
@@ -107,19 +114,30 @@ impl ReinPath {
         }
         let prompt = self.prompt(question)?;
         let mut going = || !cancel.load(Ordering::Relaxed);
-        let compute = || self.features_while(&question.patches, &mut going);
-        let features = self.recent.features(&question.patches, compute)?;
-        let spec = &self.manifest().patch;
+        let asked = question.max_pixels;
+        let compute = || self.look(&question.patches, asked, &mut going);
+        let seen = self.recent.seen(&question.patches, asked, compute)?;
         let mut warnings: Vec<String> =
-            question.patches.iter().flat_map(|p| spec.warnings(p.width, p.height, p.mpp)).collect();
+            question.patches.iter().flat_map(|patch| self.patch_warnings(patch, asked)).collect();
         let mut told = std::collections::BTreeSet::new();
         warnings.retain(|warning| told.insert(warning.clone()));
-        warnings.extend(self.out_of_range(&features)?);
-        Ok(Prepared { prompt, features, warnings, started })
+        warnings.extend(self.out_of_range(&seen)?);
+        let grids = self.grids(&seen)?;
+        Ok(Prepared { prompt, seen, grids, warnings, started })
+    }
+
+    /// Sentences about a patch that the model was not trained to read, or of which it is given less than there is.
+    fn patch_warnings(&self, patch: &Patch, asked: Option<u64>) -> Vec<String> {
+        let Patch { width, height, mpp, .. } = *patch;
+        match &self.manifest().vision {
+            Some(spec) => spec.warnings(width, height, mpp, asked),
+            None => self.manifest().patch.warnings(width, height, mpp),
+        }
     }
 
     fn prompt(&self, question: &Question) -> Result<Prompt, Error> {
-        Ok(self.tokenizer.conversation(&turns(&question.history), &question.user_text())?)
+        let mark = self.manifest().instructions.options;
+        Ok(self.tokenizer.conversation(&turns(mark, &question.history), &question.user_text(mark))?)
     }
 
     /// Answers: stages and tokens go to `events`, which does not get the end; that is returned.
@@ -151,7 +169,7 @@ impl ReinPath {
         let mut first = None;
         let (mut hidden, mut ids) = (Vec::new(), Vec::new());
         let is_kept = trace.is_some();
-        let x = splice(&self.llama, &prepared.prompt, &self.embeddings(&prepared.features)?)?;
+        let x = splice(&self.llama, &prepared.prompt, &self.images(&prepared.seen)?)?;
         let room = self.options_room(&question.choices)?;
         let generator = Generator { llama: &self.llama, sampling, stop: &self.stop, room, cancel };
         let mut keep = |states: &Tensor| {
@@ -172,7 +190,7 @@ impl ReinPath {
             written => written.map(|(stop, cache)| (stop, Some(cache)))?,
         };
         writer.finish()?;
-        let said = Said { stop, cache, prompt: x.dim(1)?, first };
+        let said = Said { stop, cache, prompt: &x, first };
         let finished = self.finished(question, prepared, &writer, said, &ids, cancel)?;
         if let Some(trace) = trace {
             *trace = Trace { hidden, ids };
@@ -186,7 +204,7 @@ impl ReinPath {
         question: &Question,
         prepared: &Prepared,
         writer: &Writer<'_>,
-        said: Said,
+        said: Said<'_>,
         ids: &[u32],
         cancel: &AtomicBool,
     ) -> Result<Finished, Error> {
@@ -213,7 +231,7 @@ impl ReinPath {
             prefill_secs: (first - prepared.started).as_secs_f64(),
             decode_secs: (end - first).as_secs_f64(),
             stop,
-            raw: String::new(),
+            raw: writer.raw.clone(),
             options,
         })
     }
@@ -222,13 +240,13 @@ impl ReinPath {
     fn demand(
         &self,
         prepared: &Prepared,
-        x: &Tensor,
+        x: &Spliced,
         sampling: &Sampling,
         room: usize,
     ) -> Result<Demand, Error> {
-        let prompt = x.dim(1)?;
+        let prompt = x.tokens()?;
         let most = self.llama.config.max_position_embeddings.saturating_sub(prompt);
-        let shared = prepared.prompt.shared_len(self.manifest().image_tokens());
+        let shared = prepared.prompt.shared_len_of(&prepared.grids);
         Ok(Demand {
             kept: shared.saturating_sub(self.recent.kept_tokens()),
             ..Demand::of_one(prompt, sampling.max_tokens.saturating_add(room).min(most))
@@ -239,18 +257,18 @@ impl ReinPath {
     fn read_patches(
         &self,
         prepared: &Prepared,
-        x: &Tensor,
+        x: &Spliced,
         cancel: &AtomicBool,
     ) -> Result<Option<Arc<Prefix>>, Error> {
-        match prepared.prompt.shared_len(self.manifest().image_tokens()) {
+        match prepared.prompt.shared_len_of(&prepared.grids) {
             0 => Ok(None),
-            shared => self.recent.prefix(&self.llama, &x.narrow(1, 0, shared)?, cancel).map(Some),
+            shared => self.recent.prefix(&self.llama, &x.first(shared)?, cancel).map(Some),
         }
     }
 
     /// Answers many questions at once, each `samples` times, side by side; the texts are as generated, headings
     /// included. Answer i draws with seed `sampling.seed + i`. `progress` gets how many answers have ended, also (none)
-    /// between the layers of the encoders; `false` from it cancels.
+    /// between the layers of what it sees with; `false` from it cancels.
     pub fn answer_batch(
         &self,
         questions: &[Question],
@@ -265,16 +283,8 @@ impl ReinPath {
         if questions.is_empty() {
             return Ok(Vec::new());
         }
-        let patches: Vec<Patch> = questions.iter().flat_map(|q| q.patches.iter().cloned()).collect();
-        let images = self.embeddings(&self.features_while(&patches, &mut || progress(0))?)?;
-        let mut at = 0;
-        let mut prompts = Vec::with_capacity(questions.len());
-        for question in questions {
-            let prompt = self.prompt(question)?;
-            prompts.push(splice(&self.llama, &prompt, &images.narrow(0, at, question.patches.len())?)?);
-            at += question.patches.len();
-        }
-        let lengths = prompts.iter().map(|p| p.dim(1)).collect::<candle_core::Result<Vec<_>>>()?;
+        let prompts = self.spliced(questions, &mut || progress(0))?;
+        let lengths = prompts.iter().map(Spliced::tokens).collect::<candle_core::Result<Vec<_>>>()?;
         let longest = lengths.into_iter().max().unwrap_or(0);
         let most = self.llama.config.max_position_embeddings.saturating_sub(longest);
         let demand = Demand {
@@ -286,7 +296,7 @@ impl ReinPath {
         })?;
         // Each prompt has its samples side by side.
         let prompts = prompts.into_iter().flat_map(|prompt| std::iter::repeat_n(prompt, samples));
-        let decode = |(g, prompt): (crate::generate::Generated, Tensor)| {
+        let decode = |(g, prompt): (crate::generate::Generated, Spliced)| {
             let text = self
                 .tokenizer
                 .tokenizer()
@@ -295,6 +305,26 @@ impl ReinPath {
             Ok(BatchAnswer { prompt, text, tokens: g.tokens, stop: g.stop })
         };
         generated.into_iter().zip(prompts).map(decode).collect()
+    }
+
+    /// Embeddings of the prompts of questions, whose patches are looked at together.
+    fn spliced(
+        &self,
+        questions: &[Question],
+        going: &mut dyn FnMut() -> bool,
+    ) -> Result<Vec<Spliced>, Error> {
+        let mut prompts = Vec::with_capacity(questions.len());
+        for alike in questions.chunk_by(|a, b| a.max_pixels == b.max_pixels) {
+            let patches: Vec<Patch> = alike.iter().flat_map(|q| q.patches.iter().cloned()).collect();
+            let images = self.images(&self.look(&patches, alike[0].max_pixels, going)?)?;
+            let mut at = 0;
+            for question in alike {
+                let own = images.part(at, question.patches.len());
+                prompts.push(splice(&self.llama, &self.prompt(question)?, &own)?);
+                at += question.patches.len();
+            }
+        }
+        Ok(prompts)
     }
 }
 
@@ -311,77 +341,13 @@ fn chosen(conclusion: &str, choices: &[String]) -> Option<String> {
 }
 
 /// How an answer came to its end.
-struct Said {
+struct Said<'a> {
     stop: Stop,
     /// With the prompt and the answer but for its last token; `None` where that was cut short.
     cache: Option<KvCache>,
-    /// Tokens of the prompt.
-    prompt: usize,
+    prompt: &'a Spliced,
     /// When its first token was there.
     first: Option<Instant>,
-}
-
-/// From tokens to events.
-struct Writer<'a> {
-    detokeniser: Detokeniser<'a>,
-    parser: StageParser,
-    answer: StagedAnswer,
-    stage: Option<AnswerStage>,
-    count: usize,
-    last: Option<Drawn>,
-    events: &'a mut dyn FnMut(AskEvent),
-}
-
-impl<'a> Writer<'a> {
-    fn new(model: &'a ReinPath, events: &'a mut dyn FnMut(AskEvent)) -> Self {
-        Self {
-            detokeniser: Detokeniser::new(model.tokenizer.tokenizer()),
-            parser: StageParser::default(),
-            answer: StagedAnswer::default(),
-            stage: None,
-            count: 0,
-            last: None,
-            events,
-        }
-    }
-
-    fn push(&mut self, drawn: Drawn) -> Result<(), Error> {
-        self.count += 1;
-        self.last = Some(drawn);
-        let text = self.detokeniser.push(drawn.id)?;
-        let pieces = self.parser.push(&text);
-        self.send(pieces);
-        Ok(())
-    }
-
-    fn finish(&mut self) -> Result<(), Error> {
-        let text = self.detokeniser.finish()?;
-        let pieces = self.parser.push(&text);
-        self.send(pieces);
-        let pieces = self.parser.finish();
-        self.send(pieces);
-        Ok(())
-    }
-
-    /// Text that was held back is sent with the token that released it.
-    fn send(&mut self, pieces: Vec<Piece>) {
-        for piece in pieces {
-            match piece {
-                Piece::Stage(stage) => {
-                    self.stage = Some(stage);
-                    (self.events)(AskEvent::Stage { stage });
-                }
-                Piece::Text(text) => {
-                    if let Some(stage) = self.stage {
-                        self.answer.stage_mut(stage).push_str(&text);
-                    }
-                    let logprob = self.last.map_or(0.0, |t| t.logprob);
-                    let index = self.count.saturating_sub(1);
-                    (self.events)(AskEvent::Token { index, stage: self.stage, text, logprob });
-                }
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! A package put together from the files that a user has, as they are published: a language model in Hugging Face's
-//! layout, in Meta's or in GGUF, CONCH, UNI, LLaVA's projector, PEFT's adapters.
+//! layout, in Meta's or in GGUF, CONCH, UNI, LLaVA's projector, PEFT's adapters; or a Qwen2.5-VL, which is whole as it is.
 //!
 //! Nothing is converted: files are linked or copied under the names that they were published with, and the manifest says
 //! how to read them. The package is made beside the place where it will be, looked through, and put there last, so that
@@ -8,6 +8,7 @@
 mod encoders;
 mod language;
 mod origin;
+mod processor;
 mod projector;
 mod qwen;
 
@@ -18,16 +19,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use self::language::Language;
 use self::origin::Origin;
+use self::qwen::Qwen;
 use crate::check::check_unless;
 use crate::package::{
     self, ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterSpec, Architecture, Beside, EncoderKind, FORMAT, Fusion,
-    GridRule, Instructions, Knows, Manifest, Package, PackageWriter, PatchSpec, ProjectorSpec,
+    GridRule, Instructions, Known, Knows, Manifest, Package, PackageWriter, PatchSpec, ProjectorSpec,
 };
 use crate::weights::{self, Size, Weights};
 use crate::{prompt, reinpath};
 
 /// Microns per pixel of patches; what published encoders saw most (20× objectives).
 const MPP: f64 = 0.5;
+/// Side of a usual patch where patches have any size: 576 image tokens.
+const ANY_SIZE_PX: u32 = 672;
 
 /// What a package is made of.
 #[derive(Clone, Debug)]
@@ -35,6 +39,8 @@ pub struct Parts {
     pub name: String,
     /// A folder, or a GGUF file.
     pub language: PathBuf,
+    /// The file of a Qwen2.5-VL's vision tower, where its language model is a GGUF file.
+    pub vision: Option<PathBuf>,
     /// Files, or folders with one.
     pub conch: Option<PathBuf>,
     pub uni: Option<PathBuf>,
@@ -70,6 +76,9 @@ pub enum Error {
     Model(#[from] reinpath::Error),
     #[error("cancelled")]
     Cancelled,
+    /// A part for a model that has its own.
+    #[error("{0} is for ReinPath models: a Qwen2.5-VL has its own eyes")]
+    OwnEyes(&'static str),
     /// The parts do not fit together; the sentence names them as the user did.
     #[error("{0}")]
     Misfit(String),
@@ -89,6 +98,11 @@ impl Source {
         let own = path.file_name().and_then(OsStr::to_str).ok_or_else(unfit)?;
         Ok(Self { name: format!("{part}/{own}"), path: path.to_owned() })
     }
+}
+
+/// Whether what `language` names is a whole model that sees for itself, a Qwen2.5-VL, and no part of a ReinPath model.
+pub fn has_own_eyes(language: &Path) -> bool {
+    qwen::is_here(language)
 }
 
 /// Puts the package together in the new folder `to`. The size is what it will take in memory.
@@ -126,10 +140,19 @@ struct Plan {
     manifest: Manifest,
     /// Channels between the fused features and the embeddings of a projector that has to be made.
     new_projector: Option<projector::Shape>,
+    /// A chat template, which is written as a file of its own.
+    template: Option<String>,
 }
 
 impl Plan {
     fn of(parts: &Parts) -> Result<Self, Error> {
+        if qwen::is_here(&parts.language) {
+            return Self::of_qwen(parts);
+        }
+        if let Some(path) = &parts.vision {
+            let reason = "--vision is for a Qwen2.5-VL, which the language model is not".to_owned();
+            return Err(Error::Unfit { reason, path: path.clone() });
+        }
         let mut language = Language::find(&parts.language, parts.tokenizer.as_deref())?;
         let mut files = std::mem::take(&mut language.files);
         let mut origins = vec![Origin::of("language", &parts.language)];
@@ -180,23 +203,57 @@ impl Plan {
             new_projector = Some(projector::Shape { features, hidden });
             projector::DESCRIPTION.clone_into(&mut manifest.description);
         }
-        for path in &parts.adapters {
-            // Several are told apart when a question is asked; a single one is part of the model.
-            let (spec, adapter) = adapter(path, parts.adapters.len() > 1)?;
-            if manifest.adapters.iter().any(|other| other.name == spec.name) {
-                let reason = format!("another adapter has the name '{}' too: rename its folder", spec.name);
-                return Err(Error::Unfit { reason, path: path.clone() });
-            }
-            origins.push(Origin::of(&format!("adapter {}", spec.name), path));
-            manifest.adapters.push(spec);
-            files.extend(adapter);
-        }
+        files.extend(add_adapters(&parts.adapters, &mut manifest, &mut origins)?);
         manifest.licence = parts.licence.clone().unwrap_or_else(|| origin::licences(&origins));
         manifest.provenance = origin::provenance(&origins);
         if new_projector.is_some() {
             manifest.provenance.push_str(projector::PROVENANCE);
         }
-        Ok(Self { files, manifest, new_projector })
+        Ok(Self { files, manifest, new_projector, template: None })
+    }
+
+    /// Of a Qwen2.5-VL, which has all its parts.
+    fn of_qwen(parts: &Parts) -> Result<Self, Error> {
+        for (option, path) in
+            [("--conch", &parts.conch), ("--uni", &parts.uni), ("--projector", &parts.projector)]
+        {
+            if path.is_some() {
+                return Err(Error::OwnEyes(option));
+            }
+        }
+        let Qwen { mut files, language, vision, generation, instructions, known, template } =
+            Qwen::find(&parts.language, parts.vision.as_deref(), parts.tokenizer.as_deref())?;
+        let licence = known.map(|known| known.licence);
+        let mut origins = vec![Origin::of("model", &parts.language).under(licence)];
+        if let Some(path) = &parts.vision {
+            origins.push(Origin::of("vision", path).under(licence));
+        }
+        let mut manifest = Manifest {
+            format: FORMAT,
+            name: parts.name.clone(),
+            description: String::new(),
+            licence: String::new(),
+            languages: Vec::new(),
+            created: String::new(),
+            provenance: String::new(),
+            architecture: Architecture::Qwen25Vl,
+            patch: PatchSpec { size_px: ANY_SIZE_PX, mpp: MPP },
+            encoders: Vec::new(),
+            fusion: Fusion::default(),
+            projector: ProjectorSpec::default(),
+            vision: Some(vision),
+            language,
+            instructions,
+            terms: known.map(Known::terms),
+            adapters: Vec::new(),
+            generation,
+            knows: Knows::default(),
+            files: std::collections::BTreeMap::new(),
+        };
+        files.extend(add_adapters(&parts.adapters, &mut manifest, &mut origins)?);
+        manifest.licence = parts.licence.clone().unwrap_or_else(|| origin::licences(&origins));
+        manifest.provenance = origin::provenance(&origins);
+        Ok(Self { files, manifest, new_projector: None, template: Some(template) })
     }
 
     fn write(&self, copy: bool, folder: &Path, cancel: &Arc<AtomicBool>) -> Result<(), Error> {
@@ -204,6 +261,9 @@ impl Plan {
         for Source { name, path } in &self.files {
             let put = if copy { PackageWriter::copy } else { PackageWriter::link };
             put(&mut writer, path, name)?;
+        }
+        if let Some(template) = &self.template {
+            writer.text(qwen::TEMPLATE, template)?;
         }
         if let Some(shape) = &self.new_projector {
             projector::write_new(shape, &writer.path(projector::NEW)?)?;
@@ -224,6 +284,27 @@ impl Plan {
         }
         Error::Misfit(sentence.replace(&made.display().to_string(), &to.display().to_string()))
     }
+}
+
+/// Puts adapters into a manifest; what is returned are their files.
+fn add_adapters(
+    paths: &[PathBuf],
+    manifest: &mut Manifest,
+    origins: &mut Vec<Origin>,
+) -> Result<Vec<Source>, Error> {
+    let mut files = Vec::new();
+    for path in paths {
+        // Several are told apart when a question is asked; a single one is part of the model.
+        let (spec, adapter) = adapter(path, paths.len() > 1)?;
+        if manifest.adapters.iter().any(|other| other.name == spec.name) {
+            let reason = format!("another adapter has the name '{}' too: rename its folder", spec.name);
+            return Err(Error::Unfit { reason, path: path.clone() });
+        }
+        origins.push(Origin::of(&format!("adapter {}", spec.name), path));
+        manifest.adapters.push(spec);
+        files.extend(adapter);
+    }
+    Ok(files)
 }
 
 /// An adapter's folder: its entry in the manifest, and its files.

@@ -11,6 +11,7 @@ mod sentences;
 mod tam;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::Tensor;
@@ -25,7 +26,9 @@ use self::tam::Activations;
 use crate::answer::{Prepared, Question, turns};
 use crate::detokeniser::Detokeniser;
 use crate::generate::splice;
-use crate::prompt::{self, ChatTokenizer, END_OF_TURN, Prompt, Segment};
+use crate::package::Grid;
+use crate::patch::Patch;
+use crate::prompt::{self, ChatTokenizer, Prompt, Segment};
 use crate::reinpath::{Error, ReinPath};
 use crate::request::{MapMethod, SentenceMap};
 use crate::room::Demand;
@@ -41,10 +44,10 @@ pub struct Trace {
 }
 
 /// Where things stand in a prompt.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Places {
-    /// Image tokens of one patch.
-    image_tokens: usize,
+    /// The grid of the image tokens of each patch.
+    grids: Vec<Grid>,
     /// The first image token of each patch.
     patches: Vec<usize>,
     /// The first token of the text after the patches.
@@ -56,30 +59,51 @@ struct Places {
 }
 
 impl Places {
-    fn of(prompt: &Prompt, image_tokens: usize, tokenizer: &ChatTokenizer) -> Result<Self, prompt::Error> {
-        let end_of_turn = tokenizer.token(END_OF_TURN)?;
-        let mut places = Self { image_tokens, patches: Vec::new(), text: 0, question: Vec::new(), len: 0 };
+    fn of(prompt: &Prompt, grids: &[Grid], tokenizer: &ChatTokenizer) -> Result<Self, prompt::Error> {
+        let end_of_turn = tokenizer.token(tokenizer.end_of_turn())?;
+        let mut places = Self::default();
         for segment in &prompt.segments {
             match segment {
-                Segment::Patch(_) => {
+                Segment::Patch(patch) => {
+                    let grid = grids.get(*patch).copied().unwrap_or(Grid::square(0));
+                    places.grids.push(grid);
                     places.patches.push(places.len);
-                    places.len += image_tokens;
+                    places.len += grid.tokens();
                 }
                 Segment::Tokens(ids) => {
                     let end = ids.iter().rposition(|&id| id == end_of_turn).unwrap_or(0);
-                    (places.text, places.question) = (places.len, ids[..end].to_vec());
+                    // What ends an image is no text.
+                    let is_text = |&id: &u32| !tokenizer.is_special(id);
+                    let begin = ids[..end].iter().position(is_text).unwrap_or(end);
+                    (places.text, places.question) = (places.len + begin, ids[begin..end].to_vec());
                     places.len += ids.len();
                 }
             }
         }
         Ok(places)
     }
+
+    /// Image tokens of all patches.
+    fn image_tokens(&self) -> usize {
+        self.grids.iter().copied().map(Grid::tokens).sum()
+    }
+
+    /// Each patch's own among the values at the image tokens of all.
+    fn cells(&self) -> Vec<Range<usize>> {
+        let mut end = 0;
+        let own = |grid: &Grid| {
+            let start = end;
+            end += grid.tokens();
+            start..end
+        };
+        self.grids.iter().map(own).collect()
+    }
 }
 
 /// The values at the image tokens of all patches.
 fn picked(values: &[f32], places: &Places) -> Vec<f32> {
-    let of = |&start: &usize| values.get(start..start + places.image_tokens).unwrap_or_default();
-    places.patches.iter().flat_map(of).copied().collect()
+    let of = |(&start, grid): (&usize, &Grid)| values.get(start..start + grid.tokens()).unwrap_or_default();
+    places.patches.iter().zip(&places.grids).flat_map(of).copied().collect()
 }
 
 /// By how much each sentence's log-likelihood falls when cells of one patch are masked.
@@ -111,26 +135,26 @@ impl ReinPath {
         if sentences.is_empty() {
             return Ok(Vec::new());
         }
-        let places = Places::of(&prepared.prompt, self.manifest().image_tokens(), &self.tokenizer)?;
+        let places = Places::of(&prepared.prompt, &prepared.grids, &self.tokenizer)?;
         let grids = self.sentence_grids(&sentences, trace, &places, cancel)?;
-        let images = self.embeddings(&prepared.features)?;
+        let images = self.images(&prepared.seen)?;
         let x = splice(&self.llama, &prepared.prompt, &images)?;
-        let demand = Demand::of_one(x.dim(1)?.saturating_add(trace.ids.len()), 0);
+        let demand = Demand::of_one(x.tokens()?.saturating_add(trace.ids.len()), 0);
         let (attention, falls) = self.with_room(demand, || {
             let mut reader = Reader::new(&self.llama, &x, &trace.ids, cancel)?;
             let whole = reader.read()?;
-            let before = turns(&question.history);
+            let before = turns(self.manifest().instructions.options, &question.history);
             let attention =
                 relative::relative_attention(self, &mut reader, &images, &places, &before, cancel)?;
             let falls = falls(&mut reader, &sentences, &whole, &places, &grids, &attention, seed)?;
             Ok((attention, falls))
         })?;
-        let side = self.manifest().image_side();
-        let crops = self.crops(question)?;
+        let crops = question.patches.iter().map(|patch| self.crop(patch)).collect::<Result<Vec<_>, _>>()?;
+        let cells = places.cells();
         let mut maps = Vec::new();
         for (i, sentence) in sentences.iter().enumerate() {
             for (patch, (falls, crop)) in falls.iter().zip(&crops).enumerate() {
-                let cells = patch * places.image_tokens..(patch + 1) * places.image_tokens;
+                let Grid { rows, cols } = places.grids[patch];
                 for (method, grid, fall) in [
                     (MapMethod::Tam, &grids[i], falls.tam[i]),
                     (MapMethod::RelativeAttention, &attention, falls.attention[i]),
@@ -141,14 +165,14 @@ impl ReinPath {
                         first_token: sentence.tokens.start,
                         tokens: sentence.tokens.len(),
                         patch,
-                        rows: side,
-                        cols: side,
+                        rows,
+                        cols,
                         crop: *crop,
                         method,
                         drop: fall as f32,
                         random_drop: falls.random[i] as f32,
                     };
-                    maps.push((head, grid[cells.clone()].to_vec()));
+                    maps.push((head, grid[cells[patch].clone()].to_vec()));
                 }
             }
         }
@@ -166,10 +190,12 @@ impl ReinPath {
         Ok(texts)
     }
 
-    /// What the grid of each patch covers, in pixels of the patch: the encoders see the same centre square.
-    fn crops(&self, question: &Question) -> Result<Vec<[f64; 4]>, Error> {
-        let spec = self.manifest().encoders.first().expect("a package has an encoder, which is checked");
-        question.patches.iter().map(|patch| Ok(patch.square_for(spec)?.crop)).collect()
+    /// What the grid of a patch covers, in pixels of the patch: encoders see the same centre square, a tower all of it.
+    fn crop(&self, patch: &Patch) -> Result<[f64; 4], Error> {
+        match self.manifest().encoders.first() {
+            Some(spec) => Ok(patch.square_for(spec)?.crop),
+            None => Ok([0.0, 0.0, f64::from(patch.width), f64::from(patch.height)]),
+        }
     }
 
     /// Per sentence, the mean of the maps of its words with content, over the image tokens of all patches, from 0 to 1.
@@ -181,7 +207,7 @@ impl ReinPath {
         cancel: &AtomicBool,
     ) -> Result<Vec<Vec<f32>>, Error> {
         let activations = self.activations(trace, places)?;
-        let side = self.manifest().image_side();
+        let cells = places.cells();
         let mut grids = Vec::with_capacity(sentences.len());
         for sentence in sentences {
             if cancel.load(Ordering::Relaxed) {
@@ -190,8 +216,9 @@ impl ReinPath {
             let mut sum = vec![0.0; activations.image_tokens];
             for &token in &sentence.content {
                 let map = activations.map(places.question.len() + token);
-                let filtered =
-                    map.chunks_exact(places.image_tokens).flat_map(|map| tam::rank_gaussian(map, side, side));
+                let of_patches = cells.iter().zip(&places.grids);
+                let filtered = of_patches
+                    .flat_map(|(own, grid)| tam::rank_gaussian(&map[own.clone()], grid.rows, grid.cols));
                 sum.iter_mut().zip(filtered).for_each(|(sum, value)| *sum += value);
             }
             let range = tam::bounds(sum.iter().copied());
@@ -209,8 +236,8 @@ impl ReinPath {
         };
         let prompt = prompt.squeeze(0)?;
         let mut rows = Vec::new();
-        for &start in &places.patches {
-            rows.push(prompt.narrow(0, start, places.image_tokens)?);
+        for (&start, grid) in places.patches.iter().zip(&places.grids) {
+            rows.push(prompt.narrow(0, start, grid.tokens())?);
         }
         if !places.question.is_empty() {
             rows.push(prompt.narrow(0, places.text, places.question.len())?);
@@ -226,7 +253,7 @@ impl ReinPath {
         let logits = self.llama.logits_of(&Tensor::cat(&rows, 0)?, &distinct)?;
         let columns = logits.relu()?.t()?.to_vec2::<f32>()?;
         let columns: BTreeMap<u32, Vec<f32>> = distinct.into_iter().zip(columns).collect();
-        Ok(Activations { ids, columns, image_tokens: places.patches.len() * places.image_tokens })
+        Ok(Activations { ids, columns, image_tokens: places.image_tokens() })
     }
 }
 
@@ -240,13 +267,14 @@ fn falls(
     attention: &[f32],
     seed: u64,
 ) -> Result<Vec<Falls>, Error> {
-    let count = places.image_tokens;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let masks: Vec<_> = places.patches.iter().map(|_| deletion::random_masks(&mut rng, count)).collect();
+    let masks: Vec<_> =
+        places.grids.iter().map(|grid| deletion::random_masks(&mut rng, grid.tokens())).collect();
     let mut falls = Vec::with_capacity(places.patches.len());
     // The last patch first: see `Reader::read_masked`.
-    for (patch, (&start, masks)) in places.patches.iter().zip(&masks).enumerate().rev() {
-        let cells = patch * count..(patch + 1) * count;
+    let of_patches = places.patches.iter().zip(places.cells()).zip(&masks);
+    for ((&start, cells), masks) in of_patches.rev() {
+        let count = cells.len();
         let all = |read: &[f64]| sentences.iter().map(|s| deletion::fall(s, whole, read)).collect::<Vec<_>>();
         let shared = reader.read_masked(start, count, &deletion::top_fifth(&attention[cells.clone()]))?;
         let mut random = vec![0.0; sentences.len()];
@@ -266,110 +294,4 @@ fn falls(
 }
 
 #[cfg(test)]
-mod tests {
-    use candle_core::Device;
-
-    use super::*;
-    use crate::fixture::{STAGED, Speech, model, patch};
-    use crate::request::Sampling;
-    use crate::stage::AnswerStage;
-
-    fn question() -> Question {
-        Question {
-            patches: vec![patch(0, 32), patch(1, 48)],
-            question: "What?".to_owned(),
-            ..Question::default()
-        }
-    }
-
-    /// What would be kept had the model written this text.
-    fn written(model: &ReinPath, prepared: &Prepared, text: &str) -> Trace {
-        let ids = model.tokenizer.encode(text).unwrap();
-        let images = model.embeddings(&prepared.features).unwrap();
-        let prompt = splice(&model.llama, &prepared.prompt, &images).unwrap();
-        let answer =
-            model.llama.embed(&Tensor::from_slice(&ids, (1, ids.len()), &Device::Cpu).unwrap()).unwrap();
-        let (len, x) = (prompt.dim(1).unwrap(), Tensor::cat(&[&prompt, &answer], 1).unwrap());
-        let at = crate::llama::Positions::after(0, 1, len + ids.len());
-        let hidden = model.llama.forward(&x, &at, None).unwrap();
-        let mut states = vec![hidden.narrow(1, 0, len).unwrap()];
-        states.extend((0..ids.len()).map(|i| hidden.narrow(1, len + i, 1).unwrap()));
-        Trace { hidden: states, ids }
-    }
-
-    #[test]
-    fn every_sentence_has_a_map_of_each_method_on_each_patch() {
-        let model = model(Speech::Script(&STAGED));
-        let question = question();
-        let prepared = model.prepare(&question).unwrap();
-        let (cancel, mut trace) = (AtomicBool::new(false), Trace::default());
-        let sampling = Sampling::default();
-        let finished = model
-            .answer_traced(&question, &prepared, &sampling, &cancel, Some(&mut trace), &mut |_| {})
-            .unwrap();
-        assert_eq!(trace.ids.len(), finished.tokens);
-        let places = Places::of(&prepared.prompt, 4, &model.tokenizer).unwrap();
-        assert_eq!(trace.hidden[0].dims(), [1, places.len, model.llama.config.hidden_size]);
-        assert_eq!(model.tokenizer.tokenizer().decode(&places.question, false).unwrap(), "\nWhat?");
-        let maps = model.maps(&question, &prepared, &trace, 0, &cancel).unwrap();
-        assert_eq!(maps.len(), 3 * 2 * 2);
-        for (i, (head, grid)) in maps.iter().enumerate() {
-            assert_eq!((head.patch, head.rows, head.cols, grid.len()), (i / 2 % 2, 2, 2, 4));
-            assert!(grid.iter().all(|x| (0.0..=1.0).contains(x)), "{grid:?}");
-            // The script is said whatever is seen.
-            assert_eq!((head.drop, head.random_drop), (0.0, 0.0));
-        }
-        let heads: Vec<_> = maps.iter().step_by(4).map(|(head, _)| head).collect();
-        let told: Vec<_> =
-            heads.iter().map(|h| (h.stage, h.sentence.as_str(), h.first_token, h.tokens)).collect();
-        assert_eq!(
-            told,
-            [
-                (AnswerStage::Observation, "Glands are seen.", 1, 2),
-                (AnswerStage::Analysis, "They are regular.", 4, 2),
-                (AnswerStage::Conclusion, "B) glands", 7, 2),
-            ]
-        );
-        assert_eq!((maps[0].0.method, maps[1].0.method), (MapMethod::Tam, MapMethod::RelativeAttention));
-        assert_eq!((maps[0].0.crop, maps[2].0.crop), ([0.0, 0.0, 32.0, 32.0], [8.0, 0.0, 32.0, 32.0]));
-    }
-
-    #[test]
-    fn maps_are_the_same_twice_and_what_is_masked_matters() {
-        let model = model(Speech::Babble(4));
-        let question = question();
-        let prepared = model.prepare(&question).unwrap();
-        let trace = written(&model, &prepared, "[Observation]\nGlands.\n[Conclusion]\nIt is tumour.");
-        let run = |seed| model.maps(&question, &prepared, &trace, seed, &AtomicBool::new(false)).unwrap();
-        let first = run(3);
-        assert_eq!(first.len(), 2 * 2 * 2);
-        assert_eq!(first, run(3));
-        let other = run(4);
-        let grids = |maps: &[(SentenceMap, Vec<f32>)]| maps.iter().map(|m| m.1.clone()).collect::<Vec<_>>();
-        assert_eq!(grids(&first), grids(&other), "the seed draws the random masks only");
-        let random =
-            |maps: &[(SentenceMap, Vec<f32>)]| maps.iter().map(|m| m.0.random_drop).collect::<Vec<_>>();
-        assert_ne!(random(&first), random(&other));
-        assert!(first.iter().all(|(head, _)| head.drop != 0.0 && head.difference() != 0.0), "{first:?}");
-        let brightest = |grids: &[Vec<f32>]| grids.concat().into_iter().fold(0.0, f32::max);
-        for sentence in grids(&first).chunks(4) {
-            // The patches of a sentence share one scale.
-            let tam = [sentence[0].clone(), sentence[2].clone()];
-            assert_eq!(brightest(&tam), 1.0, "{tam:?}");
-        }
-    }
-
-    #[test]
-    fn without_sentences_there_are_no_maps_and_a_cancel_ends_them() {
-        let model = model(Speech::Babble(4));
-        let question = question();
-        let prepared = model.prepare(&question).unwrap();
-        let cancelled = AtomicBool::new(true);
-        let outside = written(&model, &prepared, "no stage at all");
-        assert!(model.maps(&question, &prepared, &outside, 0, &cancelled).unwrap().is_empty());
-        assert!(model.maps(&question, &prepared, &Trace::default(), 0, &cancelled).unwrap().is_empty());
-        let inside = written(&model, &prepared, "[Observation]\nGlands.");
-        let ended = model.maps(&question, &prepared, &inside, 0, &cancelled);
-        assert!(matches!(ended, Err(Error::Cancelled)));
-    }
-}
+mod tests;

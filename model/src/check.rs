@@ -1,18 +1,21 @@
 //! Whether a package fits together: every tensor of its architecture by name and shape, with finite values, without
-//! loading any of it. What the checks take in memory does not grow with the model.
+//! loading any of it. What the checks take in memory does not grow with the model, but for a vision tower in a GGUF file.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use candle_core::Device;
 
 use crate::adapter::AdapterFiles;
 use crate::known::Known;
 use crate::language;
 use crate::llama::LlamaConfig;
-use crate::package::{Architecture, LanguageKind, Package};
+use crate::package::{Package, VisionSpec};
 use crate::projector::Projector;
-use crate::prompt::ChatTokenizer;
-use crate::reinpath::{Error, at_prefix, check_vocabulary, open, open_encoder};
+use crate::prompt::{ChatTokenizer, user_text};
+use crate::qwen::Tower;
+use crate::reinpath::{Error, TowerWeights, at_prefix, check_vocabulary, open, open_encoder, open_tower};
 use crate::vit::Vit;
-use crate::weights::Size;
+use crate::weights::{Size, mmproj};
 
 /// The configuration of the package's language model, without loading it.
 pub fn language_config(package: &Package) -> Result<LlamaConfig, Error> {
@@ -27,26 +30,18 @@ pub fn check(package: &Package) -> Result<Size, Error> {
 /// The same; when `cancel` is set it ends with [`Error::Cancelled`].
 pub fn check_unless(package: &Package, cancel: &AtomicBool) -> Result<Size, Error> {
     let going = || if cancel.load(Ordering::Relaxed) { Err(Error::Cancelled) } else { Ok(()) };
-    let Architecture::ReinPath = package.manifest.architecture;
-    let LanguageKind::Llama = package.manifest.language.kind;
     let manifest = &package.manifest;
-    let tokenizer =
-        ChatTokenizer::read(&package.file(&manifest.language.tokenizer), manifest.language.chat_template)?;
+    let tokenizer = ChatTokenizer::of_package(package)?;
     manifest.generation.stop.iter().try_for_each(|token| tokenizer.token(token).map(drop))?;
+    // A chat template may fail on any question.
+    tokenizer.prompt(&user_text(1, "", "?", &[]))?;
     let config = language::config(package)?;
     check_vocabulary(package, &config, &tokenizer)?;
-    let mut size = Size::default();
-    for spec in &manifest.encoders {
-        going()?;
-        let weights = open_encoder(package, spec)?;
-        size += weights.check(|vb| Vit::load(&at_prefix(&vb, &spec.prefix), spec))?.1;
-    }
-    let spec = &manifest.projector;
-    let weights = open(package, std::slice::from_ref(&spec.weights))?;
-    let (features, embedding) = (manifest.fused_width(), config.hidden_size);
-    size += weights
-        .check(|vb| Projector::load(&at_prefix(&vb, &spec.prefix), features, spec.hidden, embedding))?
-        .1;
+    let mut size = match &manifest.vision {
+        Some(spec) => check_tower(package, spec, &config)?,
+        None => check_encoders(package, &config, &going)?,
+    };
+    going()?;
     let (mut llama, loaded) = language::check(package, &config, &mut |_| going().is_ok())?;
     size += loaded;
     for spec in &manifest.adapters {
@@ -58,32 +53,88 @@ pub fn check_unless(package: &Package, cancel: &AtomicBool) -> Result<Size, Erro
     }
     if let Some(range) = &manifest.knows.feature_range {
         let weights = open(package, std::slice::from_ref(&range.weights))?;
-        size += weights.check(|vb| Known::load(&vb, features, range))?.1;
+        size += weights.check(|vb| Known::load(&vb, manifest.fused_width(), range))?.1;
     }
     Ok(size)
 }
 
+/// ReinPath's eyes: encoders and projector.
+fn check_encoders(
+    package: &Package,
+    config: &LlamaConfig,
+    going: &dyn Fn() -> Result<(), Error>,
+) -> Result<Size, Error> {
+    let manifest = &package.manifest;
+    let mut size = Size::default();
+    for spec in &manifest.encoders {
+        going()?;
+        let weights = open_encoder(package, spec)?;
+        size += weights.check(|vb| Vit::load(&at_prefix(&vb, &spec.prefix), spec))?.1;
+    }
+    let spec = &manifest.projector;
+    let weights = open(package, std::slice::from_ref(&spec.weights))?;
+    let (features, embedding) = (manifest.fused_width(), config.hidden_size);
+    let checked =
+        weights.check(|vb| Projector::load(&at_prefix(&vb, &spec.prefix), features, spec.hidden, embedding));
+    size += checked?.1;
+    Ok(size)
+}
+
+/// The eyes of a Qwen2.5-VL, which have to see for this language model.
+fn check_tower(package: &Package, spec: &VisionSpec, config: &LlamaConfig) -> Result<Size, Error> {
+    let checked = match open_tower(package, spec, config.hidden_size)? {
+        TowerWeights::Full(weights) => weights.check(|vb| Tower::load(&vb, spec)),
+        // Its matrices are put together from parts, so that it is looked through by loading it.
+        TowerWeights::Gguf(gguf) => mmproj::build(&gguf, &Device::Cpu, |vb| Tower::load(&vb, spec)),
+    };
+    Ok(checked?.1)
+}
+
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
-
     use super::*;
-    use crate::fixture::{Speech, write_package};
-    use crate::package::MANIFEST;
+    use crate::fixture::{Family, Speech, write_package_of};
+    use crate::package::{MANIFEST, Manifest};
     use crate::reinpath::ReinPath;
 
-    #[test]
-    fn what_fits_is_told_as_it_will_be_and_what_does_not_as_loading_tells_it() {
+    fn load(package: &Package) -> Result<ReinPath, Error> {
+        ReinPath::load(package, &Device::Cpu, &mut |_, _| true)
+    }
+
+    /// What is told of a package of this family whose manifest is changed: by loading it, and by a check.
+    fn told(family: Family, change: &dyn Fn(&mut Manifest)) -> String {
         let folder = tempfile::tempdir().unwrap();
-        let mut manifest = write_package(folder.path(), Speech::Babble(1)).unwrap();
-        let package = Package::open(folder.path()).unwrap();
-        let loaded = ReinPath::load(&package, &Device::Cpu, &mut |_, _| true).unwrap();
-        assert_eq!(check(&package).unwrap(), loaded.size);
-        manifest.encoders[1].mlp_width = 17;
+        let mut manifest = write_package_of(family, folder.path(), Speech::Babble(1)).unwrap();
+        change(&mut manifest);
         std::fs::write(folder.path().join(MANIFEST), toml::to_string(&manifest).unwrap()).unwrap();
         let package = Package::open(folder.path()).unwrap();
-        let told = ReinPath::load(&package, &Device::Cpu, &mut |_, _| true).unwrap_err().to_string();
+        let told = load(&package).unwrap_err().to_string();
         assert_eq!(check(&package).unwrap_err().to_string(), told);
-        assert!(told.contains("blocks.0.mlp.fc1.weight"));
+        told
+    }
+
+    #[test]
+    fn what_fits_is_told_as_it_will_be() {
+        for family in Family::ALL {
+            let folder = tempfile::tempdir().unwrap();
+            write_package_of(family, folder.path(), Speech::Babble(1)).unwrap();
+            let package = Package::open(folder.path()).unwrap();
+            assert_eq!(check(&package).unwrap(), load(&package).unwrap().size, "{family:?}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told_as_loading_tells_it() {
+        let encoder = told(Family::ReinPath, &|manifest| manifest.encoders[1].mlp_width = 17);
+        assert!(encoder.contains("blocks.0.mlp.fc1.weight"), "{encoder}");
+        let tower = |change: &dyn Fn(&mut VisionSpec)| {
+            told(Family::Qwen, &|manifest| change(manifest.vision.as_mut().unwrap()))
+        };
+        let missing = tower(&|vision| vision.layers = 3);
+        assert!(missing.contains("blocks.2.") && missing.contains("is missing"), "{missing}");
+        let more = tower(&|vision| (vision.layers, vision.full_attention) = (1, vec![0]));
+        assert!(more.contains("more layers") && more.contains("blocks.1."), "{more}");
+        let width = tower(&|vision| vision.out_width += 1);
+        assert!(width.contains("image tokens of") && width.ends_with(MANIFEST), "{width}");
     }
 }

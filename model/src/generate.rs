@@ -1,7 +1,8 @@
 //! Text from a prompt, token by token: one answer as it streams, or many at once.
 //!
 //! The prompt is read once into a preallocated cache, then each step reads one token per sequence. A batch is padded on
-//! the left and gives the same greedy text as one sequence alone. No speculative decoding, no beam search.
+//! the left and gives the same greedy text as one sequence alone. What is written stands where the prompt's course goes on,
+//! which after images is not where the cache ends. No speculative decoding, no beam search.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +11,8 @@ use candle_core::{DType, Tensor};
 use rayon::prelude::*;
 
 use crate::event::Stop;
-use crate::llama::{KvCache, Llama, Positions};
+use crate::images::{Images, Spliced};
+use crate::llama::{Course, KvCache, Llama, Positions, Stretch};
 use crate::prompt::{Prompt, Segment};
 use crate::reinpath::Error;
 use crate::request::Sampling;
@@ -19,43 +21,57 @@ use crate::sampler::{Drawn, Sampler};
 /// Tokens of a prompt that are read at a time: a cancel is looked for in between.
 const BLOCK: usize = 512;
 
-/// Embeddings of a prompt, (1, tokens, hidden): those of its text with those of its patches spliced in. `images` is
-/// (patches, image_tokens, hidden).
-pub fn splice(llama: &Llama, prompt: &Prompt, images: &Tensor) -> Result<Tensor, Error> {
-    let (patches, image_tokens, _) = images.dims3()?;
+/// Embeddings of a prompt: those of its text with those of its patches spliced in, and where its tokens stand.
+pub fn splice(llama: &Llama, prompt: &Prompt, images: &Images) -> Result<Spliced, Error> {
+    let patches = images.embeddings.len();
     let places = prompt.segments.iter().filter(|s| matches!(s, Segment::Patch(_))).count();
     if places != patches {
         let reason = format!("the question has {patches} patches, but its text has places for {places}");
         return Err(Error::Question(reason));
     }
-    let (tokens, limit) = (prompt.len(image_tokens), llama.config.max_position_embeddings);
+    let (tokens, limit) = (prompt.len_of(&images.grids), llama.config.max_position_embeddings);
     if tokens >= limit {
         return Err(Error::TooLong { tokens, limit });
     }
-    let parts = prompt.segments.iter().map(|segment| match segment {
-        Segment::Tokens(ids) => llama.embed(&Tensor::from_slice(ids, (1, ids.len()), images.device())?),
-        Segment::Patch(i) => images.narrow(0, *i, 1)?.to_dtype(llama.dtype()),
-    });
-    Ok(Tensor::cat(&parts.collect::<candle_core::Result<Vec<_>>>()?, 1)?)
+    let device = llama.device();
+    let part = |segment: &Segment| match segment {
+        Segment::Tokens(ids) => llama.embed(&Tensor::from_slice(ids, (1, ids.len()), &device)?),
+        Segment::Patch(i) => match images.embeddings.get(*i) {
+            Some(image) => image.unsqueeze(0)?.to_dtype(llama.dtype()),
+            None => candle_core::bail!("the prompt has a place for patch {i} of {patches}"),
+        },
+    };
+    let parts = prompt.segments.iter().map(part).collect::<candle_core::Result<Vec<_>>>()?;
+    Ok(Spliced { x: Tensor::cat(&parts, 1)?, course: course(llama, prompt, images) })
+}
+
+/// Where the tokens of a prompt stand: one after the other, but for a model whose places have rows and columns.
+fn course(llama: &Llama, prompt: &Prompt, images: &Images) -> Course {
+    if llama.config.mrope_section.is_none() {
+        return Course::default();
+    }
+    Course::of(prompt.segments.iter().map(|segment| match segment {
+        Segment::Tokens(ids) => Stretch::Words(ids.len()),
+        Segment::Patch(i) => Stretch::Image(images.grids[*i]),
+    }))
 }
 
 /// The beginning of a prompt, read once: what follows its patches differs from question to question.
 #[derive(Debug)]
 pub struct Prefix {
-    /// (1, tokens, hidden)
-    embeddings: Tensor,
+    beginning: Spliced,
     /// After the final norm, (1, tokens, hidden).
     pub(crate) hidden: Tensor,
     pub(crate) cache: KvCache,
 }
 
 impl Prefix {
-    /// Reads embeddings (1, tokens, hidden); a cancel ends with [`Error::Cancelled`].
-    pub fn read(llama: &Llama, embeddings: &Tensor, cancel: &AtomicBool) -> Result<Self, Error> {
-        let len = embeddings.dim(1)?;
-        let mut cache = KvCache::new(&llama.config, 1, len, llama.dtype(), embeddings.device())?;
-        let hidden = read(llama, embeddings, &mut cache, cancel)?;
-        Ok(Self { embeddings: embeddings.clone(), hidden, cache })
+    /// Reads a beginning; a cancel ends with [`Error::Cancelled`].
+    pub fn read(llama: &Llama, beginning: &Spliced, cancel: &AtomicBool) -> Result<Self, Error> {
+        let Spliced { x, course } = beginning;
+        let mut cache = KvCache::new(&llama.config, 1, x.dim(1)?, llama.dtype(), x.device())?;
+        let hidden = read(llama, x, course, &mut cache, cancel)?;
+        Ok(Self { beginning: beginning.clone(), hidden, cache })
     }
 
     /// Tokens that were read.
@@ -63,20 +79,25 @@ impl Prefix {
         self.cache.len()
     }
 
-    /// Whether it was read from the same embeddings.
-    pub fn is_of(&self, embeddings: &Tensor) -> Result<bool, Error> {
-        if self.embeddings.dims() != embeddings.dims() {
+    /// Whether it was read from the same embeddings at the same places.
+    pub fn is_of(&self, beginning: &Spliced) -> Result<bool, Error> {
+        let (own, other) = (&self.beginning, beginning);
+        // What comes after it may go on in another way.
+        let places = |of: &Spliced| of.course.places(0, self.len()).collect::<Vec<_>>();
+        if own.x.dims() != other.x.dims() || places(own) != places(other) {
             return Ok(false);
         }
-        let difference = (&self.embeddings - embeddings)?.abs()?.max_all()?.to_dtype(DType::F32)?;
+        let difference = (&own.x - &other.x)?.abs()?.max_all()?.to_dtype(DType::F32)?;
         Ok(difference.to_scalar::<f32>()? == 0.0)
     }
 }
 
-/// Reads `x` (1, tokens, hidden) after what the cache holds, a block at a time; returns the hidden states of `x`.
+/// Reads `x` (1, tokens, hidden) after what the cache holds of a sequence with this course, a block at a time; returns the
+/// hidden states of `x`.
 pub(crate) fn read(
     llama: &Llama,
     x: &Tensor,
+    course: &Course,
     cache: &mut KvCache,
     cancel: &AtomicBool,
 ) -> Result<Tensor, Error> {
@@ -87,7 +108,7 @@ pub(crate) fn read(
             return Err(Error::Cancelled);
         }
         let count = BLOCK.min(len - at);
-        let positions = Positions::after(cache.len(), 1, count);
+        let positions = Positions::along(course, cache.len(), count);
         let block = x.narrow(1, at, count)?.contiguous()?;
         hidden.push(or_cancelled(llama.forward_unless(&block, &positions, Some(cache), cancel), cancel)?);
     }
@@ -119,21 +140,22 @@ pub struct Generator<'a> {
 }
 
 impl Generator<'_> {
-    /// Generates from a prompt's embeddings (1, tokens, hidden), whose beginning may have been read already. Returns why
-    /// it ended, and the cache with all that was read: the prompt and the text but for its last token.
+    /// Generates from a prompt, whose beginning may have been read already. Returns why it ended, and the cache with all
+    /// that was read: the prompt and the text but for its last token.
     ///
     /// `show` gets the hidden states after the final norm as they are computed: those of the prompt, (1, tokens,
     /// hidden), then those of each token that is read after it, (1, 1, hidden). `each` gets every token but the one
     /// that stops.
     pub fn run(
         &self,
-        prompt: &Tensor,
+        prompt: &Spliced,
         prefix: Option<&Prefix>,
         show: &mut dyn FnMut(&Tensor),
         each: &mut dyn FnMut(Drawn) -> Result<(), Error>,
     ) -> Result<(Stop, KvCache), Error> {
         let Self { llama, sampling, stop, room, cancel } = *self;
-        let (len, device) = (prompt.dim(1)?, prompt.device());
+        let Spliced { x, course } = prompt;
+        let (len, device) = (x.dim(1)?, x.device());
         let limit = llama.config.max_position_embeddings;
         if len >= limit {
             return Err(Error::TooLong { tokens: len, limit });
@@ -148,8 +170,8 @@ impl Generator<'_> {
             }
             None => None,
         };
-        let hidden = match read(llama, &prompt.narrow(1, cache.len(), len - cache.len())?, &mut cache, cancel)
-        {
+        let rest = x.narrow(1, cache.len(), len - cache.len())?;
+        let hidden = match read(llama, &rest, course, &mut cache, cancel) {
             Err(Error::Cancelled) => return Ok((Stop::Cancelled, cache)),
             hidden => hidden?,
         };
@@ -167,7 +189,7 @@ impl Generator<'_> {
             each(drawn)?;
             if count < most {
                 let x = llama.embed(&Tensor::new(&[[drawn.id]], device)?)?;
-                let at = Positions::after(cache.len(), 1, 1);
+                let at = Positions::along(course, cache.len(), 1);
                 let hidden = llama.forward(&x, &at, Some(&mut cache))?;
                 show(&hidden);
                 logits = llama.logits(&hidden)?;
@@ -199,39 +221,40 @@ impl Generated {
     }
 }
 
-/// Generates `samples` answers to each of many prompts at once, each prompt (1, tokens, hidden) and read once however
-/// many samples are drawn from it. The answers to a prompt stand side by side; answer i draws with seed
-/// `sampling.seed + i`.
+/// Generates `samples` answers to each of many prompts at once, each read once however many samples are drawn from it. The
+/// answers to a prompt stand side by side; answer i draws with seed `sampling.seed + i`.
 ///
 /// `progress` gets how many answers have ended after each step; `false` from it ends with [`Error::Cancelled`].
 pub fn generate_batch(
     llama: &Llama,
-    prompts: &[Tensor],
+    prompts: &[Spliced],
     samples: usize,
     sampling: &Sampling,
     stop: &[u32],
     progress: &mut dyn FnMut(usize) -> bool,
 ) -> Result<Vec<Generated>, Error> {
-    let lengths = prompts.iter().map(|p| p.dim(1)).collect::<candle_core::Result<Vec<_>>>()?;
+    let lengths = prompts.iter().map(Spliced::tokens).collect::<candle_core::Result<Vec<_>>>()?;
     let Some(&longest) = lengths.iter().max() else { return Ok(Vec::new()) };
     let limit = llama.config.max_position_embeddings;
     if longest >= limit {
         return Err(Error::TooLong { tokens: longest, limit });
     }
     let most = sampling.max_tokens.min(limit - longest);
-    let device = prompts[0].device();
+    let device = prompts[0].x.device();
     let mut cache = KvCache::new(&llama.config, prompts.len(), longest + most, llama.dtype(), device)?;
     let padding: Vec<usize> = lengths.iter().map(|len| longest - len).collect();
-    let rows = prompts.iter().zip(&padding).map(|(p, &pad)| p.pad_with_zeros(1, pad, 0));
+    let rows = prompts.iter().zip(&padding).map(|(p, &pad)| p.x.pad_with_zeros(1, pad, 0));
     let x = Tensor::cat(&rows.collect::<candle_core::Result<Vec<_>>>()?, 0)?;
-    let at = Positions::padded(0, longest, &Arc::new(padding.clone()));
+    let courses: Vec<Course> = prompts.iter().map(|p| p.course.clone()).collect();
+    let at = Positions::along_padded(&courses, 0, longest, &Arc::new(padding.clone()));
     let hidden = llama.forward(&x, &at, Some(&mut cache))?;
     let last = llama.logits(&hidden.narrow(1, longest - 1, 1)?.contiguous()?)?;
     let prompt_of: Vec<usize> = (0..prompts.len()).flat_map(|p| std::iter::repeat_n(p, samples)).collect();
     if samples != 1 {
         cache.keep(&prompt_of)?;
     }
-    let mut batch = Batch::new(sampling, prompt_of.iter().map(|&p| padding[p]).collect());
+    let rows = prompt_of.iter().map(|&p| (padding[p], courses[p].clone()));
+    let mut batch = Batch::new(sampling, rows.unzip());
     let mut values = last.reshape((prompts.len(), ()))?.to_vec2::<f32>()?;
     if samples != 1 {
         values = prompt_of.iter().map(|&p| values[p].clone()).collect();
@@ -247,7 +270,7 @@ pub fn generate_batch(
         batch.drop_ended(&mut cache)?;
         let last = batch.last_tokens();
         let x = llama.embed(&Tensor::from_slice(&last, (last.len(), 1), device)?)?;
-        let at = Positions::padded(cache.len(), 1, &batch.padding);
+        let at = Positions::along_padded(&batch.courses, cache.len(), 1, &batch.padding);
         let logits = llama.logits(&llama.forward(&x, &at, Some(&mut cache))?)?;
         values = logits.reshape((last.len(), ()))?.to_vec2::<f32>()?;
     }
@@ -263,10 +286,11 @@ struct Batch {
     rows: Vec<usize>,
     /// Of each row.
     padding: Arc<Vec<usize>>,
+    courses: Vec<Course>,
 }
 
 impl Batch {
-    fn new(sampling: &Sampling, padding: Vec<usize>) -> Self {
+    fn new(sampling: &Sampling, (padding, courses): (Vec<usize>, Vec<Course>)) -> Self {
         let n = padding.len();
         let seeded = |i: usize| Sampling { seed: sampling.seed.wrapping_add(i as u64), ..sampling.clone() };
         Self {
@@ -275,6 +299,7 @@ impl Batch {
             ended: vec![false; n],
             rows: (0..n).collect(),
             padding: Arc::new(padding),
+            courses,
         }
     }
 
@@ -310,6 +335,7 @@ impl Batch {
         cache.keep(&kept)?;
         self.rows = kept.iter().map(|&r| self.rows[r]).collect();
         self.padding = Arc::new(kept.iter().map(|&r| self.padding[r]).collect());
+        self.courses = kept.iter().map(|&r| self.courses[r].clone()).collect();
         Ok(())
     }
 
@@ -318,3 +344,6 @@ impl Batch {
         self.rows.iter().map(|&answer| self.done[answer].tokens.last().map_or(0, |t| t.id)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,16 +1,17 @@
-//! The files of a package's language model: configuration and tensors in Hugging Face's layout, in Meta's and in GGUF.
+//! The files of a package's language model: configuration and tensors in Hugging Face's layout, in Meta's and in GGUF; of a
+//! Qwen2.5-VL in Hugging Face's, beside its vision tower, and in GGUF.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::{DType, Device};
 use serde_json::Value;
 
 use crate::llama::{Llama, LlamaConfig, Params};
-use crate::package::Package;
+use crate::package::{LanguageKind, Package};
 use crate::reinpath::{Error, read_json};
 use crate::weights::gguf::Gguf;
-use crate::weights::{self, Size, Weights};
+use crate::weights::{self, Size, Weights, keys};
 
 /// Who wrote the weight files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,10 +22,11 @@ enum Layout {
 }
 
 fn layout(package: &Package) -> Layout {
-    match package.manifest.language.weights.as_slice() {
+    let spec = &package.manifest.language;
+    match spec.weights.as_slice() {
         [file] if has_extension(file, "gguf") => Layout::Gguf,
         // Hugging Face's files of PyTorch end in .bin.
-        [file, ..] if has_extension(file, "pth") => Layout::Meta,
+        [file, ..] if spec.kind == LanguageKind::Llama && has_extension(file, "pth") => Layout::Meta,
         _ => Layout::HuggingFace,
     }
 }
@@ -38,24 +40,38 @@ pub(crate) fn config(package: &Package) -> Result<LlamaConfig, Error> {
     let spec = &package.manifest.language;
     let path = package.file(&spec.config);
     if layout(package) == Layout::Gguf && spec.weights.contains(&spec.config) {
-        return Ok(Gguf::open(&path)?.config()?);
+        let config = Gguf::open(&path)?.config()?;
+        if config.mrope_section.is_some() != (spec.kind == LanguageKind::Qwen25Vl) {
+            let reason = "the file holds a language model of another kind than the package names".to_owned();
+            return Err(Error::Config { reason, path });
+        }
+        return Ok(config);
     }
-    let mut config = read_config(&path)?;
-    if layout(package) == Layout::Meta {
-        let first = Weights::open(&[package.file(&spec.weights[0])])?;
-        // `params.json` does not tell whether the head is the embeddings again.
-        config.tie_word_embeddings = first.shape("output.weight").is_none();
+    let mut config = read_config(&path, spec.kind)?;
+    match layout(package) {
+        Layout::Meta => {
+            let first = Weights::open(&[package.file(&spec.weights[0])])?;
+            // `params.json` does not tell whether the head is the embeddings again.
+            config.tie_word_embeddings = first.shape("output.weight").is_none();
+        }
+        // Where there is no head the embeddings are, whether the file says so or not.
+        Layout::HuggingFace if spec.kind == LanguageKind::Qwen25Vl && !config.tie_word_embeddings => {
+            config.tie_word_embeddings = hugging_face(package)?.shape("lm_head.weight").is_none();
+        }
+        Layout::HuggingFace | Layout::Gguf => {}
     }
     Ok(config)
 }
 
 /// Reads `config.json` or `params.json`.
-fn read_config(path: &Path) -> Result<LlamaConfig, Error> {
+fn read_config(path: &Path, kind: LanguageKind) -> Result<LlamaConfig, Error> {
     let value: Value = read_json(path)?;
-    let config = if value.get("n_layers").is_some() {
-        serde_json::from_value::<Params>(value).map_err(|e| e.to_string()).and_then(LlamaConfig::try_from)
-    } else {
-        serde_json::from_value(value).map_err(|e| e.to_string())
+    let config = match kind {
+        LanguageKind::Qwen25Vl => LlamaConfig::of_qwen(&value),
+        LanguageKind::Llama if value.get("n_layers").is_some() => {
+            serde_json::from_value::<Params>(value).map_err(|e| e.to_string()).and_then(LlamaConfig::try_from)
+        }
+        LanguageKind::Llama => serde_json::from_value(value).map_err(|e| e.to_string()),
     };
     config.map_err(|reason| Error::Config {
         reason: format!("the file is not as expected, {reason}"),
@@ -63,15 +79,27 @@ fn read_config(path: &Path) -> Result<LlamaConfig, Error> {
     })
 }
 
+fn files(package: &Package) -> Vec<PathBuf> {
+    package.manifest.language.weights.iter().map(|name| package.file(name)).collect()
+}
+
+/// Hugging Face's files, under a Llama's names: without the tower of a Qwen2.5-VL.
+fn hugging_face(package: &Package) -> Result<Weights, weights::Error> {
+    let weights = Weights::open(&files(package))?;
+    Ok(match package.manifest.language.kind {
+        LanguageKind::Llama => weights,
+        LanguageKind::Qwen25Vl => weights.renamed(keys::decoder),
+    })
+}
+
 /// The weights in full precision, under Hugging Face's names; those of a GGUF file are refused.
 pub(crate) fn weights(package: &Package, config: &LlamaConfig) -> Result<Weights, weights::Error> {
-    let files: Vec<_> = package.manifest.language.weights.iter().map(|name| package.file(name)).collect();
     match layout(package) {
-        Layout::Meta => with_all_layers(Weights::open_meta(&files, config)?, config),
-        Layout::HuggingFace => with_all_layers(Weights::open(&files)?, config),
+        Layout::Meta => with_all_layers(Weights::open_meta(&files(package), config)?, config),
+        Layout::HuggingFace => with_all_layers(hugging_face(package)?, config),
         Layout::Gguf => Err(weights::Error::Gguf {
             reason: "the language model is not in full precision any more".to_owned(),
-            path: files.into_iter().next().unwrap_or_default(),
+            path: files(package).into_iter().next().unwrap_or_default(),
         }),
     }
 }
@@ -97,9 +125,20 @@ pub(crate) fn load(
             Ok(gguf.build(device, &stored, |tensors| Llama::load_watched(tensors, &stored, layer))?)
         } else {
             let weights = weights(package, config)?;
-            Ok(weights.build_in(dtype, device, |vb| Llama::load_watched(&vb, config, layer))?)
+            let (mut llama, size) =
+                weights.build_in(dtype, device, |vb| Llama::load_watched(&vb, config, layer))?;
+            if is_final(package) {
+                llama.pack()?;
+            }
+            Ok((llama, size))
         }
     })
+}
+
+/// Whether the weights stay as they are: nobody trains a Qwen2.5-VL here, and none of its adapters is added to them.
+fn is_final(package: &Package) -> bool {
+    package.manifest.language.kind == LanguageKind::Qwen25Vl
+        && package.manifest.adapters.iter().all(|adapter| adapter.alternative)
 }
 
 /// What is called before each layer, with the share that is done; an error from it ends the work.
@@ -151,7 +190,8 @@ fn open_gguf(package: &Package, config: &LlamaConfig) -> Result<(Arc<Gguf>, Llam
         reason: format!("it describes another language model than {file}"),
         path: package.file(&spec.config),
     };
-    if shape(&stored) != shape(config) || (stored.rope_theta / config.rope_theta - 1.0).abs() > 1e-6 {
+    let alike = |own: &LlamaConfig| (shape(own), own.mrope_section, own.attention_bias);
+    if alike(&stored) != alike(config) || (stored.rope_theta / config.rope_theta - 1.0).abs() > 1e-6 {
         return Err(other());
     }
     match (stored.rope_divisors(), config.rope_divisors()) {
@@ -177,3 +217,6 @@ fn shape(config: &LlamaConfig) -> [usize; 7] {
         config.vocab_size,
     ]
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,5 @@
-//! The Llama language model, from embeddings to logits (`modeling_llama.py`, transformers; Hugging Face's names).
+//! The Llama language model, from embeddings to logits (`modeling_llama.py`, transformers; Hugging Face's names); that of a
+//! Qwen2.5-VL is one with biases and places of three numbers (`modeling_qwen2_5_vl.py`).
 //!
 //! One forward serves training, prompts and single steps: embeddings in, hidden states of all positions out, an
 //! optional preallocated cache, and padding on the left told by where each sequence begins.
@@ -12,12 +13,12 @@ mod pass;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use candle_core::{DType, Result, Tensor, TensorId};
+use candle_core::{DType, Device, Result, Tensor, TensorId};
 use candle_nn::{Init, VarBuilder};
 
 pub use self::cache::KvCache;
 pub use self::config::{LlamaConfig, RopeScaling};
-pub use self::course::Course;
+pub use self::course::{Course, Stretch};
 pub use self::params::Params;
 pub use self::pass::{Kept, Pass};
 use crate::layers::{Linear, LoraConfig, LoraPair, RmsNorm};
@@ -210,6 +211,13 @@ impl Llama {
         self.linears().try_for_each(Linear::merge)
     }
 
+    /// Lays the weights of its layers out for products, where there is a kernel for it: for a model that is trained no
+    /// further. Embeddings and head stay plain, of which few rows are used at a time, and adapters stay beside: merge them
+    /// first.
+    pub fn pack(&mut self) -> Result<()> {
+        self.linears().try_for_each(Linear::pack)
+    }
+
     /// Embeddings of token ids: (batch, seq) to (batch, seq, hidden).
     pub fn embed(&self, ids: &Tensor) -> Result<Tensor> {
         let (batch, seq) = ids.dims2()?;
@@ -302,6 +310,15 @@ impl Llama {
     /// Whether its matrices are.
     pub fn is_quantised(&self) -> bool {
         matches!(self.embed_tokens, Matrix::Quantised(_))
+    }
+
+    /// Where its embeddings are.
+    pub fn device(&self) -> Device {
+        match &self.embed_tokens {
+            Matrix::Full(weight) => weight.device().clone(),
+            Matrix::Quantised(weight) => weight.device(),
+            Matrix::Packed(_) => Device::Cpu,
+        }
     }
 
     /// Precision of embeddings, hidden states and cache.
@@ -429,95 +446,4 @@ impl Layer {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-    use std::sync::Arc;
-
-    use candle_core::{DType, Device, Result, Tensor};
-    use candle_nn::{VarBuilder, VarMap};
-    use rand::{Rng as _, SeedableRng as _};
-    use rand_chacha::ChaCha8Rng;
-
-    use super::{KvCache, Llama, LlamaConfig, LoraConfig, Positions};
-
-    pub(super) fn tiny() -> LlamaConfig {
-        LlamaConfig {
-            hidden_size: 16,
-            intermediate_size: 24,
-            num_hidden_layers: 2,
-            num_attention_heads: 4,
-            num_key_value_heads: 2,
-            head_dim: 4,
-            vocab_size: 30,
-            rms_norm_eps: 1e-5,
-            rope_theta: 10000.0,
-            rope_scaling: None,
-            rope_factors: None,
-            attention_bias: false,
-            mrope_section: None,
-            max_position_embeddings: 64,
-            tie_word_embeddings: true,
-        }
-    }
-
-    /// The same weights on every run: rounding differs with them.
-    pub(super) fn seed(map: &VarMap, seed: u64) -> Result<()> {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let vars: BTreeMap<_, _> = map.data().lock().unwrap().clone().into_iter().collect();
-        for var in vars.values() {
-            let values: Vec<f32> = (0..var.elem_count()).map(|_| rng.random_range(-0.5..0.5)).collect();
-            var.set(&Tensor::from_vec(values, var.dims(), &Device::Cpu)?)?;
-        }
-        Ok(())
-    }
-
-    pub(super) fn ids(rows: &[&[u32]]) -> Result<Tensor> {
-        Tensor::from_vec(rows.concat(), (rows.len(), rows[0].len()), &Device::Cpu)
-    }
-
-    pub(super) fn difference(a: &Tensor, b: &Tensor) -> Result<f32> {
-        (a - b)?.abs()?.flatten_all()?.max(0)?.to_scalar()
-    }
-
-    #[test]
-    fn steps_with_a_cache_and_padding_agree_with_one_pass() -> Result<()> {
-        let (map, config) = (VarMap::new(), tiny());
-        let llama = Llama::load(&VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu), &config)?;
-        seed(&map, 1)?;
-        let whole =
-            llama.forward(&llama.embed(&ids(&[&[3, 9, 27, 4, 8]])?)?, &Positions::after(0, 1, 5), None)?;
-        let mut cache = KvCache::new(&config, 1, 8, DType::F32, &Device::Cpu)?;
-        llama.forward(&llama.embed(&ids(&[&[3, 9, 27]])?)?, &Positions::after(0, 1, 3), Some(&mut cache))?;
-        llama.forward(&llama.embed(&ids(&[&[4]])?)?, &Positions::after(3, 1, 1), Some(&mut cache))?;
-        let last =
-            llama.forward(&llama.embed(&ids(&[&[8]])?)?, &Positions::after(4, 1, 1), Some(&mut cache))?;
-        assert!(difference(&last, &whole.narrow(1, 4, 1)?)? < 1e-5);
-        let padding = Arc::new(vec![2, 0]);
-        let rows = ids(&[&[0, 0, 3, 9, 27, 4, 8], &[1, 2, 3, 4, 5, 6, 7]])?;
-        let padded = llama.forward(&llama.embed(&rows)?, &Positions::padded(0, 7, &padding), None)?;
-        assert!(difference(&padded.narrow(0, 0, 1)?.narrow(1, 2, 5)?, &whole)? < 1e-5);
-        Ok(())
-    }
-
-    #[test]
-    fn an_adapter_merges_into_the_same_model() -> Result<()> {
-        let (map, config) = (VarMap::new(), tiny());
-        let mut llama = Llama::load(&VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu), &config)?;
-        seed(&map, 1)?;
-        let x = llama.embed(&ids(&[&[3, 9, 27, 4, 8]])?)?;
-        let at = Positions::after(0, 1, 5);
-        let base = llama.forward(&x, &at, None)?;
-        let adapters = VarMap::new();
-        let lora = LoraConfig { rank: 3, alpha: 6.0 };
-        llama.adapt(&VarBuilder::from_varmap(&adapters, DType::F32, &Device::Cpu), &lora)?;
-        assert_eq!(difference(&llama.forward(&x, &at, None)?, &base)?, 0.0, "B is zero at first");
-        seed(&adapters, 2)?;
-        let adapted = llama.forward(&x, &at, None)?;
-        let change = difference(&adapted, &base)?;
-        assert!(change > 1e-2);
-        llama.merge()?;
-        // The sums are the same, in another order: what differs is rounding, in proportion to what the adapter does.
-        assert!(difference(&llama.forward(&x, &at, None)?, &adapted)? < 1e-5 * change);
-        Ok(())
-    }
-}
+pub(crate) mod tests;

@@ -10,17 +10,19 @@ use candle_core::Tensor;
 use crate::answer::TRUE_FALSE;
 use crate::attribution::first_token_of;
 use crate::event::OptionScore;
-use crate::llama::{KvCache, Positions};
+use crate::images::Spliced;
+use crate::llama::{Course, KvCache, Positions};
+use crate::package::OptionMark;
 use crate::reinpath::{Error, ReinPath};
 use crate::room::Demand;
 use crate::stage::AnswerStage;
 
 impl ReinPath {
-    /// Scores of the options after an answer that was written: `prompt` is its prompt's embeddings, (1, tokens, hidden),
-    /// `ids` the answer. Empty where the answer has no conclusion.
+    /// Scores of the options after an answer that was written: `prompt` is its prompt, `ids` the answer. Empty where the
+    /// answer has no conclusion.
     pub fn score_options(
         &self,
-        prompt: &Tensor,
+        prompt: &Spliced,
         ids: &[u32],
         choices: &[String],
     ) -> Result<Vec<OptionScore>, Error> {
@@ -30,10 +32,10 @@ impl ReinPath {
         // The last token before the conclusion is read with each option.
         let read = &ids[..after.token - 1];
         let x = if read.is_empty() {
-            prompt.clone()
+            prompt.x.clone()
         } else {
             let read = Tensor::from_slice(read, (1, read.len()), self.device())?;
-            Tensor::cat(&[prompt, &self.llama.embed(&read)?], 1)?
+            Tensor::cat(&[&prompt.x, &self.llama.embed(&read)?], 1)?
         };
         let len = x.dim(1)?;
         let room = len + longest;
@@ -42,16 +44,17 @@ impl ReinPath {
         }
         self.with_room(Demand::of_one(room, 0), || {
             let mut cache = KvCache::new(&self.llama.config, 1, room, self.llama.dtype(), self.device())?;
-            self.llama.forward(&x, &Positions::after(0, 1, len), Some(&mut cache))?;
-            self.scores(&mut cache, len, ids[after.token - 1], &options, &AtomicBool::new(false))
+            self.llama.forward(&x, &Positions::along(&prompt.course, 0, len), Some(&mut cache))?;
+            let from = After { course: &prompt.course, len, last: ids[after.token - 1] };
+            self.scores(&mut cache, &from, &options, &AtomicBool::new(false))
         })
     }
 
-    /// The same from the cache of the generation, which holds the prompt of `prompt` tokens and the answer.
+    /// The same from the cache of the generation, which holds the prompt and the answer.
     pub(crate) fn score_written_options(
         &self,
         cache: &mut KvCache,
-        prompt: usize,
+        prompt: &Spliced,
         ids: &[u32],
         choices: &[String],
         cancel: &AtomicBool,
@@ -59,11 +62,12 @@ impl ReinPath {
         let Some(after) = self.conclusion(ids)? else { return Ok(Vec::new()) };
         let options = self.option_ids(&after.lead, choices)?;
         let longest = options.iter().map(Vec::len).max().unwrap_or(0);
-        let len = prompt + after.token - 1;
+        let len = prompt.tokens()? + after.token - 1;
         if cache.len() < len || len + longest > cache.capacity()? {
             return Ok(Vec::new());
         }
-        self.scores(cache, len, ids[after.token - 1], &options, cancel)
+        let from = After { course: &prompt.course, len, last: ids[after.token - 1] };
+        self.scores(cache, &from, &options, cancel)
     }
 
     /// Tokens that the options of a question take at most, with what leads to them.
@@ -82,18 +86,18 @@ impl ReinPath {
     }
 
     fn option_ids(&self, lead: &str, choices: &[String]) -> Result<Vec<Vec<u32>>, Error> {
+        let mark = self.manifest().instructions.options;
         let ids = |(letter, choice): (char, &String)| {
-            Ok(self.tokenizer.encode(&format!("{lead}{}", written(letter, choice, choices)))?)
+            Ok(self.tokenizer.encode(&format!("{lead}{}", written(mark, letter, choice, choices)))?)
         };
         ('A'..='Z').zip(choices).map(ids).collect()
     }
 
-    /// Scores of options that follow the token `last`, which follows the first `len` tokens of the cache.
+    /// Scores of options that follow what the cache holds.
     fn scores(
         &self,
         cache: &mut KvCache,
-        len: usize,
-        last: u32,
+        from: &After<'_>,
         options: &[Vec<u32>],
         cancel: &AtomicBool,
     ) -> Result<Vec<OptionScore>, Error> {
@@ -103,10 +107,11 @@ impl ReinPath {
                 return Err(Error::Cancelled);
             }
             let Some(before) = ids.len().checked_sub(1) else { return Ok(Vec::new()) };
-            let read: Vec<u32> = std::iter::once(last).chain(ids[..before].iter().copied()).collect();
-            cache.truncate(len);
+            let read: Vec<u32> = std::iter::once(from.last).chain(ids[..before].iter().copied()).collect();
+            cache.truncate(from.len);
             let x = self.llama.embed(&Tensor::from_slice(&read, (1, read.len()), self.device())?)?;
-            let hidden = self.llama.forward(&x, &Positions::after(len, 1, read.len()), Some(cache))?;
+            let at = Positions::along(from.course, from.len, read.len());
+            let hidden = self.llama.forward(&x, &at, Some(cache))?;
             let logits = self.llama.logits(&hidden)?.squeeze(0)?.to_vec2::<f32>()?;
             let logprob: f64 = logits.iter().zip(ids).map(|(row, &id)| log_probability(row, id)).sum();
             scores.push(OptionScore {
@@ -119,6 +124,13 @@ impl ReinPath {
     }
 }
 
+/// What options follow: the token `last`, after the first `len` tokens of a cache, on this course.
+struct After<'a> {
+    course: &'a Course,
+    len: usize,
+    last: u32,
+}
+
 struct Conclusion {
     /// The first token with text of it.
     token: usize,
@@ -127,8 +139,8 @@ struct Conclusion {
 }
 
 /// An option as a conclusion names it.
-fn written(letter: char, choice: &str, choices: &[String]) -> String {
-    if choices == TRUE_FALSE.map(str::to_owned) { choice.to_owned() } else { format!("{letter}) {choice}") }
+fn written(mark: OptionMark, letter: char, choice: &str, choices: &[String]) -> String {
+    if choices == TRUE_FALSE.map(str::to_owned) { choice.to_owned() } else { mark.line(letter, choice) }
 }
 
 fn log_probability(logits: &[f32], id: u32) -> f64 {
@@ -164,7 +176,7 @@ mod tests {
         let best = finished.options.iter().max_by(|a, b| a.logprob.total_cmp(&b.logprob)).unwrap();
         assert_eq!(best.letter, "B", "{:?}", finished.options);
 
-        let images = model.embeddings(&prepared.features).unwrap();
+        let images = model.images(&prepared.seen).unwrap();
         let x = splice(&model.llama, &prepared.prompt, &images).unwrap();
         let batch = model
             .answer_batch(std::slice::from_ref(&question), 1, &Sampling::default(), &mut |_| true)

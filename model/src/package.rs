@@ -6,6 +6,7 @@
 #[cfg(feature = "inference")]
 mod beside;
 mod catalogue;
+mod encoder;
 mod instructions;
 mod manifest;
 mod memory;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 #[cfg(feature = "inference")]
 pub(crate) use self::beside::Beside;
 pub use self::catalogue::{Dimensions, KNOWN, Known, Terms};
+pub use self::encoder::{EncoderKind, EncoderSpec, PatchSpec, ResizeFilter};
 pub use self::instructions::{AnswerForm, Instructions, OptionMark, STAGED, THINK};
 pub use self::manifest::*;
 pub use self::memory::{MemoryNeed, QUESTION_PATCHES, QUESTION_TOKENS};
@@ -98,9 +100,11 @@ impl Package {
     pub fn files(&self) -> impl Iterator<Item = String> {
         let m = &self.manifest;
         let named = (m.encoders.iter().flat_map(|e| &e.weights))
-            .chain([&m.projector.weights])
+            .chain(m.vision.iter().flat_map(|vision| &vision.weights))
+            .chain((!m.projector.is_absent()).then_some(&m.projector.weights))
             .chain(&m.language.weights)
             .chain([&m.language.config, &m.language.tokenizer])
+            .chain(&m.language.template)
             .chain(m.knows.feature_range.iter().map(|range| &range.weights))
             .cloned();
         let adapters = m.adapters.iter().flat_map(|adapter| {
@@ -114,6 +118,12 @@ impl Package {
         let names = ADAPTER_WEIGHTS.map(|file| format!("{}/{file}", adapter.folder));
         let [usual, _] = &names;
         names.iter().find(|name| self.file(name).is_file()).unwrap_or(usual).clone()
+    }
+
+    /// A reason why there can be no such vision tower, or why its image processor's limits make no sense.
+    #[cfg(feature = "inference")]
+    pub(crate) fn check_vision(spec: &VisionSpec) -> Result<(), String> {
+        spec.check()
     }
 
     fn check_files(&self) -> Result<(), Error> {

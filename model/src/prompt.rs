@@ -4,12 +4,17 @@
 //! patches stand in the last turn, before its question: LLaVA leaves an image in the turn that it came with, but here
 //! every question names its patches anew, and what was said about others before is words alone.
 
+mod own;
+
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use tokenizers::Tokenizer;
 
-use crate::package::ChatTemplate;
+use self::own::OwnTemplate;
+pub use self::own::{IM_END, IMAGE_PAD, VISION_TOKENS};
+use crate::package::{ChatTemplate, Grid, OptionMark, Package};
+use crate::template::Template;
 use crate::{tokenizer, weights};
 
 /// Stands for one patch in the text of a prompt.
@@ -20,7 +25,7 @@ pub const END_OF_TURN: &str = "<|eot_id|>";
 pub const SPECIAL_TOKENS: [&str; 5] =
     ["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", END_OF_TURN];
 
-/// A tokenizer that cannot be used.
+/// A tokenizer or a chat template that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("the tokenizer cannot be used: {reason}: {path}", path = path.display())]
@@ -31,6 +36,10 @@ pub enum Error {
     Encode(String),
     #[error("the tokenizer has no token {0}, which the chat template needs")]
     MissingToken(String),
+    #[error("the chat template cannot be used: {reason}: {path}", path = path.display())]
+    Template { reason: String, path: PathBuf },
+    #[error("the chat template is in a file of its package, and cannot be read without it")]
+    TemplateOfPackage,
 }
 
 /// A piece of a prompt.
@@ -52,41 +61,74 @@ pub struct Prompt {
 impl Prompt {
     /// Length in tokens when each patch takes `image_tokens`.
     pub fn len(&self, image_tokens: usize) -> usize {
-        self.segments
-            .iter()
-            .map(|s| match s {
-                Segment::Tokens(ids) => ids.len(),
-                Segment::Patch(_) => image_tokens,
-            })
-            .sum()
+        length(&self.segments, &|_| image_tokens)
+    }
+
+    /// The same where patch i takes those of `grids[i]`.
+    pub fn len_of(&self, grids: &[Grid]) -> usize {
+        length(&self.segments, &tokens_of(grids))
+    }
+
+    /// How many tokens stand before the text that follows the last patch, when each takes `image_tokens`; 0 where there is
+    /// no such text.
+    pub fn shared_len(&self, image_tokens: usize) -> usize {
+        self.shared(&|_| image_tokens)
+    }
+
+    /// The same where patch i takes those of `grids[i]`.
+    pub fn shared_len_of(&self, grids: &[Grid]) -> usize {
+        self.shared(&tokens_of(grids))
+    }
+
+    fn shared(&self, image_tokens: &dyn Fn(usize) -> usize) -> usize {
+        let Some(last) = self.segments.iter().rposition(|s| matches!(s, Segment::Patch(_))) else { return 0 };
+        let (shared, rest) = self.segments.split_at(last + 1);
+        if length(rest, image_tokens) == 0 { 0 } else { length(shared, image_tokens) }
     }
 }
 
-impl Prompt {
-    /// How many tokens stand before the text that follows the last patch; 0 where there is no such text.
-    pub fn shared_len(&self, image_tokens: usize) -> usize {
-        let Some(last) = self.segments.iter().rposition(|s| matches!(s, Segment::Patch(_))) else { return 0 };
-        let (shared, rest) = self.segments.split_at(last + 1);
-        let len = |segments: &[Segment]| {
-            Self { segments: segments.to_vec(), text: String::new() }.len(image_tokens)
-        };
-        if len(rest) == 0 { 0 } else { len(shared) }
-    }
+/// Tokens of patch i.
+fn tokens_of(grids: &[Grid]) -> impl Fn(usize) -> usize {
+    move |patch| grids.get(patch).copied().map_or(0, Grid::tokens)
+}
+
+fn length(segments: &[Segment], image_tokens: &dyn Fn(usize) -> usize) -> usize {
+    let len = |segment: &Segment| match segment {
+        Segment::Tokens(ids) => ids.len(),
+        Segment::Patch(patch) => image_tokens(*patch),
+    };
+    segments.iter().map(len).sum()
 }
 
 /// What the user said earlier in a conversation: as [`user_text`], without patches.
 pub fn earlier_text(question: &str, choices: &[String]) -> String {
-    user_text(0, "", question, choices).trim_start().to_owned()
+    earlier_text_in(OptionMark::default(), question, choices)
+}
+
+/// The same with options that are marked in this way.
+pub fn earlier_text_in(mark: OptionMark, question: &str, choices: &[String]) -> String {
+    user_text_in(mark, 0, "", question, choices).trim_start().to_owned()
 }
 
 /// What the user says: patches first, then context, question and choices, a line each.
 pub fn user_text(patches: usize, context: &str, question: &str, choices: &[String]) -> String {
+    user_text_in(OptionMark::default(), patches, context, question, choices)
+}
+
+/// The same with options that are marked in this way.
+pub fn user_text_in(
+    mark: OptionMark,
+    patches: usize,
+    context: &str,
+    question: &str,
+    choices: &[String],
+) -> String {
     let mut lines = vec![IMAGE.repeat(patches)];
     if !context.trim().is_empty() {
         lines.push(format!("Context: {}", context.trim()));
     }
     lines.push(question.trim().to_owned());
-    lines.extend(('A'..='Z').zip(choices).map(|(letter, choice)| format!("{letter}) {choice}")));
+    lines.extend(('A'..='Z').zip(choices).map(|(letter, choice)| mark.line(letter, choice)));
     lines.join("\n")
 }
 
@@ -94,28 +136,60 @@ pub fn user_text(patches: usize, context: &str, question: &str, choices: &[Strin
 #[derive(Clone, Debug)]
 pub struct ChatTokenizer {
     tokenizer: Tokenizer,
-    template: ChatTemplate,
+    chat: Chat,
+    /// What is said before the first question; empty: nothing, or what the template says by itself.
+    system: String,
+}
+
+/// How turns are written.
+#[derive(Clone, Debug)]
+enum Chat {
+    Llama3,
+    Own(OwnTemplate),
 }
 
 impl ChatTokenizer {
-    /// Reads a tokenizer, in any form, and checks that it has the template's tokens.
-    pub fn read(path: &Path, template: ChatTemplate) -> Result<Self, Error> {
-        Self::new(tokenizer::read(path)?, template).map_err(|error| match error {
-            Error::MissingToken(token) => Error::Read {
-                reason: format!("it has no token {token}, which the chat template needs"),
-                path: path.to_owned(),
-            },
-            error => error,
-        })
+    /// Reads the tokenizer of a package with its chat template and what is said before a question.
+    pub fn of_package(package: &Package) -> Result<Self, Error> {
+        let spec = &package.manifest.language;
+        let path = package.file(&spec.tokenizer);
+        let chat = match spec.chat_template {
+            ChatTemplate::Llama3 => Self::read(&path, ChatTemplate::Llama3)?,
+            ChatTemplate::File => {
+                let file = package.file(spec.template.as_deref().unwrap_or_default());
+                let template = Template::of_package(package)?;
+                Self::with_template(tokenizer::read(&path)?, template, file).map_err(|e| at(e, &path))?
+            }
+        };
+        Ok(Self { system: package.manifest.instructions.system.trim().to_owned(), ..chat })
     }
 
-    /// Joins a tokenizer and a template.
-    pub fn new(mut tokenizer: Tokenizer, template: ChatTemplate) -> Result<Self, Error> {
-        // Else `<|eot_id|>` in a question would end the user's turn.
-        tokenizer.set_encode_special_tokens(true);
-        let chat = Self { tokenizer, template };
+    /// Reads a tokenizer, in any form, and checks that it has the template's tokens. The template is Llama 3's: one in a
+    /// file is [`Error::TemplateOfPackage`].
+    pub fn read(path: &Path, template: ChatTemplate) -> Result<Self, Error> {
+        Self::new(tokenizer::read(path)?, template).map_err(|error| at(error, path))
+    }
+
+    /// Joins a tokenizer and a template, which is Llama 3's.
+    pub fn new(tokenizer: Tokenizer, template: ChatTemplate) -> Result<Self, Error> {
+        if template == ChatTemplate::File {
+            return Err(Error::TemplateOfPackage);
+        }
+        let chat = Self::of(tokenizer, Chat::Llama3);
         SPECIAL_TOKENS.iter().try_for_each(|t| chat.token(t).map(drop))?;
         Ok(chat)
+    }
+
+    /// Joins a tokenizer and a template of a model's own, which was read from `path`.
+    pub fn with_template(tokenizer: Tokenizer, template: Template, path: PathBuf) -> Result<Self, Error> {
+        let own = OwnTemplate::new(&tokenizer, template, path)?;
+        Ok(Self::of(tokenizer, Chat::Own(own)))
+    }
+
+    fn of(mut tokenizer: Tokenizer, chat: Chat) -> Self {
+        // Else `<|eot_id|>` in a question would end the user's turn.
+        tokenizer.set_encode_special_tokens(true);
+        Self { tokenizer, chat, system: String::new() }
     }
 
     /// The tokenizer itself.
@@ -126,6 +200,22 @@ impl ChatTokenizer {
     /// The id of a token by its text.
     pub fn token(&self, text: &str) -> Result<u32, Error> {
         self.tokenizer.token_to_id(text).ok_or_else(|| Error::MissingToken(text.to_owned()))
+    }
+
+    /// The text of the token that ends a turn.
+    pub fn end_of_turn(&self) -> &str {
+        match self.chat {
+            Chat::Llama3 => END_OF_TURN,
+            Chat::Own(_) => IM_END,
+        }
+    }
+
+    /// Whether a token belongs to the template and is no text.
+    pub(crate) fn is_special(&self, id: u32) -> bool {
+        match &self.chat {
+            Chat::Llama3 => SPECIAL_TOKENS.iter().any(|t| self.tokenizer.token_to_id(t) == Some(id)),
+            Chat::Own(own) => own.is_special(id),
+        }
     }
 
     /// Ids of plain text; special tokens in it are not recognised.
@@ -147,18 +237,27 @@ impl ChatTokenizer {
     }
 
     /// The prompt of a question after others with their answers, oldest first, as (what the user said, what was
-    /// answered): words alone. [`IMAGE`] stands for a patch in the last turn only.
+    /// answered): words alone. [`IMAGE`] stands for a patch in the last turn only; a template of a model's own has the
+    /// patches before the words.
     pub fn conversation(&self, before: &[(String, String)], user_text: &str) -> Result<Prompt, Error> {
-        let ChatTemplate::Llama3 = self.template;
+        match &self.chat {
+            Chat::Llama3 => self.in_llama_3(before, user_text),
+            Chat::Own(own) => own.prompt(self, before, user_text),
+        }
+    }
+
+    fn in_llama_3(&self, before: &[(String, String)], user_text: &str) -> Result<Prompt, Error> {
         let mut segments = vec![Segment::Tokens(vec![self.token("<|begin_of_text|>")?])];
         let mut text = "<|begin_of_text|>".to_owned();
-        for (said, answered) in before {
-            for (role, words) in [("user", said), ("assistant", answered)] {
-                push_tokens(&mut segments, self.header(role)?);
-                push_tokens(&mut segments, self.encode(words.trim())?);
-                push_tokens(&mut segments, vec![self.token(END_OF_TURN)?]);
-                text.extend([header_text(role).as_str(), words.trim(), END_OF_TURN]);
-            }
+        let system = (!self.system.is_empty()).then_some(("system", self.system.as_str()));
+        let said = before
+            .iter()
+            .flat_map(|(said, answered)| [("user", said.as_str()), ("assistant", answered.as_str())]);
+        for (role, words) in system.into_iter().chain(said) {
+            push_tokens(&mut segments, self.header(role)?);
+            push_tokens(&mut segments, self.encode(words.trim())?);
+            push_tokens(&mut segments, vec![self.token(END_OF_TURN)?]);
+            text.extend([header_text(role).as_str(), words.trim(), END_OF_TURN]);
         }
         push_tokens(&mut segments, self.header("user")?);
         for (i, piece) in user_text.trim().split(IMAGE).enumerate() {
@@ -184,6 +283,17 @@ impl ChatTokenizer {
     }
 }
 
+/// An error about a token, with the file of the tokenizer that has none of that name.
+fn at(error: Error, path: &Path) -> Error {
+    match error {
+        Error::MissingToken(token) => Error::Read {
+            reason: format!("it has no token {token}, which the chat template needs"),
+            path: path.to_owned(),
+        },
+        error => error,
+    }
+}
+
 fn header_text(role: &str) -> String {
     format!("<|start_header_id|>{role}<|end_header_id|>\n\n")
 }
@@ -197,85 +307,4 @@ fn push_tokens(segments: &mut Vec<Segment>, ids: Vec<u32>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fixture::{Speech, write_package};
-
-    #[test]
-    fn the_user_says_patches_context_question_choices() {
-        let choices = ["glands".to_owned(), "nests".to_owned()];
-        assert_eq!(
-            user_text(2, " colon ", "What is it? ", &choices),
-            "<image><image>\nContext: colon\nWhat is it?\nA) glands\nB) nests"
-        );
-        assert_eq!(user_text(1, "", "What?", &[]), "<image>\nWhat?");
-    }
-
-    fn chat() -> ChatTokenizer {
-        let folder = tempfile::tempdir().unwrap();
-        write_package(folder.path(), Speech::Babble(1)).unwrap();
-        ChatTokenizer::read(&folder.path().join("tokenizer.json"), ChatTemplate::Llama3).unwrap()
-    }
-
-    /// The prompt's tokens as text, special ones by their names and patches as [`IMAGE`].
-    fn read_back(chat: &ChatTokenizer, prompt: &Prompt) -> String {
-        let text = |segment: &Segment| match segment {
-            Segment::Patch(_) => IMAGE.to_owned(),
-            Segment::Tokens(ids) => chat.tokenizer().decode(ids, false).unwrap(),
-        };
-        prompt.segments.iter().map(text).collect()
-    }
-
-    #[test]
-    fn a_conversation_of_two_turns_is_that_of_the_published_template() {
-        let chat = chat();
-        let choices = ["nests".to_owned(), "glands".to_owned()];
-        let earlier = earlier_text(" What is seen?", &choices);
-        let before = [(earlier, "[Observation]\nGlands.\n[Conclusion]\nB) glands\n".to_owned())];
-        let prompt = chat.conversation(&before, &user_text(2, "colon", "Why? ", &[])).unwrap();
-        // Llama 3's template for user, assistant, user, with the generation prompt (Meta's model card, "Prompt format").
-        let golden = "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n\
-                      What is seen?\nA) nests\nB) glands<|eot_id|>\
-                      <|start_header_id|>assistant<|end_header_id|>\n\n\
-                      [Observation]\nGlands.\n[Conclusion]\nB) glands<|eot_id|>\
-                      <|start_header_id|>user<|end_header_id|>\n\n\
-                      <image><image>\nContext: colon\nWhy?<|eot_id|>\
-                      <|start_header_id|>assistant<|end_header_id|>\n\n";
-        assert_eq!(prompt.text, golden);
-        assert_eq!(read_back(&chat, &prompt), golden);
-        let patches: Vec<&Segment> =
-            prompt.segments.iter().filter(|s| matches!(s, Segment::Patch(_))).collect();
-        assert_eq!(patches, [&Segment::Patch(0), &Segment::Patch(1)]);
-        assert_eq!(prompt.segments.len(), 4, "words, two patches, words");
-    }
-
-    #[test]
-    fn without_a_conversation_the_prompt_is_that_of_the_question_and_with_one_it_differs_only_before() {
-        let chat = chat();
-        let asked = user_text(1, "", "Why?", &[]);
-        let alone = chat.prompt(&asked).unwrap();
-        assert_eq!(chat.conversation(&[], &asked).unwrap(), alone);
-        let before = [("What?".to_owned(), "Glands <image>".to_owned())];
-        let after = chat.conversation(&before, &asked).unwrap();
-        assert_eq!(after.segments[1..], alone.segments[1..], "a place named in words is none");
-        assert!(after.text.ends_with(alone.text.trim_start_matches("<|begin_of_text|>")));
-        assert_eq!(after.shared_len(4) - alone.shared_len(4), after.len(4) - alone.len(4));
-    }
-
-    #[test]
-    fn words_that_look_like_the_end_of_a_turn_are_words() {
-        let chat = chat();
-        let end = chat.token(END_OF_TURN).unwrap();
-        assert!(!chat.encode(&format!("a{END_OF_TURN}b")).unwrap().contains(&end));
-        let prompt = chat.prompt(&format!("What is {END_OF_TURN}?")).unwrap();
-        let plain = chat.prompt("What is it?").unwrap();
-        let ends = |prompt: &Prompt| {
-            let ids = prompt.segments.iter().flat_map(|segment| match segment {
-                Segment::Tokens(ids) => ids.clone(),
-                Segment::Patch(_) => Vec::new(),
-            });
-            ids.filter(|&id| id == end).count()
-        };
-        assert_eq!(ends(&prompt), ends(&plain));
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! What was computed for the patches of the last question, kept for the next one about the same patches: their features,
+//! What was computed for the patches of the last question, kept for the next one about the same patches: what was seen,
 //! and the keys and values of the prompt up to them.
 //!
 //! An answer is the same to the last bit whether these were kept or not: the beginning of a prompt is always read on
@@ -7,9 +7,8 @@
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use candle_core::Tensor;
-
 use crate::generate::Prefix;
+use crate::images::{Seen, Spliced};
 use crate::llama::Llama;
 use crate::patch::Patch;
 use crate::reinpath::Error;
@@ -17,43 +16,53 @@ use crate::reinpath::Error;
 /// The last question's patches and prompt.
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
-    features: Mutex<Option<(Vec<String>, Tensor)>>,
+    seen: Mutex<Option<(Looked, Seen)>>,
     prefix: Mutex<Option<Arc<Prefix>>>,
 }
 
+/// What was looked at.
+#[derive(Debug, PartialEq, Eq)]
+struct Looked {
+    /// Of each patch.
+    hashes: Vec<String>,
+    /// Most pixels of each patch that were asked for.
+    asked: Option<u64>,
+}
+
 impl Recent {
-    /// The features of these patches, (patches, image_tokens, fused), computed if they are not those of the last question.
-    pub(crate) fn features(
+    /// What is seen of these patches in at most so many pixels each, computed if that was not seen for the last question.
+    pub(crate) fn seen(
         &self,
         patches: &[Patch],
-        compute: impl FnOnce() -> Result<Tensor, Error>,
-    ) -> Result<Tensor, Error> {
-        let hashes: Vec<String> = patches.iter().map(Patch::hash).collect();
-        let mut kept = locked(&self.features);
-        if let Some((_, features)) = kept.as_ref().filter(|(of, _)| *of == hashes) {
-            return Ok(features.clone());
+        asked: Option<u64>,
+        compute: impl FnOnce() -> Result<Seen, Error>,
+    ) -> Result<Seen, Error> {
+        let looked = Looked { hashes: patches.iter().map(Patch::hash).collect(), asked };
+        let mut kept = locked(&self.seen);
+        if let Some((_, seen)) = kept.as_ref().filter(|(of, _)| *of == looked) {
+            return Ok(seen.clone());
         }
-        let features = compute()?;
-        *kept = Some((hashes, features.clone()));
-        Ok(features)
+        let seen = compute()?;
+        *kept = Some((looked, seen.clone()));
+        Ok(seen)
     }
 
     /// The beginning of a prompt, read if it is not that of the last question.
     pub(crate) fn prefix(
         &self,
         llama: &Llama,
-        embeddings: &Tensor,
+        beginning: &Spliced,
         cancel: &AtomicBool,
     ) -> Result<Arc<Prefix>, Error> {
         let mut kept = locked(&self.prefix);
         if let Some(prefix) = kept.as_ref()
-            && prefix.is_of(embeddings)?
+            && prefix.is_of(beginning)?
         {
             return Ok(Arc::clone(prefix));
         }
         // Room for the new one first.
         *kept = None;
-        let prefix = Arc::new(Prefix::read(llama, embeddings, cancel)?);
+        let prefix = Arc::new(Prefix::read(llama, beginning, cancel)?);
         *kept = Some(Arc::clone(&prefix));
         Ok(prefix)
     }

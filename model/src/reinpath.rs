@@ -1,31 +1,31 @@
-//! The whole ReinPath model of a package: two encoders, projector, language model with its adapters, tokenizer
-//! (paper, section 2.2).
+//! The whole model of a package: ReinPath's two encoders with their projector (paper, section 2.2) or the vision tower of a
+//! Qwen2.5-VL, then language model with its adapters and tokenizer.
 //!
-//! From patches to image embeddings; how text is generated from them is in `generate.rs`. Nothing is trained here.
+//! From patches to image embeddings, by the eyes in `sight.rs`; how text is generated from them is in `generate.rs`. Nothing
+//! is trained here.
 
 mod sight;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 use candle_nn::VarBuilder;
 
+use self::sight::Sight;
 use crate::adapter::AdapterFiles;
 use crate::device::{self, Precision};
-use crate::known::Known;
+use crate::images::{Images, Seen};
 use crate::language;
 use crate::llama::{Adapter, Llama, LlamaConfig};
-use crate::package::{self, Architecture, EncoderSpec, LanguageKind, Manifest, Package};
+use crate::package::{self, EncoderSpec, Grid, Manifest, Package, VisionSpec};
 use crate::patch::{self, Patch};
-use crate::projector::{Projector, fuse};
+use crate::projector::Projector;
 use crate::prompt::{self, ChatTokenizer};
 use crate::recent::Recent;
 use crate::room::{self, Shortage};
-use crate::vit::Vit;
-use crate::weights::{self, Size, Weights};
-
-/// Patches that go through the encoders at a time, so that memory does not grow with their number.
-const PATCHES_AT_A_TIME: usize = 16;
+use crate::weights::gguf::Gguf;
+use crate::weights::{self, Size, Weights, keys};
 
 /// A model that cannot be loaded or cannot compute.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +48,11 @@ pub enum Error {
     TooLong { tokens: usize, limit: usize },
     #[error("{0}")]
     Question(String),
+    /// What only ReinPath's own models have was wanted of another.
+    #[error(
+        "the model is a Qwen2.5-VL, which has no encoders, no fused features and no projector as ReinPath's models have"
+    )]
+    Family,
     #[error(transparent)]
     Room(Box<Shortage>),
     #[error("the model's arithmetic failed: {}", sentence(.0))]
@@ -76,17 +81,13 @@ pub(crate) fn sentence(error: &candle_core::Error) -> String {
 #[derive(Debug)]
 pub struct ReinPath {
     pub package: Package,
-    /// With what prepares its pixels.
-    encoders: Vec<(EncoderSpec, Vit)>,
-    projector: Projector,
+    sight: Sight,
     pub llama: Llama,
     /// The adapters of which at most one is active, by name.
     adapters: Vec<(String, Adapter)>,
     /// The one that is, by its place.
     active: Option<usize>,
     pub tokenizer: ChatTokenizer,
-    /// What the package knows, where it says so.
-    known: Option<Known>,
     /// Ids of the tokens that end an answer.
     pub stop: Vec<u32>,
     pub size: Size,
@@ -106,7 +107,7 @@ impl ReinPath {
         Self::load_in(package, device, Precision::of(device), progress)
     }
 
-    /// The same with the language model in another precision. The encoders are small and always in f32. A model that
+    /// The same with the language model in another precision. What it sees with is small and always in f32. A model that
     /// takes more than the device has free is refused before any of it is loaded.
     pub fn load_in(
         package: &Package,
@@ -136,38 +137,14 @@ impl ReinPath {
         free: room::Free,
         progress: &mut dyn FnMut(&str, f32) -> bool,
     ) -> Result<Self, Error> {
-        let Architecture::ReinPath = package.manifest.architecture;
-        let LanguageKind::Llama = package.manifest.language.kind;
         let manifest = &package.manifest;
         let mut step = |what: &str, done: f32| progress(what, done).then_some(()).ok_or(Error::Cancelled);
         step("reading the tokenizer", 0.0)?;
-        let tokenizer = ChatTokenizer::read(
-            &package.file(&manifest.language.tokenizer),
-            manifest.language.chat_template,
-        )?;
+        let tokenizer = ChatTokenizer::of_package(package)?;
         let config = language::config(package)?;
         check_vocabulary(package, &config, &tokenizer)?;
         room::check_package(package, &config, precision, device, free)?;
-        let mut size = Size::default();
-        let mut encoders = Vec::new();
-        for (i, spec) in manifest.encoders.iter().enumerate() {
-            step(&format!("loading the encoder {}", spec.kind.name()), 0.1 + 0.1 * i as f32)?;
-            let (mut vit, loaded) = open_encoder(package, spec)?
-                .build(device, |vb| Vit::load(&at_prefix(&vb, &spec.prefix), spec))?;
-            vit.fold_scales()?;
-            vit.fit_positions(spec.image_size)?;
-            vit.pack()?;
-            size += loaded;
-            encoders.push((spec.clone(), vit));
-        }
-        step("loading the projector", 0.3)?;
-        let (projector, loaded) =
-            open(package, std::slice::from_ref(&manifest.projector.weights))?.build(device, |vb| {
-                let (inner, out) = (manifest.projector.hidden, config.hidden_size);
-                let vb = at_prefix(&vb, &manifest.projector.prefix);
-                Projector::load(&vb, manifest.fused_width(), inner, out)
-            })?;
-        size += loaded;
+        let (sight, mut size) = Sight::load(package, config.hidden_size, device, &mut step)?;
         step("loading the language model", 0.4)?;
         let mut going = |done: f32| step("loading the language model", 0.4 + 0.4 * done).is_ok();
         let (mut llama, loaded) = language::load(package, &config, precision.dtype(), device, &mut going)?;
@@ -186,28 +163,16 @@ impl ReinPath {
                 llama.merge()?;
             }
         }
-        let known = match &manifest.knows.feature_range {
-            None => None,
-            Some(range) => {
-                let weights = open(package, std::slice::from_ref(&range.weights))?;
-                let (known, loaded) =
-                    weights.build(device, |vb| Known::load(&vb, manifest.fused_width(), range))?;
-                size += loaded;
-                Some(known)
-            }
-        };
         let stop = manifest.generation.stop.iter().map(|t| tokenizer.token(t)).collect::<Result<_, _>>()?;
         step("ready", 1.0)?;
         llama.put_adapter(adapters.first().map(|(_, adapter)| adapter));
         Ok(Self {
             package: package.clone(),
-            encoders,
-            projector,
+            sight,
             llama,
             active: (!adapters.is_empty()).then_some(0),
             adapters,
             tokenizer,
-            known,
             stop,
             size,
             device: device.clone(),
@@ -266,69 +231,64 @@ impl ReinPath {
         &self.device
     }
 
-    /// Fused features of the patches, (patches, image_tokens, fused): the only place where pixels become tensors.
+    /// What the model sees of patches, for as long as `going` says so, which is asked between patches and between the blocks
+    /// of what it sees with; `false` from it ends with [`Error::Cancelled`]. `asked` limits the pixels that it is given of
+    /// each, where patches have any size. The only place where pixels become tensors.
+    pub fn look(
+        &self,
+        patches: &[Patch],
+        asked: Option<u64>,
+        going: &mut dyn FnMut() -> bool,
+    ) -> Result<Seen, Error> {
+        self.sight.look(patches, asked, &self.device, going)
+    }
+
+    /// Image embeddings of what was seen, as they stand among words.
+    pub fn images(&self, seen: &Seen) -> Result<Images, Error> {
+        self.sight.images(seen)
+    }
+
+    /// Rows and columns of the image tokens of each patch that was seen.
+    pub fn grids(&self, seen: &Seen) -> Result<Vec<Grid>, Error> {
+        Ok(match seen {
+            Seen::Fused(features) => vec![Grid::square(self.manifest().image_side()); features.dim(0)?],
+            Seen::Merged(images) => images.grids.clone(),
+        })
+    }
+
+    /// Fused features of the patches, (patches, image_tokens, fused). As the three that follow for ReinPath's own models
+    /// alone: of another it is [`Error::Family`].
     pub fn features(&self, patches: &[Patch]) -> Result<Tensor, Error> {
         self.features_while(patches, &mut || true)
     }
 
-    /// The same for as long as `going` says so, which is asked between patches and between the encoders' blocks; `false`
-    /// from it ends with [`Error::Cancelled`].
+    /// The same for as long as `going` says so, as in [`Self::look`].
     pub fn features_while(
         &self,
         patches: &[Patch],
         going: &mut dyn FnMut() -> bool,
     ) -> Result<Tensor, Error> {
-        if patches.is_empty() {
-            return Err(Error::Question("a question needs at least one patch".to_owned()));
+        self.sight.encoders()?;
+        match self.look(patches, None, going)? {
+            Seen::Fused(features) => Ok(features),
+            Seen::Merged(_) => Err(Error::Family),
         }
-        let parts = patches
-            .chunks(PATCHES_AT_A_TIME)
-            .map(|patches| self.features_at_once(patches, going))
-            .collect::<Result<Vec<_>, _>>()?;
-        Ok(Tensor::cat(&parts, 0)?)
-    }
-
-    fn features_at_once(&self, patches: &[Patch], going: &mut dyn FnMut() -> bool) -> Result<Tensor, Error> {
-        let mut features = Vec::new();
-        for (spec, vit) in &self.encoders {
-            let side = spec.image_size as usize;
-            let mut pixels = Vec::with_capacity(patches.len() * 3 * side * side);
-            for patch in patches {
-                if !going() {
-                    return Err(Error::Cancelled);
-                }
-                pixels.extend(patch.for_encoder(spec)?.normalised(spec));
-            }
-            let pixels = Tensor::from_vec(pixels, (patches.len(), 3, side, side), &self.device)?;
-            let mut is_stopped = false;
-            let tokens = vit.forward_watched(&pixels, &mut || {
-                if going() {
-                    return Ok(());
-                }
-                is_stopped = true;
-                candle_core::bail!("cancelled")
-            });
-            if is_stopped {
-                return Err(Error::Cancelled);
-            }
-            features.push(tokens?);
-        }
-        Ok(fuse(&features, self.manifest().image_side())?)
     }
 
     /// What makes image embeddings of fused features.
-    pub fn projector(&self) -> &Projector {
-        &self.projector
+    pub fn projector(&self) -> Result<&Projector, Error> {
+        Ok(&self.sight.encoders()?.projector)
     }
 
     /// Image embeddings of fused features: (patches, image_tokens, fused) to (patches, image_tokens, hidden).
     pub fn embeddings(&self, features: &Tensor) -> Result<Tensor, Error> {
-        Ok(self.projector.forward(features)?)
+        Ok(self.projector()?.forward(features)?)
     }
 
     /// One plain sentence when patches look unlike anything the model was trained on.
-    pub fn out_of_range(&self, features: &Tensor) -> Result<Option<String>, Error> {
-        let Some(known) = &self.known else { return Ok(None) };
+    pub fn out_of_range(&self, seen: &Seen) -> Result<Option<String>, Error> {
+        let (Sight::Encoders(eyes), Seen::Fused(features)) = (&self.sight, seen) else { return Ok(None) };
+        let Some(known) = &eyes.known else { return Ok(None) };
         let strange: Vec<String> = known.strange(features)?.iter().map(|i| (i + 1).to_string()).collect();
         let tissues = &self.manifest().knows.tissues;
         let trained_on =
@@ -358,6 +318,34 @@ pub(crate) fn open_encoder(package: &Package, spec: &EncoderSpec) -> Result<Weig
     let weights = open(package, &spec.weights)?;
     weights.end_before(&format!("{}blocks.{}.", spec.prefix, spec.layers))?;
     Ok(weights)
+}
+
+/// Where a vision tower's tensors are.
+pub(crate) enum TowerWeights {
+    /// In full precision, under the tower's own names.
+    Full(Weights),
+    /// In a GGUF file of their own.
+    Gguf(Arc<Gguf>),
+}
+
+/// A vision tower's weights, with as many blocks as the manifest says; `hidden` are the channels of the language model that it
+/// sees for.
+pub(crate) fn open_tower(package: &Package, spec: &VisionSpec, hidden: usize) -> Result<TowerWeights, Error> {
+    if spec.out_width != hidden {
+        let reason = format!(
+            "the vision tower makes image tokens of {} channels, but the language model reads {hidden}",
+            spec.out_width
+        );
+        return Err(Error::Config { reason, path: package.file(package::MANIFEST) });
+    }
+    if let [file] = spec.weights.as_slice()
+        && Path::new(file).extension().is_some_and(|own| own == "gguf")
+    {
+        return Ok(TowerWeights::Gguf(Arc::new(Gguf::open(&package.file(file))?)));
+    }
+    let weights = open(package, &spec.weights)?.renamed(keys::tower);
+    weights.end_before(&format!("blocks.{}.", spec.layers))?;
+    Ok(TowerWeights::Full(weights))
 }
 
 pub(crate) fn open(package: &Package, files: &[String]) -> Result<Weights, weights::Error> {

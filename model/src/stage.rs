@@ -2,10 +2,13 @@
 //!
 //! The format is the paper's (section 2.1): a line `[Observation]`, a line `[Analysis]`, a line `[Conclusion]`, each
 //! followed by its text. [`StageParser`] is tolerant, because people want to read what a model wrote even when its
-//! headings are bold or numbered; [`is_strictly_formatted`] is not, because it is a reward.
+//! headings are bold or numbered; [`is_strictly_formatted`] is not, because it is a reward. Other models answer in tags,
+//! `<think>` and `<answer>`, which are read as Analysis and Conclusion; inside them no line is a heading.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::package::AnswerForm;
 
 /// A stage of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -96,7 +99,9 @@ pub enum Piece {
 /// Assigns generated text to stages as it arrives, however it is cut into tokens.
 #[derive(Clone, Debug, Default)]
 pub struct StageParser {
+    form: AnswerForm,
     stage: Option<AnswerStage>,
+    tag: Tag,
     /// Text held back because it may turn out to be (the start of) a heading, with the line break before it.
     held: String,
     /// Whether something other than white space was released in the present stage.
@@ -106,7 +111,21 @@ pub struct StageParser {
     malformed: bool,
 }
 
+/// The last tag that began or ended a stage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Tag {
+    #[default]
+    None,
+    Open(AnswerStage),
+    Closed,
+}
+
 impl StageParser {
+    /// A parser of answers that should have this form. All are read alike; the form tells which are well formed.
+    pub fn of(form: AnswerForm) -> Self {
+        Self { form, ..Self::default() }
+    }
+
     /// Takes the next piece of text, returns what can be shown now.
     pub fn push(&mut self, text: &str) -> Vec<Piece> {
         let mut pieces = Vec::new();
@@ -119,17 +138,19 @@ impl StageParser {
     /// Tells the parser that the text has ended; returns what it held back.
     pub fn finish(&mut self) -> Vec<Piece> {
         let mut pieces = Vec::new();
-        match heading(&self.held, true) {
+        match self.heading(true) {
             Heading::Found(mark, rest) => self.take_heading(mark, rest, &mut pieces),
             Heading::Possible | Heading::None => self.release(&mut pieces),
         }
+        self.fault_in_tags(self.tag != Tag::Closed);
         if self.stage != Some(AnswerStage::Conclusion) || !self.has_text {
             self.malformed = true;
         }
         pieces
     }
 
-    /// After [`Self::finish`]: whether the three stages came in order, each once and with text, and nothing before.
+    /// After [`Self::finish`]: whether the three stages came in order, each once and with text, and nothing before; of an
+    /// answer in tags, whether it is one `<think>` and one `<answer>`, both closed and with text, and nothing else.
     pub fn is_well_formed(&self) -> bool {
         !self.malformed
     }
@@ -158,10 +179,19 @@ impl StageParser {
             self.release(pieces);
         }
         self.held.push(c);
-        match heading(&self.held, false) {
+        match self.heading(false) {
             Heading::Possible => {}
             Heading::None => self.release(pieces),
             Heading::Found(mark, rest) => self.take_heading(mark, rest, pieces),
+        }
+    }
+
+    /// What the held text is; `ended` where nothing comes after it.
+    fn heading(&self, ended: bool) -> Heading {
+        match (self.held.trim_start(), self.tag) {
+            ("", Tag::Open(_)) if !ended => Heading::Possible,
+            (text, Tag::Open(_)) if !text.starts_with('<') => Heading::None,
+            _ => heading(&self.held, ended),
         }
     }
 
@@ -169,18 +199,32 @@ impl StageParser {
     fn take_heading(&mut self, mark: Mark, rest: usize, pieces: &mut Vec<Piece>) {
         let held = std::mem::take(&mut self.held);
         let (head, tail) = held.split_at(held.len() - rest);
-        let Mark::Begin(stage) = mark else {
-            self.inside_line = false;
-            return;
+        let (stage, tag) = match mark {
+            Mark::Heading(stage) => (stage, self.tag),
+            Mark::Begin(stage) => (stage, Tag::Open(stage)),
+            Mark::End(stage) => {
+                self.fault_in_tags(self.tag != Tag::Open(stage));
+                if self.tag == Tag::Open(stage) {
+                    self.tag = Tag::Closed;
+                }
+                self.inside_line = false;
+                return;
+            }
         };
-        let next = self.stage.map_or(0, |s| s as usize + 1);
-        if (stage as usize) < next {
+        let next = match (self.stage, self.form) {
+            (Some(stage), _) => stage as usize + 1,
+            (None, AnswerForm::Staged) => AnswerStage::Observation as usize,
+            (None, AnswerForm::Think) => AnswerStage::Analysis as usize,
+        };
+        if self.stage.is_some_and(|present| stage <= present) {
             // Repeated or backward: it stays text, as the reader should see what the model wrote.
             self.malformed = true;
             self.show(head, pieces);
         } else {
-            self.malformed |= stage as usize > next || (self.stage.is_some() && !self.has_text);
+            self.fault_in_tags(matches!(self.tag, Tag::Open(_)));
+            self.malformed |= stage as usize != next || (self.stage.is_some() && !self.has_text);
             self.stage = Some(stage);
+            self.tag = tag;
             self.has_text = false;
             self.inside_line = false;
             pieces.push(Piece::Stage(stage));
@@ -208,26 +252,34 @@ impl StageParser {
     }
 
     fn show(&mut self, text: &str, pieces: &mut Vec<Piece>) {
-        // White space between a heading and its text is layout, not text.
+        // White space between a heading and its text, or after a closing tag, is layout, not text.
         let text = if self.has_text { text } else { text.trim_start() };
-        if text.is_empty() {
+        if text.is_empty() || (self.tag == Tag::Closed && text.trim().is_empty()) {
             return;
         }
         self.has_text = true;
         self.inside_line = !text.ends_with('\n');
         self.malformed |= self.stage.is_none();
+        self.fault_in_tags(!matches!(self.tag, Tag::Open(_)));
         match pieces.last_mut() {
             Some(Piece::Text(last)) => last.push_str(text),
             _ => pieces.push(Piece::Text(text.to_owned())),
         }
     }
+
+    /// Marks what is wrong with an answer that should be in tags, and with no other.
+    fn fault_in_tags(&mut self, is_fault: bool) {
+        self.malformed |= is_fault && self.form == AnswerForm::Think;
+    }
 }
 
 #[derive(Clone, Copy)]
 enum Mark {
+    Heading(AnswerStage),
+    /// An opening tag.
     Begin(AnswerStage),
     /// A closing tag: consumed, begins nothing.
-    End,
+    End(AnswerStage),
 }
 
 enum Heading {
@@ -268,9 +320,9 @@ fn heading(line: &str, ended: bool) -> Heading {
         || (closers.trim().is_empty() && rest.starts_with('\n'))
         || (rest.is_empty() && ended);
     match rest.chars().next() {
-        Some(_) if is_marked => Heading::Found(Mark::Begin(*stage), rest.len()),
+        Some(_) if is_marked => Heading::Found(Mark::Heading(*stage), rest.len()),
         Some(_) => Heading::None,
-        None if ended && is_marked => Heading::Found(Mark::Begin(*stage), 0),
+        None if ended && is_marked => Heading::Found(Mark::Heading(*stage), 0),
         None => undecided,
     }
 }
@@ -278,9 +330,9 @@ fn heading(line: &str, ended: bool) -> Heading {
 fn tag(text: &str, ended: bool) -> Heading {
     let tags = [
         ("<think>", Mark::Begin(AnswerStage::Analysis)),
-        ("</think>", Mark::End),
+        ("</think>", Mark::End(AnswerStage::Analysis)),
         ("<answer>", Mark::Begin(AnswerStage::Conclusion)),
-        ("</answer>", Mark::End),
+        ("</answer>", Mark::End(AnswerStage::Conclusion)),
     ];
     let lower = text.to_ascii_lowercase();
     for (name, mark) in tags {
@@ -364,108 +416,4 @@ pub fn words(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse_in_pieces(text: &str, size: usize) -> (StagedAnswer, bool, String) {
-        let mut parser = StageParser::default();
-        let (mut answer, mut stage, mut outside) = (StagedAnswer::default(), None, String::new());
-        let chars: Vec<char> = text.chars().collect();
-        let mut pieces: Vec<Piece> =
-            chars.chunks(size).flat_map(|c| parser.push(&c.iter().collect::<String>())).collect();
-        pieces.extend(parser.finish());
-        for piece in pieces {
-            match (piece, stage) {
-                (Piece::Stage(s), _) => stage = Some(s),
-                (Piece::Text(t), Some(s)) => answer.stage_mut(s).push_str(&t),
-                (Piece::Text(t), None) => outside.push_str(&t),
-            }
-        }
-        (answer, parser.is_well_formed(), outside)
-    }
-
-    #[test]
-    fn reads_headings_in_the_forms_models_write() {
-        for text in [
-            "[Observation]\nGlands.\n[Analysis]\nSo.\n[Conclusion]\nB) tumour",
-            "**Observation:** Glands.\n\n**Analysis:** So.\n\n**Conclusion:** B) tumour",
-            "1. Observation\nGlands.\n2. Analysis\nSo.\n3. Conclusion\nB) tumour",
-            "observation: Glands.\nanalysis: So.\nconclusion: B) tumour",
-            "## Observation\nGlands.\n## Analysis\nSo.\n## Conclusion\nB) tumour",
-            "[Observation] Glands.\n[Analysis] So.\n[Conclusion] B) tumour",
-        ] {
-            for size in [1, 2, 3, 7, 1000] {
-                let (answer, well_formed, outside) = parse_in_pieces(text, size);
-                assert_eq!(answer.observation.trim(), "Glands.", "{text:?} in pieces of {size}");
-                assert_eq!(answer.analysis.trim(), "So.", "{text:?} in pieces of {size}");
-                assert_eq!(answer.conclusion, "B) tumour", "{text:?} in pieces of {size}");
-                assert!(well_formed && outside.is_empty(), "{text:?} in pieces of {size}");
-            }
-        }
-    }
-
-    #[test]
-    fn keeps_what_is_no_heading_and_marks_what_is_out_of_order() {
-        let (answer, ok, _) =
-            parse_in_pieces("[Observation]\nAnalysis shows\nAnalysis of glands.\n[Conclusion]\nx", 1);
-        assert_eq!(answer.observation.trim(), "Analysis shows\nAnalysis of glands.");
-        assert!(!ok, "a stage is missing");
-        let (answer, ok, _) =
-            parse_in_pieces("[Observation]\na\n[Analysis]\nb\n[Observation]\nc\n[Conclusion]\nd", 2);
-        assert!(answer.analysis.contains("[Observation]") && answer.analysis.contains('c'));
-        assert!(!ok, "a heading is repeated");
-        let (_, ok, outside) = parse_in_pieces("Well.\n[Observation]\na\n[Analysis]\nb\n[Conclusion]\nc", 3);
-        assert_eq!((ok, outside.trim()), (false, "Well."));
-    }
-
-    #[test]
-    fn reads_think_and_answer_as_analysis_and_conclusion() {
-        let (answer, ok, outside) =
-            parse_in_pieces("<think>if a < b then c</think>\n<answer>B) x</answer>", 1);
-        assert_eq!((answer.analysis.trim(), answer.conclusion.as_str()), ("if a < b then c", "B) x"));
-        assert!(!ok && outside.is_empty());
-    }
-
-    #[test]
-    fn strict_format_is_the_papers() {
-        let good = "[Observation]\na\n[Analysis]\nb\nb\n[Conclusion]\nc";
-        assert!(is_strictly_formatted(good));
-        let same = StagedAnswer { observation: "a".into(), analysis: "b\nb".into(), conclusion: "c".into() };
-        assert_eq!(same.to_text(), good);
-        for bad in [
-            "x\n[Observation]\na\n[Analysis]\nb\n[Conclusion]\nc",
-            "[Observation]\na\n[Conclusion]\nc\n[Analysis]\nb",
-            "[Observation]\na\n[Analysis]\n[Conclusion]\nc",
-            "[Observation]\na\n[Analysis]\nb\n[Conclusion]\n",
-            "**Observation**\na\n[Analysis]\nb\n[Conclusion]\nc",
-            "[Observation]\na\n[Observation]\na\n[Analysis]\nb\n[Conclusion]\nc",
-            "",
-        ] {
-            assert!(!is_strictly_formatted(bad), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn extracts_the_choice() {
-        let choices: Vec<String> = ["glands", "tumour nests", "tumour", "no tumour"].map(String::from).into();
-        for (text, want) in [
-            ("B) tumour nests", Some(1)),
-            ("(C)", Some(2)),
-            ("D", Some(3)),
-            ("Answer: A", Some(0)),
-            ("**B.** tumour nests", Some(1)),
-            ("tumour nests are seen", Some(1)),
-            ("There are glands.", Some(0)),
-            ("A tumour with glands", None),
-            ("E) none", None),
-            ("cannot be assessed", None),
-            ("", None),
-        ] {
-            assert_eq!(extract_choice(text, &choices), want, "{text:?}");
-        }
-        let truth: Vec<String> = ["True", "False"].map(String::from).into();
-        assert_eq!(extract_choice("True, the cellularity is high", &truth), Some(0));
-        assert_eq!(extract_choice("False.", &truth), Some(1));
-        assert_eq!(extract_choice("The field cannot be assessed", &truth), None);
-    }
-}
+mod tests;

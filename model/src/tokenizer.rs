@@ -48,9 +48,17 @@ pub fn read(path: &Path) -> Result<Tokenizer, Error> {
     Tokenizer::from_bytes(&bytes).map_err(|e| failed(e.to_string()))
 }
 
-/// A byte-level BPE that splits text by `pattern` first. Words that are tokens as they stand are not put together by
-/// merges, as in Llama 3.
-fn byte_level(vocab: Vocab, merges: Merges, pattern: &str) -> Result<Tokenizer, String> {
+/// What becomes of words that are tokens as they stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whole {
+    /// They are those tokens, as in Llama 3.
+    Kept,
+    /// They are put together by merges as all others, as in Qwen 2.
+    Merged,
+}
+
+/// A byte-level BPE that splits text by `pattern` first.
+fn byte_level(vocab: Vocab, merges: Merges, pattern: &str, whole: Whole) -> Result<Tokenizer, String> {
     // The library writes each merge into a buffer of the longest token's length.
     for (left, right) in &merges {
         let joined = format!("{left}{right}");
@@ -59,7 +67,8 @@ fn byte_level(vocab: Vocab, merges: Merges, pattern: &str) -> Result<Tokenizer, 
         }
     }
     let text = |e: tokenizers::Error| e.to_string();
-    let model = BPE::builder().vocab_and_merges(vocab, merges).ignore_merges(true).build().map_err(text)?;
+    let bpe = BPE::builder().vocab_and_merges(vocab, merges).ignore_merges(whole == Whole::Kept);
+    let model = bpe.build().map_err(text)?;
     let mut tokenizer = Tokenizer::new(model);
     let pattern = SplitPattern::Regex(pattern.to_owned());
     let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false).map_err(text)?;

@@ -9,6 +9,7 @@ pub mod gguf;
 pub(crate) mod keys;
 mod meta;
 pub mod mmproj;
+mod original;
 mod pickle;
 pub mod quantise;
 pub mod seeded;

@@ -3,6 +3,8 @@
 //! A reader thread takes requests in, so that a cancel arrives while an answer is being written; the thread that called
 //! [`serve`] owns the model and does everything else, one request after another. It knows no window and no slide.
 
+mod stamp;
+
 use std::collections::BTreeMap;
 use std::io::{BufReader, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,15 +15,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crossbeam_channel::{Sender, bounded};
 use serde::Serialize;
 
-use crate::answer::{Prepared, Question};
+use self::stamp::{inputs, stamp};
+use crate::answer::Question;
 use crate::attribution::Trace;
 use crate::device::{self, Precision};
-use crate::event::{AskEvent, EncoderStamp, Finished, PatchStamp, Stamp, Stop};
+use crate::event::{AskEvent, Finished, Stop};
 use crate::frame::{self, Frame, Incoming};
 use crate::package::Package;
 use crate::patch::Patch;
 use crate::reinpath::{self, ReinPath};
-use crate::request::{Ask, Cancel, Hello, InputImage, Load, Loaded, PROTOCOL, Progress, SentenceMap};
+use crate::request::{Ask, Cancel, Hello, Load, Loaded, PROTOCOL, Progress, SentenceMap};
 
 /// Requests that wait while one is served.
 const WAITING_REQUESTS: usize = 16;
@@ -245,12 +248,13 @@ impl<W: Write> Worker<W> {
             choices: request.choices.clone(),
             context: request.context.clone(),
             history: request.history.clone(),
+            max_pixels: request.max_pixels,
         };
         if let Some(fault) = question.fault().or_else(|| crate::sampler::fault(&request.sampling)) {
             return Err(Fault::Sentence(fault));
         }
         if request.save_inputs {
-            frame::write(&mut self.output, &inputs(frame.id, reinpath, &question.patches)?)?;
+            frame::write(&mut self.output, &inputs(frame.id, reinpath, &question)?)?;
         }
         let prepared = match reinpath.prepare_unless(&question, cancel) {
             Err(reinpath::Error::Cancelled) => {
@@ -259,7 +263,7 @@ impl<W: Write> Worker<W> {
             }
             prepared => prepared?,
         };
-        let stamp = Box::new(stamp(reinpath, device, &request, &question.patches, &prepared)?);
+        let stamp = Box::new(stamp(reinpath, device, &request, &question, &prepared)?);
         frame::write(&mut self.output, &AskEvent::Started { stamp }.to_frame(frame.id)?)?;
         let mut unheard = None;
         let mut trace = Trace::default();
@@ -320,75 +324,9 @@ fn patches(request: &Ask, bytes: &[u8]) -> Result<Vec<Patch>, Fault> {
     request.patches.iter().map(take).collect()
 }
 
-/// The pixels exactly as each encoder receives them.
-fn inputs(id: u64, model: &ReinPath, patches: &[Patch]) -> Result<Frame, Fault> {
-    let (mut heads, mut bytes) = (Vec::new(), Vec::new());
-    for (index, patch) in patches.iter().enumerate() {
-        for spec in &model.manifest().encoders {
-            let input = patch.for_encoder(spec).map_err(reinpath::Error::from)?;
-            heads.push(InputImage {
-                patch: index,
-                encoder: spec.kind.name().to_owned(),
-                width: input.side,
-                height: input.side,
-            });
-            bytes.extend(input.rgb);
-        }
-    }
-    Ok(Frame::new(id, "inputs", &heads)?.with_bytes(bytes))
-}
-
 /// Where each sentence looks.
 fn maps(id: u64, maps: Vec<(SentenceMap, Vec<f32>)>) -> Result<Frame, frame::Error> {
     let (heads, grids): (Vec<SentenceMap>, Vec<Vec<f32>>) = maps.into_iter().unzip();
     let bytes = grids.iter().flatten().flat_map(|value| value.to_le_bytes()).collect();
     Ok(Frame::new(id, "maps", &heads)?.with_bytes(bytes))
-}
-
-fn stamp(
-    model: &ReinPath,
-    device: &str,
-    request: &Ask,
-    patches: &[Patch],
-    prepared: &Prepared,
-) -> Result<Stamp, Fault> {
-    let mut stamps = Vec::with_capacity(patches.len());
-    for patch in patches {
-        let mut encoders = Vec::new();
-        for spec in &model.manifest().encoders {
-            let square = patch.square_for(spec).map_err(reinpath::Error::from)?;
-            encoders.push(EncoderStamp {
-                name: spec.kind.name().to_owned(),
-                tensor: [square.side as usize; 2],
-                effective_mpp: square.mpp,
-                crop: square.crop,
-            });
-        }
-        stamps.push(PatchStamp {
-            source: None,
-            width: patch.width,
-            height: patch.height,
-            mpp: patch.mpp,
-            blake3: patch.hash(),
-            encoders,
-        });
-    }
-    Ok(Stamp {
-        slide: None,
-        patches: stamps,
-        package: model.manifest().name.clone(),
-        package_hash: model.package.hash.clone(),
-        adapter: model.adapter().map(str::to_owned),
-        precision: model.precision().to_owned(),
-        question: request.question.clone(),
-        choices: request.choices.clone(),
-        context: request.context.clone(),
-        history: request.history.clone(),
-        prompt: prepared.prompt.text.clone(),
-        sampling: request.sampling.clone(),
-        device: device.to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        declared_tissues: model.manifest().knows.must_declare().to_vec(),
-        warnings: prepared.warnings.clone(),
-    })
 }

@@ -70,6 +70,7 @@ impl Home {
         Parts {
             name: "mine".to_owned(),
             language: self.path("llama"),
+            vision: None,
             conch: Some(self.path("conch")),
             uni: Some(self.path("uni/model.safetensors")),
             projector: Some(self.path("mm_projector.bin")),
@@ -316,7 +317,7 @@ fn what_does_not_fit_is_told_in_the_users_words_and_leaves_nothing_behind() {
     };
     let zeros = |shape: &[usize]| Some(Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap());
     let nan = Tensor::full(f32::NAN, 12, &Device::Cpu).unwrap();
-    let faults: [(Change<'_>, &str, &str); 12] = [
+    let faults: [(Change<'_>, &str, &str); 14] = [
         (
             &|home, _| {
                 change_tensor(home, "llama/model.safetensors", "model.layers.1.mlp.up_proj.weight", None);
@@ -370,6 +371,16 @@ fn what_does_not_fit_is_told_in_the_users_words_and_leaves_nothing_behind() {
             "index.json",
         ),
         (&|home, _| std::fs::remove_file(home.path("llama/config.json")).unwrap(), "config.json", "llama"),
+        (
+            &|home, _| home.write("llama/config.json", r#"{"model_type": "llava", "text_config": {}}"#),
+            "this is a model of the kind 'llava', not a Llama and not a Qwen2.5-VL",
+            "llama/config.json",
+        ),
+        (
+            &|_, parts| parts.vision = Some("mmproj.gguf".into()),
+            "--vision is for a Qwen2.5-VL",
+            "mmproj.gguf",
+        ),
         (&|_, parts| parts.uni = Some("nowhere".into()), "no such file", "nowhere"),
         (
             &|home, parts| {

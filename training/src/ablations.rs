@@ -43,6 +43,7 @@ use crate::{seed, three_stages};
 pub fn run(config: &AblationsConfig, folder: &Path, asked: &Arc<AtomicBool>) -> Result<PathBuf> {
     config.check()?;
     let package = Package::open(&config.base)?;
+    package.may_train()?;
     for part in ["runs", "records", "bases", "decoders"] {
         let part = folder.join(part);
         std::fs::create_dir_all(&part).map_err(Error::io(&part))?;

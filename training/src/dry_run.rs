@@ -247,6 +247,7 @@ fn cure(error: &Error) -> Option<&'static str> {
         Error::RunExists(_) => "Go on with that run, or name another folder with --run.",
         Error::Locked { .. } => "Wait for it, or stop it by the file `stop` in its folder.",
         Error::Package(package::Error::Missing(_)) => "Set `base` to the folder of a model package.",
+        Error::Package(package::Error::Terms { .. }) => "Set `base` to a package that may be trained.",
         Error::Package(_) => "Look the package through with `reinpath model check`.",
         Error::Device(_) => "Set `compute.device` to a device of this machine.",
         Error::DiskFull { .. } => "Make room on the disk.",

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use reinpath_model::package::Package;
+use reinpath_model::package::{Architecture, Package};
 use reinpath_model::reinpath::ReinPath;
 use serde::Serialize;
 
@@ -99,6 +99,7 @@ pub fn evaluate(args: &EvaluateArgs) -> anyhow::Result<()> {
         "only rows have parts (--split)"
     );
     let package = Package::open(&args.model)?;
+    check_family(&package)?;
     let mut out = Output::new(args.json);
     match (args.benchmark, &args.data, &args.classes) {
         (Benchmark::Phantom, _, _) => {
@@ -133,6 +134,17 @@ pub fn evaluate(args: &EvaluateArgs) -> anyhow::Result<()> {
             out.finish(figures)
         }
         (Benchmark::Rows | Benchmark::Classes, _, _) => anyhow::bail!("--data and --classes are needed"),
+    }
+}
+
+/// Refuses a family whose image tokens the benchmarks cannot lay out.
+fn check_family(package: &Package) -> Result<(), Error> {
+    match package.manifest.architecture {
+        Architecture::ReinPath => Ok(()),
+        Architecture::Qwen25Vl => Err(Error::Benchmark(format!(
+            "this is a Qwen2.5-VL, and only ReinPath's models are measured by this program: {}",
+            package.folder.display()
+        ))),
     }
 }
 

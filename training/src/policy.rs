@@ -65,7 +65,7 @@ impl Policy {
         let vb = VarBuilder::from_varmap(&projector, DType::F32, device).pp(PROJECTOR);
         let (inner, hidden) = (spec.projector.hidden, llama.config.hidden_size);
         let own = Projector::load(&vb, spec.fused_width(), inner, hidden)?;
-        let values: HashMap<String, Tensor> = base.projector().tensors()?.into_iter().collect();
+        let values: HashMap<String, Tensor> = base.projector()?.tensors()?.into_iter().collect();
         let mut vars = init::sorted_vars(&projector);
         for (name, var) in &vars {
             let value =
@@ -267,8 +267,8 @@ pub(crate) mod tests {
         let name = "base_model.model.model.layers.1.mlp.down_proj.lora_B.weight";
         assert!(policy.vars.iter().any(|(own, _)| own == name), "PEFT's layout");
         assert!(policy.vars.iter().any(|(own, _)| own == "model.mm_projector.2.bias"), "LLaVA's layout");
-        let bare =
-            Model { llama: base.llama.clone(), projector: base.projector().clone(), ..policy.model.clone() };
+        let projector = base.projector().unwrap().clone();
+        let bare = Model { llama: base.llama.clone(), projector, ..policy.model.clone() };
         let sequences = [sequence(&[3], 2, &[&[5, 6, 7]])];
         assert!(far(&told(&policy.model, &sequences), &told(&bare, &sequences)) < 1e-6);
         let again = Policy::new(&base, &LoraSettings { rank: 4, alpha: 8.0 }, 5).unwrap();

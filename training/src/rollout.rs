@@ -7,6 +7,7 @@
 use candle_core::Tensor;
 use reinpath_model::event::Stop;
 use reinpath_model::generate::{Generated, generate_batch};
+use reinpath_model::images::Spliced;
 use reinpath_model::prompt::Segment;
 use reinpath_model::request::Sampling;
 
@@ -80,7 +81,9 @@ pub fn rollouts(
     stop: &[u32],
     progress: &mut dyn FnMut(usize) -> bool,
 ) -> Result<Vec<Vec<Rollout>>> {
-    let prompt = |question: &Question| model.prompt(&question.prompt, &question.images, &features);
+    let prompt = |question: &Question| -> Result<Spliced> {
+        Ok(model.prompt(&question.prompt, &question.images, &features)?.into())
+    };
     let prompts = questions.iter().map(prompt).collect::<Result<Vec<_>>>()?;
     if samples == 0 {
         return Ok(vec![Vec::new(); questions.len()]);

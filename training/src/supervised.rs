@@ -54,6 +54,7 @@ pub fn supervised(config: &SupervisedConfig, run: &Path) -> Result<PathBuf> {
         .map_err(|e| Error::Config { reason: e.to_string(), path: run.to_owned() })?;
     sink.send(&RunEvent::Started { config: json })?;
     let base = Package::open(&config.base)?;
+    base.may_train()?;
     let model = ReinPath::load(&base, &Device::Cpu, &mut |_, _| true)?;
     let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
 

@@ -256,6 +256,7 @@ pub(crate) fn load(
     stop: StopSignal,
 ) -> Result<Context> {
     let package = Package::open(&config.base)?;
+    package.may_train()?;
     let device = device::open(&config.compute.device)?;
     let precision = Precision::named(&config.compute.precision).ok_or_else(|| {
         let names = Precision::ALL.map(Precision::name).join(", ");

@@ -4,7 +4,7 @@ use image::RgbImage;
 use reinpath_model::event::PatchSource;
 use reinpath_model::patch::Patch;
 
-use super::{CutPatch, Error, check_region, cut_patch, origin_in_words};
+use super::{CutPatch, Error, check_region, cut_patch, origin_in_words, size_px};
 use crate::slide::{self, Region, SlideHandle, SlideInfo};
 
 /// Pixels of the patch that are read beyond what the turned patch covers, for the neighbours of its outermost pixels.
@@ -58,12 +58,7 @@ struct Turn {
 
 impl Turn {
     fn of(info: &SlideInfo, region: Region, mpp: f64, degrees: f64) -> Self {
-        // As `slide/resample.rs` plans a read at a scale.
-        let pixels = |length: u32, own: f64| (f64::from(length) * own / mpp).round().max(1.0) as u32;
-        let size = match info.mpp {
-            Some(own) => [pixels(region.w, own.x), pixels(region.h, own.y)],
-            None => [region.w.max(1), region.h.max(1)],
-        };
+        let size = size_px(region, info.mpp, mpp);
         let level0_per_pixel =
             [f64::from(region.w) / f64::from(size[0]), f64::from(region.h) / f64::from(size[1])];
         let (sin, cos) = degrees.to_radians().sin_cos();

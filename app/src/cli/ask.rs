@@ -9,10 +9,10 @@ use anyhow::anyhow;
 use clap::{ArgGroup, Args};
 use crossbeam_channel::{Receiver, select};
 use reinpath_model::event::{AskEvent, Finished, Stop};
-use reinpath_model::package::{Manifest, Package};
+use reinpath_model::package::{Manifest, Package, USUAL_PIXELS};
 use reinpath_model::request::{Load, Sampling};
 
-use self::printer::warn;
+use self::printer::{Form, warn};
 pub(super) use self::printer::{Printer, write, write_json};
 use super::slide_commands::RegionArgument;
 use super::{Failure, interrupts, replay};
@@ -101,6 +101,15 @@ pub(super) struct AskArguments {
         conflicts_with = "replay"
     )]
     context: String,
+    /// Most pixels of a patch that the model is given, where it takes patches of any size: 784 of them are a token [default: 1003520,
+    /// or the package's limit where that is lower]
+    #[arg(
+        long,
+        value_name = "N",
+        conflicts_with = "replay",
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
+    max_pixels: Option<u64>,
     /// Write the pixels exactly as each encoder receives them, as PNGs into this folder
     #[arg(long, value_name = "DIR")]
     pub(super) save_inputs: Option<PathBuf>,
@@ -111,11 +120,19 @@ pub(super) struct AskArguments {
     /// One JSON object a line: started, stage, token, finished or failed; with --replay a last one, replayed
     #[arg(long)]
     pub(super) json: bool,
+    /// Print the whole text as the model generated it, headings or tags included, once it has ended
+    #[arg(long, conflicts_with = "json")]
+    raw: bool,
 }
 
 /// Asks and prints the answer.
 pub(super) fn ask(arguments: &AskArguments) -> Result<(), Failure> {
-    let mut printer = Printer::new(arguments.json);
+    let form = match (arguments.json, arguments.raw) {
+        (true, _) => Form::Json,
+        (false, true) => Form::Raw,
+        (false, false) => Form::Headings,
+    };
+    let mut printer = Printer::new(form);
     let result = match &arguments.replay {
         Some(file) => replay::replay(arguments, file, &mut printer),
         None => try_ask(arguments, &mut printer),
@@ -150,6 +167,7 @@ fn try_ask(arguments: &AskArguments, printer: &mut Printer) -> Result<(), Failur
     };
     let manifest = local_manifest(&folder, arguments)?;
     let mpp = wanted_mpp(arguments, manifest.as_ref())?;
+    let max_pixels = max_pixels(arguments, manifest.as_ref())?;
     let worker = Worker::start(arguments.worker.as_deref(), || {}).map_err(anyhow::Error::from)?;
     // The model loads while the slide is read.
     let load = Load {
@@ -173,6 +191,7 @@ fn try_ask(arguments: &AskArguments, printer: &mut Printer) -> Result<(), Failur
         sampling: sampling(arguments, manifest.as_ref()),
         save_inputs: arguments.save_inputs.is_some(),
         save_maps: arguments.save_maps.is_some(),
+        max_pixels,
         ..Question::default()
     };
     let (request, pixels) = ask::request(&question, &patches).map_err(anyhow::Error::from)?;
@@ -230,6 +249,21 @@ fn wanted_mpp(arguments: &AskArguments, manifest: Option<&Manifest>) -> Result<f
         (None, None) => {
             Err(Failure::Usage("--mpp is needed when the model package is on another machine".to_owned()))
         }
+    }
+}
+
+/// The pixel limit of each patch; `None` where the package makes a square of it.
+fn max_pixels(arguments: &AskArguments, manifest: Option<&Manifest>) -> Result<Option<u64>, Failure> {
+    let asked = arguments.max_pixels;
+    match manifest {
+        Some(Manifest { vision: Some(vision), .. }) => Ok(Some(ask::pixel_limit(vision, asked))),
+        Some(_square) if asked.is_some() => Err(Failure::Usage(
+            "--max-pixels is for models that take patches of any size; this one makes a square of each"
+                .to_owned(),
+        )),
+        Some(_square) => Ok(None),
+        // Whether there is such a limit is known on the machine of the package.
+        None => Ok(Some(asked.unwrap_or(USUAL_PIXELS))),
     }
 }
 
@@ -298,12 +332,12 @@ impl<'a> Follower<'a> {
                     maps::write_maps(folder, &found, self.patches)?;
                     if found.is_empty() {
                         self.printer.end_line()?;
-                        warn("the answer has no sentence of its three stages to make a map of")?;
+                        warn("the answer has no sentence of its stages to make a map of")?;
                     }
                 }
             }
             WorkerEvent::Answer { event: AskEvent::Failed { error }, .. } => {
-                self.printer.end_line()?;
+                self.printer.end_text()?;
                 return Err(anyhow!(error));
             }
             WorkerEvent::Answer { mut event, .. } => {

@@ -12,7 +12,9 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand};
-use reinpath_model::package::{GridRule, MemoryNeed, Package, QUESTION_PATCHES};
+use reinpath_model::package::{
+    GridRule, LanguageKind, Manifest, MemoryNeed, Package, QUESTION_PATCHES, USUAL_PIXELS, VisionSpec,
+};
 use serde_json::json;
 
 use super::{Failure, interrupts};
@@ -59,7 +61,8 @@ enum ModelCommand {
         #[arg(short, long, value_name = "FOLDER")]
         output: Option<PathBuf>,
     },
-    /// Put a model package together from the files that you have, as they were published; nothing is converted
+    /// Put a model package together from the files that you have, as they were published: the parts of a ReinPath model, or
+    /// a Qwen2.5-VL; nothing is converted
     Add(Box<AddArguments>),
 }
 
@@ -67,9 +70,13 @@ enum ModelCommand {
 struct AddArguments {
     /// The new package's name
     name: String,
-    /// The language model: a folder in Hugging Face's layout or in Meta's, or a GGUF file
+    /// The language model: a folder in Hugging Face's layout or in Meta's, or a GGUF file; a Qwen2.5-VL as it was
+    /// downloaded, which needs nothing else
     #[arg(long, value_name = "FOLDER|FILE")]
     language: PathBuf,
+    /// The vision file (mmproj) of a Qwen2.5-VL that is a GGUF file [default: the only one beside it]
+    #[arg(long, value_name = "FILE")]
+    vision: Option<PathBuf>,
     /// CONCH's pytorch_model.bin, or the folder with it
     #[arg(long, value_name = "FILE|FOLDER")]
     conch: Option<PathBuf>,
@@ -83,8 +90,9 @@ struct AddArguments {
     #[arg(long = "adapter", value_name = "FOLDER")]
     adapters: Vec<PathBuf>,
     /// How the two encoders share a grid: UNI fed at CONCH's size, CONCH at UNI's, or UNI at CONCH's and averaged 2 × 2
-    #[arg(long, value_name = "RULE", value_parser = ["uni-at-conch", "conch-at-uni", "pooled"], default_value = "uni-at-conch")]
-    grid: String,
+    /// [default: uni-at-conch]
+    #[arg(long, value_name = "RULE", value_parser = ["uni-at-conch", "conch-at-uni", "pooled"])]
+    grid: Option<String>,
     /// The tokenizer (tokenizer.json or tokenizer.model) [default: the language model's own]
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
@@ -138,6 +146,7 @@ fn add(arguments: &AddArguments) -> Result<(), Failure> {
     let word = OsStr::new::<str>;
     let mut words: Vec<&OsStr> = vec![word("add"), word("--language"), arguments.language.as_os_str()];
     let files = [
+        ("--vision", &arguments.vision),
         ("--conch", &arguments.conch),
         ("--uni", &arguments.uni),
         ("--projector", &arguments.projector),
@@ -151,7 +160,11 @@ fn add(arguments: &AddArguments) -> Result<(), Failure> {
     for folder in &arguments.adapters {
         words.extend([word("--adapter"), folder.as_os_str()]);
     }
-    words.extend([word("--grid"), word(&arguments.grid), word("--output"), output.as_os_str()]);
+    // Only where it is asked for: a model without encoders has no grid to share.
+    if let Some(grid) = &arguments.grid {
+        words.extend([word("--grid"), word(grid)]);
+    }
+    words.extend([word("--output"), output.as_os_str()]);
     if let Some(licence) = &arguments.licence {
         words.extend([word("--licence"), word(licence)]);
     }
@@ -230,10 +243,30 @@ fn lines(package: &Package, memory: MemoryNeed) -> Vec<(&'static str, String)> {
         ("name", m.name.clone()),
         ("description", m.description.clone()),
         ("licence", m.licence.clone()),
-        ("made from", m.provenance.clone()),
-        ("created", m.created.clone()),
-        ("patch", format!("{} × {0} px at {} µm per pixel", m.patch.size_px, m.patch.mpp)),
     ];
+    if let Some(terms) = &m.terms {
+        lines.push(("allows", terms.allows.clone()));
+        lines.push(("training", terms.refuses_training.clone().unwrap_or_default()));
+    }
+    lines.extend([("made from", m.provenance.clone()), ("created", m.created.clone())]);
+    lines.extend(m.vision.as_ref().map_or_else(|| encoder_lines(m), |vision| vision_lines(m, vision)));
+    let kind = match m.language.kind {
+        LanguageKind::Llama => "Llama",
+        LanguageKind::Qwen25Vl => "Qwen2.5-VL",
+    };
+    lines.push(("language", format!("{kind}, {}", m.language.precision)));
+    lines.extend(m.adapters.iter().map(|adapter| ("adapter", adapter.name.clone())));
+    lines.push(("knows", m.knows.tissues.join(", ")));
+    lines.push(("size", format!("{:.1} MB", bytes(package) as f64 / 1e6)));
+    lines.push(("memory", in_memory(memory)));
+    lines.push(("hash", package.hash.clone()));
+    lines.retain(|(_, value)| !value.is_empty());
+    lines
+}
+
+/// What a ReinPath model sees with.
+fn encoder_lines(m: &Manifest) -> Vec<(&'static str, String)> {
+    let mut lines = vec![("patch", format!("{} × {0} px at {} µm per pixel", m.patch.size_px, m.patch.mpp))];
     for e in &m.encoders {
         let size = match e.trained_size() {
             trained if trained == e.image_size => format!("{} px", e.image_size),
@@ -248,19 +281,74 @@ fn lines(package: &Package, memory: MemoryNeed) -> Vec<(&'static str, String)> {
         GridRule::Pooled => format!("averaged to {0} × {0}", m.image_side()),
     };
     lines.push(("image tokens", format!("{} of {} channels, {grid}", m.image_tokens(), m.fused_width())));
-    lines.push(("language", format!("{:?}, {}", m.language.kind, m.language.precision)));
-    lines.extend(m.adapters.iter().map(|adapter| ("adapter", adapter.name.clone())));
-    lines.push(("knows", m.knows.tissues.join(", ")));
-    lines.push(("size", format!("{:.1} MB", bytes(package) as f64 / 1e6)));
-    lines.push(("memory", in_memory(memory)));
-    lines.push(("hash", package.hash.clone()));
-    lines.retain(|(_, value)| !value.is_empty());
     lines
+}
+
+/// What a Qwen2.5-VL sees with.
+fn vision_lines(m: &Manifest, vision: &VisionSpec) -> Vec<(&'static str, String)> {
+    let VisionSpec { layers, width, patch_size, precision, out_width, .. } = vision;
+    let (size, mpp) = (m.patch.size_px, m.patch.mpp);
+    vec![
+        ("patch", format!("any size at {mpp} µm per pixel, {size} × {size} px unless another is marked")),
+        (
+            "vision tower",
+            format!("{layers} layers of {width} channels, cells of {patch_size} px, {precision}"),
+        ),
+        (
+            "image tokens",
+            format!(
+                "{} of {out_width} channels for {size} × {size} px, at most {} a patch ({} unless more are asked for)",
+                m.image_tokens(),
+                vision.most_tokens(None),
+                vision.most_tokens(Some(USUAL_PIXELS)),
+            ),
+        ),
+    ]
 }
 
 #[cfg(test)]
 mod tests {
+    use reinpath_model::package::{Architecture, PatchSpec};
+
     use super::*;
+
+    #[test]
+    fn a_qwen_is_told_by_its_vision_tower_and_by_what_a_patch_costs() {
+        let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/models/demo");
+        let vision = VisionSpec {
+            weights: vec!["language/model.safetensors".to_owned()],
+            precision: "bf16".to_owned(),
+            min_pixels: 3136,
+            max_pixels: 12_845_056,
+            mean: [0.5; 3],
+            std: [0.5; 3],
+            patch_size: 14,
+            merge_size: 2,
+            temporal_patch_size: 2,
+            width: 1280,
+            layers: 32,
+            heads: 16,
+            mlp_width: 3420,
+            out_width: 2048,
+            window_size: 112,
+            full_attention: vec![7, 15, 23, 31],
+        };
+        let manifest = Manifest {
+            architecture: Architecture::Qwen25Vl,
+            patch: PatchSpec { size_px: 672, mpp: 0.5 },
+            encoders: Vec::new(),
+            vision: Some(vision.clone()),
+            ..Package::open(&demo).unwrap().manifest
+        };
+        let told: Vec<String> =
+            vision_lines(&manifest, &vision).into_iter().map(|(_, value)| value).collect();
+        assert!(told[0].starts_with("any size at 0.5 µm per pixel, 672 × 672 px"), "{told:?}");
+        assert_eq!(told[1], "32 layers of 1280 channels, cells of 14 px, bf16");
+        assert_eq!(
+            told[2],
+            "576 of 2048 channels for 672 × 672 px, at most 16384 a patch (1280 unless more are asked for)"
+        );
+    }
 
     #[test]
     fn a_package_is_kept_under_its_name_unless_that_is_a_path() {

@@ -53,6 +53,7 @@ pub(super) fn replay(arguments: &AskArguments, file: &Path, printer: &mut Printe
         save_maps: arguments.save_maps.is_some(),
         history: stamp.history.clone(),
         written: None,
+        max_pixels: stamp.max_pixels,
     };
     let (request, pixels) = ask::request(&question, &patches).map_err(anyhow::Error::from)?;
     let id = worker.ask(request, pixels).map_err(anyhow::Error::from)?;
@@ -264,6 +265,9 @@ mod tests {
         let other = Stamp { prompt: "two".to_owned(), ..Stamp::default() };
         let differs = outcome(&bare, &answer(&other, "Glands."), &stamp, false);
         assert!(!differs.is_same && differs.sentence.ends_with("the prompt is another."), "{differs:?}");
+        let limited = Stamp { max_pixels: Some(200_704), ..stamp.clone() };
+        let limit = outcome(&bare, &answer(&limited, "Glands."), &stamp, false);
+        assert!(!limit.is_same && limit.sentence.contains("pixel limit of a patch is another"), "{limit:?}");
         let text = outcome(&answer(&stamp, "A"), &answer(&stamp, "A"), &stamp, true);
         assert_eq!((text.is_same, text.sentence.as_str()), (true, "The same text."));
     }

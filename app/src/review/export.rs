@@ -105,6 +105,12 @@ pub enum Error {
     Nothing,
     #[error("No row can be made of these reviews: {0}.")]
     NoRow(String),
+    /// What the licence of the models that answered says.
+    #[error("{0}.")]
+    Forbidden(String),
+    /// Why a package must not or cannot be trained.
+    #[error("This model cannot be taught: {0}.")]
+    NotTaught(String),
     #[error("The reviews cannot be put into words: {0}.")]
     Content(String),
     #[error("There is something in this folder already, name another: {}", path.display())]

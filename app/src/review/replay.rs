@@ -7,6 +7,7 @@
 use reinpath_model::event::{AskEvent, PatchStamp, Stamp, Stop};
 use reinpath_model::request::Sampling;
 use reinpath_model::stage::AnswerStage;
+use reinpath_training::dataset::grouped;
 
 use crate::case::{Answer, Token};
 
@@ -115,6 +116,7 @@ pub fn difference(before: &Stamp, after: &Stamp) -> Option<String> {
             if is_same { None } else { told("the model package is another", name(before), name(after)) }
         })
         .or_else(|| told("the adapter is another", adapter(before), adapter(after)))
+        .or_else(|| told("the pixel limit of a patch is another", limit(before), limit(after)))
         .or_else(|| told("the precision is another", before.precision.clone(), after.precision.clone()))
         .or_else(|| told("the device is another", before.device.clone(), after.device.clone()))
         .or_else(|| (!same_words).then(|| "the prompt is another".to_owned()))
@@ -165,11 +167,15 @@ pub fn stamp_lines(stamp: &Stamp) -> Vec<(&'static str, String)> {
         }
         lines.push(("Answered before", exchange.answer.clone()));
     }
+    if stamp.max_pixels.is_some() {
+        lines.push(("Pixel limit", limit(stamp)));
+    }
     lines.push(("Sampling", drawn(&stamp.sampling)));
     lines.push(("Prompt", stamp.prompt.clone()));
     if !stamp.declared_tissues.is_empty() {
         lines.push(("Knows only", stamp.declared_tissues.join(", ")));
     }
+    lines.extend(stamp.terms.iter().map(|terms| ("Terms", terms.clone())));
     lines.extend(stamp.warnings.iter().map(|warning| ("Warning", warning.clone())));
     lines
 }
@@ -198,6 +204,12 @@ fn patch_lines(patch: &PatchStamp) -> Vec<(&'static str, String)> {
         )
     }));
     lines
+}
+
+/// Most pixels of a patch that the model was given, in words.
+fn limit(stamp: &Stamp) -> String {
+    let pixels = stamp.max_pixels.map(|pixels| usize::try_from(pixels).unwrap_or(usize::MAX));
+    pixels.map_or_else(|| "the package's own".to_owned(), |pixels| format!("{} px", grouped(pixels)))
 }
 
 /// How tokens were drawn, in words.

@@ -1,5 +1,5 @@
-//! An answer's frame: the question above it, a card for each stage, of which the one being written is open and earlier ones show their
-//! first line, and below them how it ended. What stands in the cards is drawn by `review/chain`.
+//! An answer's frame: the question above it, a card for each stage that there is, of which the one being written is open and earlier ones
+//! show their first line, and below them how it ended. What stands in the cards is drawn by `review/chain`.
 
 use egui::{
     Align2, CornerRadius, FontId, Frame, Label, Margin, Rect, RichText, Sense, Shape, Stroke, Ui, WidgetInfo,
@@ -41,6 +41,9 @@ pub(super) fn foot_ui(ui: &mut Ui, answer: &Answer) {
     if let Some(stamp) = &answer.stamp {
         for sentence in &stamp.warnings {
             warning(ui, sentence);
+        }
+        if let Some(terms) = &stamp.terms {
+            caption(ui, terms);
         }
         caption(ui, stamp_line(stamp));
     }
@@ -85,7 +88,7 @@ fn ending(answer: &Answer) -> Option<String> {
         Finished { stop: Stop::Cancelled, .. } => "Stopped. What was written is kept.",
         Finished { stop: Stop::MaxTokens, .. } => "The answer reached its longest length and was cut off.",
         Finished { format_ok: false, .. } => {
-            "The model did not keep to its three stages; the text is shown as it was written."
+            "The model did not keep to its stages; the text is shown as it was written."
         }
         Finished { .. } => return None,
     };
@@ -113,8 +116,6 @@ pub(super) struct Card<'a> {
     /// All of its text so far, without white space around it.
     pub(super) text: &'a str,
     pub(super) is_open: bool,
-    /// Whether it is the one being written.
-    pub(super) is_begun: bool,
 }
 
 impl Card<'_> {
@@ -133,10 +134,9 @@ impl Card<'_> {
             if self.is_open {
                 contents(ui);
             } else {
-                // One line, empty while the stage has not come: the cards below stay where they are.
+                // One line, also before its first word: the card stays as high as it is.
                 let first = self.text.lines().next().unwrap_or_default();
-                let words = if first.is_empty() && self.is_begun { "…" } else { first };
-                let words = if words.is_empty() { " " } else { words };
+                let words = if first.is_empty() { "…" } else { first };
                 ui.add(Label::new(RichText::new(words).color(palette.weak)).truncate());
             }
             is_clicked

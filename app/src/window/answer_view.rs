@@ -196,9 +196,9 @@ pub fn ending_of(answer: &case::Answer) -> Option<String> {
             Finished { stop: Stop::MaxTokens, .. } => {
                 Some("The answer reached its longest length and was cut off.".to_owned())
             }
-            Finished { format_ok: false, .. } => Some(
-                "The model did not keep to its three stages; the text is shown as it was written.".to_owned(),
-            ),
+            Finished { format_ok: false, .. } => {
+                Some("The model did not keep to its stages; the text is shown as it was written.".to_owned())
+            }
             Finished { .. } => None,
         };
     }
@@ -232,7 +232,8 @@ pub fn text_of(question: &case::Question, answer: &case::Answer) -> String {
         }
     }
     let warnings = stamp.into_iter().flat_map(|stamp| stamp.warnings.iter().cloned());
-    let remarks = warnings.chain(ending_of(answer)).chain(stamp.map(stamp_line_of));
+    let terms = stamp.and_then(|stamp| stamp.terms.clone());
+    let remarks = warnings.chain(ending_of(answer)).chain(terms).chain(stamp.map(stamp_line_of));
     lines.extend(remarks.map(|line| format!("\n{line}")));
     lines.push("\nFor research use only.\n".to_owned());
     lines.join("\n")

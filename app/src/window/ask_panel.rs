@@ -10,6 +10,7 @@ use reinpath_training::subtask::{QuestionKind, Subtasks};
 use super::answer_view::{AnswerView, Phase, QuestionText};
 use super::command::{AskCommand, Command, CommandSender};
 use super::model_picker;
+use super::pixel_limit::PixelLimit;
 use super::review::cases::{self, CasesCommand};
 use super::review::{ReviewCommand, ReviewPanels};
 use super::slides_panel::thumbnail_ui;
@@ -40,6 +41,7 @@ pub(super) struct AskPanel {
     has_history: bool,
     /// Said when Ask was pressed and could not be carried out.
     refused: Option<String>,
+    limit: PixelLimit,
 }
 
 impl Default for AskPanel {
@@ -50,6 +52,7 @@ impl Default for AskPanel {
             editing: None,
             has_history: false,
             refused: None,
+            limit: PixelLimit::default(),
         }
     }
 }
@@ -81,6 +84,7 @@ impl AskPanel {
                 } else {
                     patches_ui(ui, state, commands);
                 }
+                self.limit.ui(ui, state, commands);
                 self.question_ui(ui);
                 self.choices_ui(ui);
                 self.context_ui(ui);
@@ -203,7 +207,10 @@ impl AskPanel {
             return;
         }
         ui.checkbox(&mut self.has_history, "Give the model the conversation so far");
-        caption(ui, "For questions that follow up. This model was trained on single questions.");
+        // Those of the other family were made for conversations.
+        let is_of_reinpath = state.model.info().is_none_or(|model| model.vision().is_none());
+        let remark = if is_of_reinpath { " This model was trained on single questions." } else { "" };
+        caption(ui, format!("For questions that follow up.{remark}"));
     }
 
     fn actions_ui(&mut self, ui: &mut Ui, state: &AppState, commands: &CommandSender, by_keys: bool) {

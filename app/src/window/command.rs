@@ -104,6 +104,8 @@ pub enum AskCommand {
     Again,
     CopyAnswer,
     ToggleCard(AnswerStage),
+    /// Gives the model at most so many pixels of a patch from now on, where it takes patches of any size.
+    MaxPixels(u64),
 }
 
 /// Wishes about the model.

@@ -44,6 +44,10 @@ pub struct ModelFacts {
     pub precision: String,
     /// Empty where none is stated.
     pub licence: String,
+    /// What the licence allows, as a sentence; empty where nothing is known of it.
+    pub allows: String,
+    /// Why no run can start from it, as a sentence.
+    pub untrainable: Option<String>,
     pub need: MemoryNeed,
 }
 
@@ -122,18 +126,20 @@ fn listed_model(Listed { folder, is_demo, package }: Listed) -> ListedModel {
         Err(_) => folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy().into_owned(),
     };
     let facts = package.and_then(|Measured { package, bytes }| {
-        Ok(ModelFacts {
-            bytes,
-            need: package.memory()?,
-            precision: package.manifest.language.precision,
-            licence: package.manifest.licence,
-        })
+        let need = package.memory()?;
+        let untrainable = models::untrainable(&package).map(|sentence| as_sentence(&sentence));
+        let manifest = package.manifest;
+        let allows = manifest.terms.map(|terms| terms.allows).unwrap_or_default();
+        let (precision, licence) = (manifest.language.precision, manifest.licence);
+        Ok(ModelFacts { bytes, precision, licence, allows, untrainable, need })
     });
     ListedModel { folder, name, is_demo, facts: facts.map_err(|error| as_sentence(&error.to_string())) }
 }
 
 #[cfg(test)]
 mod tests {
+    use reinpath_model::package::{Manifest, Package, PackageWriter, Terms};
+
     use super::*;
 
     const GB: u64 = 1_000_000_000;
@@ -167,11 +173,34 @@ mod tests {
             bytes: 5 * GB,
             precision: "q8_0".to_owned(),
             licence: "MIT".to_owned(),
+            allows: String::new(),
+            untrainable: None,
             need: need(0, None),
         };
         assert_eq!(facts.in_words(), "q8_0 · 5.0 GB · MIT");
         facts.licence = String::new();
         assert!(facts.in_words().ends_with("no licence stated"));
+    }
+
+    #[test]
+    fn what_a_licence_allows_and_forbids_is_known_before_a_package_is_chosen() {
+        let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/models/demo");
+        let demo = Package::open(&demo).unwrap();
+        let home = tempfile::tempdir().unwrap();
+        let mut writer = PackageWriter::create(home.path()).unwrap();
+        for name in demo.files() {
+            writer.link(&demo.file(&name), &name).unwrap();
+        }
+        let terms = Terms {
+            allows: "Research alone.".to_owned(),
+            refuses_training: Some("its licence allows no training".to_owned()),
+        };
+        writer.manifest(&Manifest { terms: Some(terms), ..demo.manifest.clone() }).unwrap();
+        let facts = listed_model(models::look_at(home.path().to_owned(), false)).facts.unwrap();
+        assert_eq!(facts.allows, "Research alone.");
+        assert_eq!(facts.untrainable.as_deref(), Some("Its licence allows no training"));
+        let facts = listed_model(models::look_at(demo.folder, true)).facts.unwrap();
+        assert_eq!((facts.allows.as_str(), facts.untrainable), ("", None));
     }
 
     #[test]

@@ -8,12 +8,14 @@ use egui::{
     Align, Button, FontId, Frame, Id, Layout, Margin, Popup, PopupCloseBehavior, RectAlign, RichText,
     ScrollArea, Ui, WidgetText, vec2,
 };
+use reinpath_model::package::KNOWN;
 
-use super::command::{CommandSender, ModelCommand, keys_of};
+use super::command::{Command, CommandSender, ModelCommand, keys_of};
 use super::model_list::{Fit, ListedModel, ModelFacts, ModelList};
 use super::state::{AppState, ModelState, PackageState, WorkerState};
 use super::theme;
-use super::widgets::{caption, hairline, warning};
+use super::widgets::{caption, hairline, title, warning};
+use crate::models;
 
 /// Points.
 const WIDTH: f32 = 384.0;
@@ -89,6 +91,7 @@ fn list_ui(ui: &mut Ui, state: &ModelState, list: &ModelList, commands: &Command
                 Err(reason) => broken_ui(ui, &model.name, reason),
             }
         }
+        known_ui(ui, commands);
     });
     if let Some(fault) = &list.fault {
         warning(ui, fault);
@@ -106,7 +109,7 @@ fn memory_in_words(
 ) -> (String, bool) {
     let in_use = state.folder() == Some(model.folder.as_path());
     match state.memory() {
-        Some(taken) if in_use => (format!("in use, takes {}", crate::models::size_in_words(taken)), false),
+        Some(taken) if in_use => (format!("in use, takes {}", models::size_in_words(taken)), false),
         taken => {
             let Fit { words, fits } =
                 Fit::of(facts.need, list.machine, taken.filter(|_| comes_back(state, list)).unwrap_or(0));
@@ -134,7 +137,7 @@ fn model_ui(
 ) {
     let in_use = state.folder() == Some(model.folder.as_path());
     let (memory, warns) = memory_in_words(state, list, model, facts);
-    let facts = facts.in_words();
+    let (allows, facts) = (&facts.allows, facts.in_words());
     let palette = theme::of(ui);
     let (plain, alert) =
         if in_use { (palette.on_accent, palette.on_accent) } else { (palette.text, palette.warning) };
@@ -143,8 +146,13 @@ fn model_ui(
     words.append(&model.name, 0.0, TextFormat::simple(theme::semibold(theme::BODY), plain));
     words.append(&format!("\n{facts}"), 0.0, small(plain));
     words.append(&format!("\n{memory}"), 0.0, small(if warns { alert } else { plain }));
+    let mut said = format!("{}, {facts}, {memory}", model.name);
+    if !allows.is_empty() {
+        words.append(&format!("\n{allows}"), 0.0, small(plain));
+        said = format!("{said}, {allows}");
+    }
     let row = ui.add(Button::selectable(in_use, WidgetText::from(words)).wrap());
-    let row = row.accessible_name(format!("{}, {facts}, {memory}", model.name));
+    let row = row.accessible_name(said);
     if in_use && !takes_keys(ui) {
         // By keyboard the picker is there to be used at once.
         row.request_focus();
@@ -163,13 +171,41 @@ fn takes_keys(ui: &Ui) -> bool {
 
 /// A package that cannot be used is no button.
 fn broken_ui(ui: &mut Ui, name: &str, reason: &str) {
-    let palette = theme::of(ui);
+    entry_ui(ui, |ui| {
+        let palette = theme::of(ui);
+        ui.label(RichText::new(name).font(theme::semibold(theme::BODY)).color(palette.weak));
+        ui.label(RichText::new(format!("Cannot be used. {reason}")).small().color(palette.error));
+    });
+}
+
+/// The published models that are known by name.
+fn known_ui(ui: &mut Ui, commands: &CommandSender) {
+    ui.add_space(4.0);
+    hairline(ui);
+    caption(ui, "Models that can be had");
+    for known in KNOWN {
+        entry_ui(ui, |ui| {
+            title(ui, known.name);
+            for line in [models::sizes_in_words(known), models::licence_in_words(known)] {
+                ui.label(RichText::new(line).small());
+            }
+            let command = models::command_for(known);
+            ui.label(RichText::new(&command).monospace().size(theme::CAPTION));
+            let copy = ui.small_button("Copy command");
+            if copy.accessible_name(format!("Copy the command for {}", known.name)).clicked() {
+                commands.send(Command::Copy(command));
+            }
+        });
+    }
+}
+
+/// What is read and not pressed.
+fn entry_ui(ui: &mut Ui, content: impl FnOnce(&mut Ui)) {
     Frame::new().inner_margin(Margin::symmetric(8, 4)).show(ui, |ui| {
         // A menu's own layout would stretch the words over the line.
         ui.with_layout(Layout::top_down(Align::LEFT), |ui| {
             ui.spacing_mut().item_spacing.y = 1.0;
-            ui.label(RichText::new(name).font(theme::semibold(theme::BODY)).color(palette.weak));
-            ui.label(RichText::new(format!("Cannot be used. {reason}")).small().color(palette.error));
+            content(ui);
         });
     });
 }

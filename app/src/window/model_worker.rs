@@ -17,7 +17,7 @@ use super::answerer::Answerer;
 use super::event::Event;
 use super::review::ReviewEvent;
 use super::review::cases::CasesEvent;
-use super::state::{ModelInfo, WorkerState};
+use super::state::{Eyes, ModelInfo, WorkerState};
 use super::update::AskOrder;
 use super::workers::EventSender;
 use crate::ask::{self, CutPatch};
@@ -155,14 +155,16 @@ fn open_first(last: Option<PathBuf>, events: &EventSender) -> Result<ModelInfo, 
 fn open(folder: &Path) -> Result<ModelInfo, String> {
     let package = Package::open(folder).map_err(|error| error.to_string())?;
     let manifest = &package.manifest;
-    let encoder = manifest.encoders.first().cloned();
-    let encoder =
-        encoder.ok_or_else(|| format!("the model package names no encoder: {}", folder.display()))?;
+    let eyes = match (&manifest.vision, manifest.encoders.first()) {
+        (Some(vision), _) => Eyes::Vision(vision.clone()),
+        (None, Some(encoder)) => Eyes::Encoder(encoder.clone()),
+        (None, None) => return Err(format!("the model package names no encoder: {}", folder.display())),
+    };
     Ok(ModelInfo {
         name: manifest.name.clone(),
         folder: folder.to_owned(),
         patch: manifest.patch,
-        encoder,
+        eyes,
         generation: manifest.generation.clone(),
     })
 }

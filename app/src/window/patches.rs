@@ -9,6 +9,10 @@ use crate::ask;
 use crate::slide::{Mpp, MppOrigin, Region, SlideInfo};
 use crate::tissue::Flaw;
 
+mod cost;
+
+pub use self::cost::{most_in_words, tokens, tokens_in_words};
+
 /// Longer side over shorter side up to which a rectangle counts as square.
 const NEARLY_SQUARE: f64 = 1.1;
 /// How much larger than the model's square a rectangle may be before it is offered to be split.
@@ -42,13 +46,14 @@ pub enum PatchPicture {
 /// What is shown of a patch.
 #[derive(Clone, Debug)]
 pub struct PatchLook {
-    /// Exactly the pixels that the package's first encoder receives, before normalisation.
-    pub encoder: Picture,
+    /// The pixels that the package's first encoder receives, before normalisation, exactly as they are; of a vision tower's, which may
+    /// be many, a smaller picture.
+    pub given: Picture,
     /// The whole patch and what the encoder's crop keeps of it (x, y, width, height; 0 to 1), when it takes something away.
     pub whole: Option<(Picture, [f32; 4])>,
     /// The level that was read.
     pub level: u32,
-    /// Microns per pixel of the patch that the encoders are given; `None` when unknown.
+    /// Microns per pixel of the patch, before the encoders or the tower make another size of it; `None` when unknown.
     pub mpp: Option<f64>,
 }
 
@@ -292,20 +297,30 @@ pub fn touches(region: &Region, info: &SlideInfo) -> bool {
         && region.y + i64::from(region.h) > 0
 }
 
-/// How many model squares across and down a rectangle would be split into; `None` when it need not be split.
-pub fn split_counts(region: &Region, model: &ModelInfo, mpp: Option<Mpp>) -> Option<(u32, u32)> {
+/// How many model squares across and down a rectangle would be split into; `None` when it need not be split: one that is about the model's
+/// square, or, where the model takes patches of any size, one of which it is given all pixels (`asked` limits them).
+pub fn split_counts(
+    region: &Region,
+    model: &ModelInfo,
+    mpp: Option<Mpp>,
+    asked: Option<u64>,
+) -> Option<(u32, u32)> {
     let (side_w, side_h) = model_side(model, mpp);
     let (across, down) = (f64::from(region.w) / side_w, f64::from(region.h) / side_h);
     let elongated = across.max(down) / across.min(down) > NEARLY_SQUARE;
     let large = across.max(down) > NEARLY_MODEL_SIZE;
+    let loses = match model.vision() {
+        Some(vision) => cost::is_beyond(region, model, vision, mpp, asked),
+        None => elongated || large,
+    };
     let count = |length: f64| length.round().max(1.0) as u32;
     let counts = (count(across), count(down));
-    ((elongated || large) && counts.0.saturating_mul(counts.1) > 1).then_some(counts)
+    (loses && counts.0.saturating_mul(counts.1) > 1).then_some(counts)
 }
 
 /// Model squares side by side over a rectangle, row by row, centred on it.
-pub fn split(region: &Region, model: &ModelInfo, mpp: Option<Mpp>) -> Vec<Region> {
-    let Some((across, down)) = split_counts(region, model, mpp) else { return vec![*region] };
+pub fn split(region: &Region, model: &ModelInfo, mpp: Option<Mpp>, asked: Option<u64>) -> Vec<Region> {
+    let Some((across, down)) = split_counts(region, model, mpp, asked) else { return vec![*region] };
     let (side_w, side_h) = model_side(model, mpp);
     let left = region.x as f64 + f64::from(region.w) / 2.0 - side_w * f64::from(across) / 2.0;
     let top = region.y as f64 + f64::from(region.h) / 2.0 - side_h * f64::from(down) / 2.0;
@@ -329,12 +344,14 @@ pub fn size_in_words(region: &Region, mpp: Option<Mpp>) -> String {
     )
 }
 
-/// What a reader of the answer should know about a patch, one sentence each.
+/// What a reader of the answer should know about a patch, one sentence each; `asked` limits its pixels where the model takes patches of
+/// any size.
 pub fn warnings(
     place: &PatchPlace,
     look: Option<&PatchLook>,
     info: &SlideInfo,
     model: &ModelInfo,
+    asked: Option<u64>,
 ) -> Vec<String> {
     let mut warnings = Vec::new();
     let Region { x, y, w, h } = place.region;
@@ -360,6 +377,7 @@ pub fn warnings(
     if look.is_some_and(|look| look.whole.is_some()) {
         warnings.push("The model sees only the outlined square.".to_owned());
     }
+    warnings.extend(cost::warnings(&place.region, model, info.mpp, asked));
     warnings
 }
 

@@ -171,6 +171,9 @@ fn patch_ui(
 ) {
     let (number, selected) = (at + 1, slide.patches.selected == Some(place.id));
     let picture = slide.patches.picture(place.id);
+    let asked = state.max_pixels();
+    let model = state.model.info();
+    let tokens = model.and_then(|model| patches::tokens_in_words(&place.region, model, info.mpp, asked));
     let look = match picture {
         Some(PatchPicture::Ready(look)) => Some(look.as_ref()),
         _ => None,
@@ -182,6 +185,9 @@ fn patch_ui(
                 ui.spacing_mut().item_spacing.y = 2.0;
                 title(ui, &format!("Patch {number}"));
                 caption(ui, patches::size_in_words(&place.region, info.mpp));
+                if let Some(tokens) = tokens {
+                    caption(ui, tokens);
+                }
                 if let Some(look) = look {
                     caption(ui, seen_at(look));
                 }
@@ -195,14 +201,14 @@ fn patch_ui(
         if let Some(PatchPicture::Failed(sentence)) = picture {
             warning(ui, &masked(state, sentence));
         }
-        if let Some(model) = state.model.info() {
+        if let Some(model) = model {
             let flaws = state.read.survey.flaws(slide.key, place.id);
             let flaws = patches::flaw_sentences(flaws, info, model);
-            for sentence in patches::warnings(place, look, info, model).iter().chain(&flaws) {
+            for sentence in patches::warnings(place, look, info, model, asked).iter().chain(&flaws) {
                 warning(ui, sentence);
             }
             if !place.kept_whole
-                && let Some(counts) = patches::split_counts(&place.region, model, info.mpp)
+                && let Some(counts) = patches::split_counts(&place.region, model, info.mpp, asked)
             {
                 split_ui(ui, place, counts, commands);
             }
@@ -281,7 +287,7 @@ pub(super) fn thumbnail_ui(ui: &mut Ui, picture: Option<&PatchPicture>, side: f3
     match picture {
         Some(PatchPicture::Ready(look)) => match &look.whole {
             None => {
-                ui.painter().image(look.encoder.texture.id(), rect, uv, egui::Color32::WHITE);
+                paint_inside(ui, rect, &look.given.texture, look.given.aspect());
             }
             Some((whole, [x, y, w, h])) => {
                 let aspect = whole.aspect();
@@ -291,7 +297,7 @@ pub(super) fn thumbnail_ui(ui: &mut Ui, picture: Option<&PatchPicture>, side: f3
                 ui.painter().rect_filled(all, 0.0, theme::SCRIM);
                 let corner = all.min + vec2(x * all.width(), y * all.height());
                 let kept = Rect::from_min_size(corner, vec2(w * all.width(), h * all.height()));
-                ui.painter().image(look.encoder.texture.id(), kept, uv, egui::Color32::WHITE);
+                ui.painter().image(look.given.texture.id(), kept, uv, egui::Color32::WHITE);
                 let line = Stroke::new(1.0, theme::MARK_SELECTED);
                 ui.painter().rect_stroke(kept, 0.0, line, StrokeKind::Inside);
             }

@@ -17,10 +17,14 @@ use super::picture::Picture;
 use super::read::ReadState;
 use super::review::ReviewState;
 use super::train::TrainState;
+use crate::ask;
 use crate::slide::SlideInfo;
 use crate::viewer::tile_cache::SlideKey;
 use crate::viewer::viewport::Viewport;
-use reinpath_model::package::{EncoderKind, EncoderSpec, Generation, PatchSpec, ResizeFilter};
+
+mod model_info;
+
+pub use self::model_info::{Eyes, ModelInfo};
 
 /// All of it.
 #[derive(Debug, Default)]
@@ -60,6 +64,9 @@ pub struct Settings {
     /// Folder of the model package that was chosen; `None` for the demo.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<PathBuf>,
+    /// Most pixels of a patch that a model is given which takes patches of any size; `None`: as many as usual.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_pixels: Option<u64>,
     /// The mode that was left.
     pub mode: Mode,
     /// Runs outside the runs folder that were opened.
@@ -82,6 +89,7 @@ impl Default for Settings {
             dark: true,
             notice_accepted: false,
             model: None,
+            max_pixels: None,
             mode: Mode::Read,
             runs: Vec::new(),
             recent: Vec::new(),
@@ -263,47 +271,6 @@ pub struct Problem {
     pub sentence: String,
 }
 
-/// What a model expects of patches, from its package.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ModelInfo {
-    pub name: String,
-    /// Of the package.
-    pub folder: PathBuf,
-    pub patch: PatchSpec,
-    /// The encoder whose input is shown as the patch's thumbnail.
-    pub encoder: EncoderSpec,
-    pub generation: Generation,
-}
-
-impl ModelInfo {
-    /// Of a model that is none, for tests and for the self-test, which say themselves what it answers: it takes patches of 224 px at
-    /// 0.5 µm/px and looks at 112 px of them.
-    pub fn scripted(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            folder: Path::new("models").join(name),
-            patch: PatchSpec { size_px: 224, mpp: 0.5 },
-            encoder: EncoderSpec {
-                kind: EncoderKind::Vit,
-                weights: Vec::new(),
-                image_size: 112,
-                trained_size: None,
-                resize: ResizeFilter::Bicubic,
-                mean: [0.5; 3],
-                std: [0.5; 3],
-                patch_size: 8,
-                width: 8,
-                layers: 1,
-                heads: 1,
-                mlp_width: 8,
-                layer_scale: false,
-                prefix: String::new(),
-            },
-            generation: Generation::default(),
-        }
-    }
-}
-
 /// The model package, and the worker that holds the model.
 #[derive(Clone, Debug, Default)]
 pub struct ModelState {
@@ -392,6 +359,12 @@ impl AppState {
         }
         let at = self.slides.iter().position(|open| open.key == slide.key);
         at.map_or_else(|| "Slide".to_owned(), |at| format!("Slide {}", at + 1))
+    }
+
+    /// Most pixels of a patch that the model in use is given; `None` where it makes a square of every patch, or none is known.
+    pub fn max_pixels(&self) -> Option<u64> {
+        let vision = self.model.info()?.vision()?;
+        Some(ask::pixel_limit(vision, self.settings.max_pixels))
     }
 
     /// Whether words are being written, or will be soon.

@@ -91,6 +91,8 @@ pub struct How {
     pub has_maps: bool,
     /// Degrees by which every patch is turned clockwise.
     pub turned: f64,
+    /// Most pixels of a patch that the model is given, where it takes patches of any size; `None`: the package's own limit.
+    pub max_pixels: Option<u64>,
 }
 
 /// Carries out a command.

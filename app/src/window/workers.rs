@@ -12,6 +12,8 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use egui::Context;
 use image::RgbImage;
 use image::imageops::{FilterType, resize, thumbnail};
+use reinpath_model::package::{EncoderSpec, VisionSpec};
+use reinpath_model::patch::Patch;
 
 use super::answerer::Answerer;
 use super::event::{Event, TileFailure};
@@ -19,7 +21,7 @@ use super::memory;
 use super::model_list::ModelLister;
 use super::patches::{PatchId, PatchLook, PatchPicture};
 use super::picture::Picture;
-use super::state::{ModelInfo, Settings};
+use super::state::{Eyes, ModelInfo, Settings};
 use super::update::{AskOrder, Effect};
 use crate::ask::cut_patch;
 use crate::models;
@@ -34,7 +36,7 @@ const MOST_EVENTS: usize = 256;
 const MOST_CUTS: usize = 256;
 /// The longer side of an overview in pixels.
 const OVERVIEW_PX: u32 = 512;
-/// The longer side of a whole patch's picture in pixels: it is shown small, and a texture has its limits.
+/// The longer side in pixels of the picture of a whole patch: it is shown small, and a texture has its limits.
 const WHOLE_PATCH_PX: u32 = 512;
 /// The largest coarsest level that an overview is made from.
 const MOST_OVERVIEW_SOURCE: u64 = 6000 * 6000;
@@ -96,6 +98,8 @@ struct Cut {
     patch: PatchId,
     region: Region,
     model: Arc<ModelInfo>,
+    /// As [`super::state::AppState::max_pixels`].
+    max_pixels: Option<u64>,
 }
 
 /// All of them.
@@ -131,15 +135,26 @@ impl Workers {
         workers
     }
 
-    /// Carries out an effect; those of the window itself (the clipboard, quitting) are `window.rs`'s.
-    pub(super) fn carry_out(&mut self, effect: Effect, model: Option<&Arc<ModelInfo>>) {
+    /// Carries out an effect for the model in use, which is given at most so many pixels of a patch; those of the window itself (the
+    /// clipboard, quitting) are `window.rs`'s.
+    pub(super) fn carry_out(
+        &mut self,
+        effect: Effect,
+        model: Option<&Arc<ModelInfo>>,
+        max_pixels: Option<u64>,
+    ) {
         match effect {
             Effect::OpenSlide { key, path } => self.open(key, path),
             Effect::CloseSlide { key } => {
                 self.engine.close(key);
                 drop(self.desks.remove(&key));
             }
-            Effect::ReadPatch { key, patch, region } => self.cut(key, patch, region, model),
+            Effect::ReadPatch { key, patch, region } => {
+                if let Some(model) = model {
+                    let model = Arc::clone(model);
+                    self.cut(key, Cut { patch, region, model, max_pixels });
+                }
+            }
             Effect::PickSlides => self.pick(&self.pickers.slides, Event::Picked),
             Effect::PickModelFolder => {
                 self.pick(&self.pickers.folder, |folders| {
@@ -213,9 +228,9 @@ impl Workers {
         });
     }
 
-    fn cut(&self, key: SlideKey, patch: PatchId, region: Region, model: Option<&Arc<ModelInfo>>) {
-        let (Some(desk), Some(model)) = (self.desks.get(&key), model) else { return };
-        let job = Cut { patch, region, model: Arc::clone(model) };
+    fn cut(&self, key: SlideKey, job: Cut) {
+        let Some(desk) = self.desks.get(&key) else { return };
+        let patch = job.patch;
         if desk.cuts.try_send(job).is_err() {
             let picture =
                 PatchPicture::Failed("Too many patches at once; remove it and place it again.".into());
@@ -346,20 +361,43 @@ fn send_overview(key: SlideKey, slide: &SlideHandle, events: &EventSender) {
 
 fn cut(slide: &SlideHandle, job: &Cut, ctx: &Context) -> Result<PatchPicture, String> {
     let cut = cut_patch(slide, job.region, job.model.patch.mpp).map_err(|error| error.to_string())?;
-    let (patch, level) = (cut.patch, cut.source.level);
-    let encoder = &job.model.encoder;
+    let (level, mpp) = (cut.source.level, cut.patch.mpp);
+    let (given, whole) = match &job.model.eyes {
+        Eyes::Encoder(encoder) => square(cut.patch, encoder, ctx)?,
+        Eyes::Vision(vision) => (scaled(&cut.patch, vision, job.max_pixels, ctx)?, None),
+    };
+    Ok(PatchPicture::Ready(Box::new(PatchLook { given, whole, level, mpp })))
+}
+
+/// As [`PatchLook::whole`].
+type Whole = Option<(Picture, [f32; 4])>;
+
+/// What an encoder receives of a patch, and, where its crop takes something away, the whole patch with what is kept of it.
+fn square(patch: Patch, encoder: &EncoderSpec, ctx: &Context) -> Result<(Picture, Whole), String> {
     let input = patch.for_encoder(encoder).map_err(|error| error.to_string())?;
     let [x, y, w, h] = patch.square_for(encoder).map_err(|error| error.to_string())?.crop;
     let (width, height) = (f64::from(patch.width), f64::from(patch.height));
     let takes_away = w < width - 0.5 || h < height - 0.5;
     let crop = [(x / width) as f32, (y / height) as f32, (w / width) as f32, (h / height) as f32];
-    let encoder = RgbImage::from_raw(input.side, input.side, input.rgb)
+    let given = RgbImage::from_raw(input.side, input.side, input.rgb)
         .ok_or("the encoder's picture has too few pixels")?;
-    let encoder = Picture::new(ctx, "patch", &encoder);
-    let mpp = patch.mpp;
+    let given = Picture::new(ctx, "patch", &given);
     let whole = RgbImage::from_raw(patch.width, patch.height, patch.rgb).filter(|_| takes_away);
     let whole = whole.map(|whole| (Picture::new(ctx, "whole patch", &shrunk(whole)), crop));
-    Ok(PatchPicture::Ready(Box::new(PatchLook { encoder, whole, level, mpp })))
+    Ok((given, whole))
+}
+
+/// What a vision tower receives of a patch: all of it, in the size that the limit allows.
+fn scaled(
+    patch: &Patch,
+    vision: &VisionSpec,
+    max_pixels: Option<u64>,
+    ctx: &Context,
+) -> Result<Picture, String> {
+    let input = patch.for_vision(vision, max_pixels).map_err(|error| error.to_string())?;
+    let given = RgbImage::from_raw(input.size.width_px, input.size.height_px, input.rgb)
+        .ok_or("the vision tower's picture has too few pixels")?;
+    Ok(Picture::new(ctx, "patch", &shrunk(given)))
 }
 
 /// At most [`WHOLE_PATCH_PX`] wide and high.
@@ -390,8 +428,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config/window.toml");
         assert_eq!(read_settings(&path), Settings::default());
-        let settings =
-            Settings { dark: false, model: Some(folder.path().join("models/own")), ..Settings::default() };
+        let model = Some(folder.path().join("models/own"));
+        let settings = Settings { dark: false, model, max_pixels: Some(401_408), ..Settings::default() };
         save_settings(&path, &settings).unwrap();
         assert_eq!(read_settings(&path), settings);
         std::fs::write(&path, "dark = 3 ][").unwrap();

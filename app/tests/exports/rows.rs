@@ -1,9 +1,12 @@
 //! Rows, pairs and the settings of a run that learns from them.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use reinpath::review::Collection;
 use reinpath::review::export::teach::{self, Teaching};
 use reinpath::review::export::{Error, Form, PREFERENCE, Pair, ROWS, write};
+use reinpath_model::package::{Known, Manifest, Package, PackageWriter};
 use reinpath_training::config::{DataSource, RunConfig};
 use reinpath_training::dataset::{Dataset, Purpose, emphasised, read_sources};
 use reinpath_training::rows::{Row, RowAnswer, RowKind, Split};
@@ -17,6 +20,19 @@ fn read(folder: &Path) -> Vec<Row> {
 fn pairs(folder: &Path) -> Vec<Pair> {
     let text = std::fs::read_to_string(folder.join(PREFERENCE)).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// The terms of a model from which nobody may learn.
+const TERMS: &str = "its licence forbids to learn from its answers";
+
+/// Lets the answers with these names come from such a model.
+fn forbid(of: &mut Collection, names: &[&str]) {
+    for reviewed in &mut of.reviewed {
+        let answer = Arc::make_mut(&mut reviewed.answer);
+        if names.iter().any(|name| answer.id.0 == format!("answer-{name}")) {
+            answer.stamp.get_or_insert_default().terms = Some(TERMS.to_owned());
+        }
+    }
 }
 
 #[test]
@@ -118,4 +134,61 @@ fn teaching_lays_rows_and_settings_into_one_folder() {
     judged.reviewed.retain(|reviewed| reviewed.answer.id.0 == "answer-wrong");
     let refused = teach::write(&judged, Some(&shelf.folder), &to.join("again"), &teaching).unwrap_err();
     assert_eq!(refused, Error::NoRow("1 with a rejected sentence".to_owned()));
+}
+
+#[test]
+fn nobody_learns_from_a_model_whose_licence_forbids_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let shelf = Shelf::new(folder.path());
+    let to = folder.path().join("rows");
+    let mut of = collection(&shelf);
+    forbid(&mut of, &["corrected"]);
+    let sentence = write(Form::Rows, &of, false, Some(&shelf.folder), &to).unwrap();
+    assert!(
+        sentence.starts_with("1 row and 0 preference pairs written, 3 answers left out")
+            && sentence.contains("1 whose model's terms are: its licence forbids to learn from its answers)"),
+        "{sentence}"
+    );
+    assert_eq!(read(&to)[0].kind, RowKind::TrueFalse, "the answer of the other model");
+
+    // Nor is one of its answers what another is better than.
+    let mut of = collection(&shelf);
+    forbid(&mut of, &["wrong"]);
+    let to = folder.path().join("pairs");
+    write(Form::Rows, &of, false, Some(&shelf.folder), &to).unwrap();
+    let ids: Vec<String> = pairs(&to).into_iter().map(|pair| pair.id).collect();
+    assert_eq!(ids, ["answer-corrected-corrected"]);
+
+    forbid(&mut of, &["corrected", "turned", "true"]);
+    let to = folder.path().join("nothing");
+    let refused = write(Form::Rows, &of, false, Some(&shelf.folder), &to).unwrap_err();
+    assert_eq!(refused, Error::Forbidden(TERMS.to_owned()));
+    let teaching =
+        Teaching { name: "Taught".to_owned(), package: folder.path().join("gone"), rehearsal: None };
+    let refused = teach::write(&of, Some(&shelf.folder), &to, &teaching).unwrap_err();
+    assert_eq!(refused, Error::Forbidden(TERMS.to_owned()));
+    assert!(!to.exists());
+    // What is told to people is told of these answers, too.
+    write(Form::Json, &of, false, Some(&shelf.folder), &folder.path().join("review.json")).unwrap();
+}
+
+#[test]
+fn a_package_whose_licence_forbids_training_is_not_taught() {
+    let folder = tempfile::tempdir().unwrap();
+    let shelf = Shelf::new(folder.path());
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/models/demo");
+    let demo = Package::open(&demo).unwrap();
+    let package = folder.path().join("package");
+    let mut writer = PackageWriter::create(&package).unwrap();
+    for name in demo.files() {
+        writer.link(&demo.file(&name), &name).unwrap();
+    }
+    let terms = Known::named("Patho-R1-7B").unwrap().terms();
+    let sentence = terms.refuses_training.clone().unwrap();
+    writer.manifest(&Manifest { terms: Some(terms), ..demo.manifest.clone() }).unwrap();
+    let teaching = Teaching { name: "Taught".to_owned(), package, rehearsal: None };
+    let to = folder.path().join("teach");
+    let refused = teach::write(&collection(&shelf), Some(&shelf.folder), &to, &teaching).unwrap_err();
+    assert_eq!(refused, Error::NotTaught(sentence));
+    assert!(!to.exists());
 }

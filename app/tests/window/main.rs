@@ -18,6 +18,7 @@ mod training;
 #[cfg(unix)]
 mod training_run;
 mod verdicts;
+mod vision;
 #[cfg(unix)]
 mod worker;
 
@@ -75,7 +76,7 @@ fn a_slide_is_opened_marked_asked_about_and_the_answer_read() {
         assert_eq!((place.region.w, place.region.h), (224, 224));
         assert!((place.region.x - 488).abs() <= 2 && (place.region.y - 338).abs() <= 2, "{:?}", place.region);
         let Some(PatchPicture::Ready(look)) = patches.picture(place.id) else { panic!("no picture") };
-        assert_eq!(look.encoder.texture.size(), [112, 112]);
+        assert_eq!(look.given.texture.size(), [112, 112]);
     }
 
     harness.get_by_label("Question").focus();
@@ -93,7 +94,8 @@ fn a_slide_is_opened_marked_asked_about_and_the_answer_read() {
     });
     harness.get_by_label("Observation, open");
     harness.get_by_label(OBSERVATION);
-    harness.get_by_label("Conclusion, not written yet");
+    let conclusion = harness.query_all_by_label_contains("Conclusion,").next();
+    assert!(conclusion.is_none(), "a stage is shown once it is there");
 
     script.write(AnswerStage::Analysis, ANALYSIS);
     script.write(AnswerStage::Conclusion, CONCLUSION);

@@ -11,8 +11,11 @@ use reinpath::window::App;
 use reinpath::window::event::Event;
 use reinpath::window::memory::MachineMemory;
 use reinpath::window::model_list::{ListedModel, ModelFacts, ModelList};
-use reinpath::window::state::{ModelInfo, WorkerState};
-use reinpath_model::package::MemoryNeed;
+use reinpath::window::state::{Mode, ModelInfo, WorkerState};
+use reinpath::window::train::TrainCommand;
+use reinpath::window::train::setup::SetupCommand;
+use reinpath_model::package::{KNOWN, MemoryNeed};
+use serde_json::json;
 
 use super::support::{Script, model, until, window};
 
@@ -23,6 +26,8 @@ fn whole(name: &str, precision: &str, gigabytes: u64, licence: &str) -> ListedMo
         bytes: gigabytes * GB,
         precision: precision.to_owned(),
         licence: licence.to_owned(),
+        allows: String::new(),
+        untrainable: None,
         need: MemoryNeed { weights: gigabytes * GB, cache: Some(GB / 10) },
     };
     ListedModel {
@@ -31,6 +36,20 @@ fn whole(name: &str, precision: &str, gigabytes: u64, licence: &str) -> ListedMo
         is_demo: false,
         facts: Ok(facts),
     }
+}
+
+/// What the licence of the package `bound` says.
+const ALLOWS: &str = "Research alone.";
+const REFUSED: &str = "Its licence allows no training";
+
+/// A package that must not be trained.
+fn bound() -> ListedModel {
+    let mut bound = whole("bound", "q4_k_m", 5, "CC-BY-NC-ND-4.0");
+    if let Ok(facts) = &mut bound.facts {
+        ALLOWS.clone_into(&mut facts.allows);
+        facts.untrainable = Some(REFUSED.to_owned());
+    }
+    bound
 }
 
 /// The package in use, one that fits, one that does not, and a broken one.
@@ -100,7 +119,7 @@ fn a_key_opens_the_picker_and_escape_closes_it() {
     harness.key_press_modifiers(Modifiers::COMMAND, Key::M);
     until(&mut harness, "the list", |app| app.state().model.list.is_some());
     harness.run_ok();
-    harness.get_by_label_contains("reinpath model add");
+    harness.get_by_label_contains("No model of your own is here yet");
     harness.get_by_label("Refresh");
     harness.key_press(Key::Escape);
     harness.run_ok();
@@ -135,4 +154,59 @@ fn loading_can_be_cancelled() {
     script.tell(Event::Worker(WorkerState::Idle));
     until(&mut harness, "the end", |app| app.state().model.worker == WorkerState::Idle);
     assert!(harness.query_by_label("Cancel loading the model").is_none());
+}
+
+#[test]
+fn the_picker_says_what_a_licence_allows_and_which_models_can_be_had() {
+    let script = Script::default();
+    let mut models = shelf();
+    models.models.push(bound());
+    script.lay_out(models);
+    let mut harness = started(&script);
+    open(&mut harness);
+    harness.get_by_label_contains(
+        "bound, q4_k_m · 5.0 GB · CC-BY-NC-ND-4.0, needs 5.1 GB of 12.0 GB free, Research",
+    );
+    for known in KNOWN {
+        harness.get_by_label(known.name);
+        harness.get_by_label_contains(&format!("$(reinpath model get {})", known.repository));
+        harness.get_by_label(&format!("Copy the command for {}", known.name));
+        let licence = format!("{}, access has to be asked for on its page. {}", known.licence, known.allows);
+        assert_eq!(known.is_gated, harness.query_all_by_label(&licence).next().is_some(), "{licence}");
+    }
+    assert_eq!(harness.query_all_by_label_contains("GB to download; in memory").count(), KNOWN.len());
+}
+
+#[test]
+fn the_training_mode_offers_no_package_whose_licence_forbids_training() {
+    let script = Script::default();
+    script
+        .lay_out(ModelList { models: vec![whole("free", "f16", 1, "MIT"), bound()], ..ModelList::default() });
+    let mut harness = started(&script);
+    harness.get_by_label("Train").click();
+    until(&mut harness, "the training mode", |app| app.state().mode == Mode::Train);
+    let base = |app: &App| app.state().train.setup.draft.pointer("/base").cloned();
+    harness.state().commands().train(TrainCommand::Setup(SetupCommand::Begin));
+    until(&mut harness, "empty settings", |app| app.state().train.setup.draft.is_object());
+    harness.get_by_label("Packages").click();
+    until(&mut harness, "the list", |app| app.state().model.list.is_some());
+    harness.run_ok();
+    harness.get_by_label(REFUSED);
+    let before = base(harness.state());
+    harness.get_by_label("bound").click();
+    harness.run_ok();
+    assert_eq!(base(harness.state()), before, "it is no button");
+
+    // Typed, it is refused by the same sentence.
+    harness.key_press(Key::Escape);
+    harness.run_ok();
+    assert!(harness.query_by_label(REFUSED).is_none());
+    let typed = SetupCommand::Change("base".to_owned(), json!("models/bound"));
+    harness.state().commands().train(TrainCommand::Setup(typed));
+    until(&mut harness, "the change", |app| base(app) == Some(json!("models/bound")));
+    harness.get_by_label(REFUSED);
+    let typed = SetupCommand::Change("base".to_owned(), json!("models/free"));
+    harness.state().commands().train(TrainCommand::Setup(typed));
+    until(&mut harness, "the change", |app| base(app) == Some(json!("models/free")));
+    assert!(harness.query_by_label(REFUSED).is_none());
 }

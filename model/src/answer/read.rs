@@ -13,6 +13,7 @@ use super::{Prepared, Question, Said, Writer};
 use crate::attribution::{Trace, log_probability};
 use crate::event::{AskEvent, Finished, Stop};
 use crate::generate::{Prefix, read, splice};
+use crate::images::Spliced;
 use crate::llama::KvCache;
 use crate::reinpath::{Error, ReinPath};
 use crate::request::Sampling;
@@ -51,8 +52,8 @@ impl ReinPath {
         if ids.is_empty() {
             return Err(Error::Question("there is no answer to read".to_owned()));
         }
-        let x = splice(&self.llama, &prepared.prompt, &self.embeddings(&prepared.features)?)?;
-        let (len, limit) = (x.dim(1)?, self.llama.config.max_position_embeddings);
+        let x = splice(&self.llama, &prepared.prompt, &self.images(&prepared.seen)?)?;
+        let (len, limit) = (x.tokens()?, self.llama.config.max_position_embeddings);
         if len + ids.len() > limit {
             return Err(Error::Question(format!(
                 "the answer to be read has {} tokens, but after its question the model reads at most {}",
@@ -78,7 +79,7 @@ impl ReinPath {
             (hidden, cache) = (reading.hidden, Some(reading.cache));
         }
         writer.finish()?;
-        let said = Said { stop, cache, prompt: len, first };
+        let said = Said { stop, cache, prompt: &x, first };
         let finished = self.finished(question, prepared, &writer, said, &ids, cancel)?;
         if let Some(trace) = trace {
             *trace = if stop == Stop::Cancelled { Trace::default() } else { Trace { hidden, ids } };
@@ -86,18 +87,19 @@ impl ReinPath {
         Ok(finished)
     }
 
-    /// Reads a prompt `x` (1, tokens, hidden), whose beginning may have been read already, and the text after it; `room`
+    /// Reads a prompt, whose beginning may have been read already, and the text after it; `room`
     /// tokens fit into the cache after that.
     fn read_written(
         &self,
-        x: &Tensor,
+        prompt: &Spliced,
         prefix: Option<&Prefix>,
         ids: &[u32],
         room: usize,
         cancel: &AtomicBool,
     ) -> Result<Reading, Error> {
         let Self { llama, .. } = self;
-        let (len, last) = (x.dim(1)?, ids.len() - 1);
+        let Spliced { x, course } = prompt;
+        let (len, last) = (prompt.tokens()?, ids.len() - 1);
         let capacity = (len + ids.len() + room).min(llama.config.max_position_embeddings);
         let mut cache = KvCache::new(&llama.config, 1, capacity, llama.dtype(), x.device())?;
         if let Some(prefix) = prefix {
@@ -108,7 +110,7 @@ impl ReinPath {
             let text = llama.embed(&Tensor::from_slice(&ids[..last], (1, last), x.device())?)?;
             rest = Tensor::cat(&[&rest, &text], 1)?;
         }
-        let states = read(llama, &rest, &mut cache, cancel)?;
+        let states = read(llama, &rest, course, &mut cache, cancel)?;
         let states = match prefix {
             Some(prefix) => Tensor::cat(&[&prefix.hidden, &states], 1)?,
             None => states,
@@ -139,7 +141,7 @@ mod tests {
     use candle_core::Device;
 
     use super::*;
-    use crate::fixture::{CONTEXT, STAGED, Speech, model, patch};
+    use crate::fixture::{CONTEXT, Family, STAGED, Speech, model, model_of, patch};
     use crate::llama::Positions;
     use crate::request::{Exchange, SentenceMap};
 
@@ -212,20 +214,26 @@ mod tests {
 
     #[test]
     fn any_text_is_read_with_the_probabilities_of_one_pass_over_all_of_it() {
-        let model = model(Speech::Babble(4));
+        for family in Family::ALL {
+            as_in_one_pass(&model_of(family, Speech::Babble(4)));
+        }
+    }
+
+    fn as_in_one_pass(model: &ReinPath) {
         let question = question();
         let text = "[Observation]\nGlands of some size.\n[Analysis]\nSo.\n[Conclusion]\nB) glands";
         // Twice: then what stands before the question is not read again.
         for _ in 0..2 {
-            let (events, finished, trace) = read_it(&model, &question, text);
-            assert_eq!(finished.answer.to_text(), text);
+            let (events, finished, trace) = read_it(model, &question, text);
+            assert_eq!((finished.answer.to_text().as_str(), finished.raw.as_str()), (text, text));
             let prepared = model.prepare(&question).unwrap();
-            let images = model.embeddings(&prepared.features).unwrap();
+            let images = model.images(&prepared.seen).unwrap();
             let prompt = splice(&model.llama, &prepared.prompt, &images).unwrap();
             let ids = Tensor::from_slice(&trace.ids, (1, trace.ids.len()), &Device::Cpu).unwrap();
-            let x = Tensor::cat(&[&prompt, &model.llama.embed(&ids).unwrap()], 1).unwrap();
-            let (len, all) = (prompt.dim(1).unwrap(), x.dim(1).unwrap());
-            let states = model.llama.forward(&x, &Positions::after(0, 1, all), None).unwrap();
+            let x = Tensor::cat(&[&prompt.x, &model.llama.embed(&ids).unwrap()], 1).unwrap();
+            let (len, all) = (prompt.tokens().unwrap(), x.dim(1).unwrap());
+            let at = Positions::along(&prompt.course, 0, all);
+            let states = model.llama.forward(&x, &at, None).unwrap();
             let logits = model.llama.logits(&states).unwrap().squeeze(0).unwrap().to_vec2::<f32>().unwrap();
             let whole: Vec<f64> = (trace.ids.iter().enumerate())
                 .map(|(i, &id)| log_probability(&logits[len - 1 + i], id).unwrap())

@@ -1,15 +1,18 @@
-//! Answers of tiny models: whole, in batches, followed up, refused.
+//! Answers of tiny models of both families: whole, in tags, in batches, followed up, refused.
 
 use super::*;
-use crate::fixture::{STAGED, Speech, model, patch};
+use crate::fixture::{Family, STAGED, Speech, model, model_of, patch, write_package_of};
+use crate::package::{AnswerForm, Instructions, MANIFEST, Package, THINK};
+use crate::stage::AnswerStage;
 
 fn question(text: &str, patches: usize) -> Question {
     Question {
-        patches: (0..patches).map(|i| patch(i, 32)).collect(),
+        patches: (0..patches).map(|i| patch(i, 32 + 24 * i as u32)).collect(),
         question: text.to_owned(),
         choices: vec!["nests".to_owned(), "glands".to_owned()],
         context: "colon".to_owned(),
         history: Vec::new(),
+        max_pixels: None,
     }
 }
 
@@ -48,6 +51,80 @@ fn a_staged_answer_comes_stage_by_stage() {
     assert!(finished.format_ok && finished.stop == Stop::End && finished.tokens == STAGED.len());
     let whole: String = AnswerStage::ALL.map(|s| finished.answer.stage(s)).concat();
     assert_eq!(text(&events), whole, "the tokens are the answer");
+    assert_eq!(finished.raw, STAGED.concat(), "headings included");
+}
+
+/// An answer in tags, with a line in it that looks like a heading.
+const THOUGHT: [&str; 9] = [
+    "<think>",
+    "Glands.",
+    "\nConclusion: ",
+    "none yet",
+    "</think>",
+    "\n<answer>",
+    "B.",
+    " glands",
+    "</answer>",
+];
+
+#[test]
+fn an_answer_in_tags_is_asked_for_read_and_kept_as_it_was_written() {
+    for family in Family::ALL {
+        let folder = tempfile::tempdir().unwrap();
+        let mut manifest = write_package_of(family, folder.path(), Speech::Script(&THOUGHT)).unwrap();
+        manifest.instructions =
+            Instructions { system: THINK.to_owned(), form: AnswerForm::Think, options: OptionMark::Stop };
+        std::fs::write(folder.path().join(MANIFEST), toml::to_string(&manifest).unwrap()).unwrap();
+        let package = Package::open(folder.path()).unwrap();
+        let model = ReinPath::load(&package, &candle_core::Device::Cpu, &mut |_, _| true).unwrap();
+        let question = question("What is it?", 2);
+        let prompt = model.prepare(&question).unwrap().prompt.text;
+        assert!(prompt.contains(THINK) && prompt.contains("What is it?\nA. nests\nB. glands"), "{prompt}");
+        let (events, finished) = ask(&model, &question, &Sampling::default());
+        assert!(events.contains(&AskEvent::Stage { stage: AnswerStage::Conclusion }), "{family:?}");
+        assert_eq!(finished.answer.observation, "");
+        assert_eq!(finished.answer.analysis, "Glands.\nConclusion: none yet");
+        assert_eq!(
+            (finished.answer.conclusion.as_str(), finished.choice.as_deref()),
+            ("B. glands", Some("B"))
+        );
+        assert!(finished.format_ok && finished.stop == Stop::End);
+        assert_eq!(finished.raw, THOUGHT.concat());
+        let [nests, glands] = finished.options.as_slice() else { panic!("{:?}", finished.options) };
+        assert!(glands.logprob > nests.logprob);
+        // Cut short, it is kept as far as it came.
+        let (_, cut) = ask(&model, &question, &Sampling { max_tokens: 4, ..Sampling::default() });
+        assert_eq!((cut.raw, cut.format_ok), (THOUGHT[..4].concat(), false));
+        assert_eq!(cut.answer.analysis, "Glands.\nConclusion: none yet");
+    }
+}
+
+#[test]
+fn what_a_patch_may_cost_is_asked_for_and_told() {
+    let model = model_of(Family::Qwen, Speech::Babble(4));
+    let rgb: Vec<u8> = (0..100 * 60 * 3).map(|i| (i * 7 % 251) as u8).collect();
+    let of = |max_pixels| Question {
+        patches: vec![Patch::new(100, 60, Some(0.5), rgb.clone()).unwrap()],
+        max_pixels,
+        ..question("What?", 1)
+    };
+    let (whole, small) = (of(None), of(Some(4 * 28 * 28)));
+    for (question, grid, warnings) in [
+        (&whole, Grid { rows: 2, cols: 4 }, 0),
+        (&small, Grid { rows: 1, cols: 2 }, 1),
+        (&whole, Grid { rows: 2, cols: 4 }, 0),
+    ] {
+        let prepared = model.prepare(question).unwrap();
+        assert_eq!((prepared.grids.as_slice(), prepared.warnings.len()), (&[grid][..], warnings));
+    }
+    let sampling = Sampling { max_tokens: 12, ..Sampling::default() };
+    let questions = [small.clone(), whole.clone(), whole, small];
+    let batch = model.answer_batch(&questions, 1, &sampling, &mut |_| true).unwrap();
+    for (question, answer) in questions.iter().zip(&batch) {
+        assert_eq!(ask(&model, question, &sampling).1.raw, answer.text);
+    }
+    let tokens = |answer: &BatchAnswer| answer.prompt.tokens().unwrap();
+    assert_eq!(tokens(&batch[0]) + 6, tokens(&batch[1]));
 }
 
 #[test]
@@ -57,7 +134,7 @@ fn a_cancel_is_looked_at_between_the_layers_of_the_encoders() {
     let question = question("What?", 1);
     let mut looks = 0;
     model
-        .features_while(&question.patches, &mut || {
+        .look(&question.patches, None, &mut || {
             looks += 1;
             true
         })
@@ -65,7 +142,7 @@ fn a_cancel_is_looked_at_between_the_layers_of_the_encoders() {
     assert_eq!(looks, 2 * (1 + 1), "of two encoders, one patch and one block each");
     for most in 0..looks {
         let mut left = most;
-        let ended = model.features_while(&question.patches, &mut || {
+        let ended = model.look(&question.patches, None, &mut || {
             let goes_on = left > 0;
             left -= usize::from(goes_on);
             goes_on
@@ -83,8 +160,33 @@ fn a_cancel_is_looked_at_between_the_layers_of_the_encoders() {
 }
 
 #[test]
+fn a_cancel_is_looked_at_between_the_blocks_of_a_tower() {
+    let model = model_of(Family::Qwen, Speech::Babble(4));
+    let question = question("What?", 2);
+    let stopped_at = |most: usize| {
+        let mut looks = 0;
+        let seen = model.look(&question.patches, None, &mut || {
+            looks += 1;
+            looks < most
+        });
+        (looks, seen)
+    };
+    let (looks, seen) = stopped_at(usize::MAX);
+    assert!(seen.is_ok() && looks > 2, "more often than once for each patch");
+    for most in 1..=looks {
+        let (looked, stopped) = stopped_at(most);
+        assert!(matches!(stopped, Err(Error::Cancelled)) && looked == most, "at look {most}");
+    }
+}
+
+#[test]
 fn a_batch_gives_the_texts_of_single_answers() {
-    let model = model(Speech::Babble(4));
+    for family in Family::ALL {
+        a_batch_is_its_answers(&model_of(family, Speech::Babble(4)));
+    }
+}
+
+fn a_batch_is_its_answers(model: &ReinPath) {
     let questions =
         [question("What?", 1), question("What is seen in these three patches?", 3), question("Hm", 2)];
     let sampling = Sampling { max_tokens: 24, ..Sampling::default() };
@@ -98,7 +200,7 @@ fn a_batch_gives_the_texts_of_single_answers() {
     assert_eq!(most, 0, "babble never ends by itself");
     for (question, answer) in questions.iter().zip(&batch) {
         let prepared = model.prepare(question).unwrap();
-        let images = model.embeddings(&prepared.features).unwrap();
+        let images = model.images(&prepared.seen).unwrap();
         let x = splice(&model.llama, &prepared.prompt, &images).unwrap();
         let mut ids = Vec::new();
         let (llama, stop, cancel) = (&model.llama, &model.stop, &AtomicBool::new(false));
@@ -126,14 +228,16 @@ fn a_batch_whose_answers_end_goes_on_with_the_others() {
 
 #[test]
 fn a_follow_up_question_on_the_same_patches_is_answered_as_if_it_were_the_first() {
-    let (kept, fresh) = (model(Speech::Babble(4)), model(Speech::Babble(4)));
-    let sampling = Sampling { max_tokens: 16, ..Sampling::default() };
-    ask(&kept, &question("What?", 2), &sampling);
-    let follow_up = question("Is it regular?", 2);
-    let (events, first) = ask(&kept, &follow_up, &sampling);
-    let (again, second) = ask(&fresh, &follow_up, &sampling);
-    assert_eq!(events, again, "token by token, with the same probabilities");
-    assert_eq!((first.answer, first.options), (second.answer, second.options));
+    for family in Family::ALL {
+        let [kept, fresh] = [4, 4].map(|seed| model_of(family, Speech::Babble(seed)));
+        let sampling = Sampling { max_tokens: 16, ..Sampling::default() };
+        ask(&kept, &question("What?", 2), &sampling);
+        let follow_up = question("Is it regular?", 2);
+        let (events, first) = ask(&kept, &follow_up, &sampling);
+        let (again, second) = ask(&fresh, &follow_up, &sampling);
+        assert_eq!(events, again, "token by token, with the same probabilities");
+        assert_eq!((first.answer, first.options), (second.answer, second.options));
+    }
 }
 
 #[test]
@@ -169,7 +273,7 @@ fn questions_that_make_no_sense_are_refused_in_a_sentence() {
     assert!(refused(&question("What <image>?", 1)).contains("<image>"));
     let long = question(&"a".repeat(crate::fixture::CONTEXT), 1);
     let prepared = model.prepare(&long).unwrap();
-    let images = model.embeddings(&prepared.features).unwrap();
+    let images = model.images(&prepared.seen).unwrap();
     let error = splice(&model.llama, &prepared.prompt, &images).unwrap_err().to_string();
     assert!(error.contains("the model reads at most 50000"), "{error}");
 }

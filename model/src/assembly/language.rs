@@ -10,6 +10,7 @@ use crate::package::{ChatTemplate, Generation, LanguageKind, LanguageSpec};
 use crate::prompt::ChatTokenizer;
 use crate::reinpath::read_json;
 use crate::weights::gguf::Gguf;
+use crate::weights::mmproj;
 
 /// The folder of the language model in a package.
 const PART: &str = "language";
@@ -53,9 +54,9 @@ struct Index {
 }
 
 /// The files of a language model, where they lie.
-struct Found {
-    weights: Vec<PathBuf>,
-    config: PathBuf,
+pub(super) struct Found {
+    pub(super) weights: Vec<PathBuf>,
+    pub(super) config: PathBuf,
     /// Where its tokenizer lies, if it has one.
     tokenizer: Option<PathBuf>,
 }
@@ -64,11 +65,12 @@ impl Language {
     /// Finds the language model at `path`, with another `tokenizer` than its own where one is named.
     pub(super) fn find(path: &Path, tokenizer: Option<&Path>) -> Result<Self, Error> {
         let found = Found::at(path)?;
-        let unfit = |reason: &str| Error::Unfit { reason: reason.to_owned(), path: path.to_owned() };
-        let none = "there is no tokenizer here: name one with --tokenizer";
-        let tokenizer_path = tokenizer.map(Path::to_owned).or(found.tokenizer).ok_or_else(|| unfit(none))?;
-        let source = |path: &PathBuf| Source::new(PART, path);
-        let weights = found.weights.iter().map(source).collect::<Result<Vec<_>, _>>()?;
+        if let Some(other) = kind(&found.config).filter(|kind| kind != "llama") {
+            let reason = format!("this is a model of the kind '{other}', not a Llama and not a Qwen2.5-VL");
+            return Err(Error::Unfit { reason, path: found.config });
+        }
+        let tokenizer_path = found.tokenizer(path, tokenizer)?;
+        let weights = found.weights.iter().map(|path| source(path)).collect::<Result<Vec<_>, _>>()?;
         let (config, tokenizer) = (source(&found.config)?, source(&tokenizer_path)?);
         let chat = ChatTokenizer::read(&tokenizer_path, ChatTemplate::Llama3)
             .map_err(|error| in_file(error, &tokenizer_path))?;
@@ -81,23 +83,53 @@ impl Language {
             template: None,
             precision: precision(&found.weights[0])?,
         };
-        let generation = generation(&found.config, &chat)?;
+        let generation = generation(&found.config, &chat, &STOP)?;
         let hidden_size = hidden_size(&found.config)?;
-        let mut files: BTreeMap<String, PathBuf> = BTreeMap::new();
-        for Source { name, path } in weights.into_iter().chain([config, tokenizer]) {
-            if files.get(&name).is_some_and(|other| *other != path) {
-                let reason = "another file of the language model has the same name".to_owned();
-                return Err(Error::Unfit { reason, path });
-            }
-            files.insert(name, path);
-        }
-        let files = files.into_iter().map(|(name, path)| Source { name, path }).collect();
+        let files = each_once(weights.into_iter().chain([config, tokenizer]))?;
         Ok(Self { files, spec, generation, hidden_size })
     }
 }
 
+/// A file of the language model, in its folder of the package.
+pub(super) fn source(path: &Path) -> Result<Source, Error> {
+    Source::new(PART, path)
+}
+
+/// Files, of which one may have been named twice.
+pub(super) fn each_once(sources: impl IntoIterator<Item = Source>) -> Result<Vec<Source>, Error> {
+    let mut files: BTreeMap<String, PathBuf> = BTreeMap::new();
+    for Source { name, path } in sources {
+        if files.get(&name).is_some_and(|other| *other != path) {
+            let reason = "another file of the language model has the same name".to_owned();
+            return Err(Error::Unfit { reason, path });
+        }
+        files.insert(name, path);
+    }
+    Ok(files.into_iter().map(|(name, path)| Source { name, path }).collect())
+}
+
+/// What a `config.json` says of which kind its model is.
+pub(super) fn kind(config: &Path) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Kind {
+        model_type: Option<String>,
+    }
+    // A GGUF file may be longer than the memory.
+    config.extension().filter(|extension| *extension == "json")?;
+    let Kind { model_type } = read_json(config).ok()?;
+    model_type
+}
+
 impl Found {
-    fn at(path: &Path) -> Result<Self, Error> {
+    /// The tokenizer of the model at `path`: the one that is named, or its own.
+    pub(super) fn tokenizer(&self, path: &Path, named: Option<&Path>) -> Result<PathBuf, Error> {
+        named.or(self.tokenizer.as_deref()).map(Path::to_owned).ok_or_else(|| Error::Unfit {
+            reason: "there is no tokenizer here: name one with --tokenizer".to_owned(),
+            path: path.to_owned(),
+        })
+    }
+
+    pub(super) fn at(path: &Path) -> Result<Self, Error> {
         let unfit = |reason: &str| Error::Unfit { reason: reason.to_owned(), path: path.to_owned() };
         if path.is_file() {
             return match path.extension() {
@@ -114,9 +146,11 @@ impl Found {
         if path.join("params.json").is_file() {
             return Self::meta(path);
         }
-        let named = |name: &str| Path::new(name).extension().is_some_and(|extension| extension == "gguf");
-        match names(path)?.into_iter().filter(|name| named(name)).collect::<Vec<_>>().as_slice() {
-            [only] => Ok(Self::gguf(&path.join(only))),
+        // A vision tower in a file of its own is no language model.
+        let (_, files): (Vec<PathBuf>, Vec<PathBuf>) =
+            gguf_files(path)?.into_iter().partition(|file| is_vision(file));
+        match files.as_slice() {
+            [only] => Ok(Self::gguf(only)),
             [] => Err(unfit("there is no config.json (Hugging Face), params.json (Meta) or GGUF file here")),
             _ => Err(unfit("there are several GGUF files here: name one")),
         }
@@ -164,6 +198,20 @@ impl Found {
     }
 }
 
+/// The GGUF files in a folder.
+pub(super) fn gguf_files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let named = |name: &String| Path::new(name).extension().is_some_and(|extension| extension == "gguf");
+    let mut files = names(folder)?;
+    files.retain(named);
+    files.sort();
+    Ok(files.into_iter().map(|name| folder.join(name)).collect())
+}
+
+/// Whether a GGUF file holds a vision tower alone.
+pub(super) fn is_vision(file: &Path) -> bool {
+    Gguf::open(file).is_ok_and(|gguf| mmproj::is_mmproj(&gguf))
+}
+
 /// The names in a folder that are text.
 fn names(folder: &Path) -> Result<Vec<String>, Error> {
     let unreadable = |e: std::io::Error| Error::Unfit {
@@ -202,7 +250,7 @@ fn shards(folder: &Path, index: &Path) -> Result<Vec<PathBuf>, Error> {
 }
 
 /// An error about a tokenizer, with its file.
-fn in_file(error: crate::prompt::Error, path: &Path) -> Error {
+pub(super) fn in_file(error: crate::prompt::Error, path: &Path) -> Error {
     match error {
         crate::prompt::Error::MissingToken(_) | crate::prompt::Error::Encode(_) => {
             Error::Unfit { reason: error.to_string(), path: path.to_owned() }
@@ -211,8 +259,12 @@ fn in_file(error: crate::prompt::Error, path: &Path) -> Error {
     }
 }
 
-/// How answers end, and how they are drawn where the files say so.
-fn generation(config: &Path, tokenizer: &ChatTokenizer) -> Result<Generation, Error> {
+/// How answers end, and how they are drawn where the files say so; `ends` end them, too, where the tokenizer has them.
+pub(super) fn generation(
+    config: &Path,
+    tokenizer: &ChatTokenizer,
+    ends: &[&str],
+) -> Result<Generation, Error> {
     let path = config.with_file_name("generation_config.json");
     let stated: GenerationConfig =
         if path.is_file() { read_json(&path)? } else { GenerationConfig::default() };
@@ -229,7 +281,7 @@ fn generation(config: &Path, tokenizer: &ChatTokenizer) -> Result<Generation, Er
         };
         stop.insert(tokenizer.tokenizer().id_to_token(id).ok_or_else(unknown)?);
     }
-    stop.extend(STOP.iter().filter(|token| tokenizer.token(token).is_ok()).map(|&token| token.to_owned()));
+    stop.extend(ends.iter().filter(|token| tokenizer.token(token).is_ok()).map(|&token| token.to_owned()));
     let samples = stated.do_sample == Some(true);
     Ok(Generation {
         temperature: stated.temperature.filter(|_| samples).unwrap_or(0.0),
@@ -256,14 +308,15 @@ fn hidden_size(config: &Path) -> Result<usize, Error> {
 }
 
 /// The precision of the embeddings, or what a GGUF file says of itself.
-fn precision(weights: &Path) -> Result<String, Error> {
+pub(super) fn precision(weights: &Path) -> Result<String, Error> {
     if weights.extension().is_some_and(|extension| extension == "gguf") {
         return Ok(Gguf::open(weights)?.file_type().to_owned());
     }
     let weights_of = open(weights)?;
     // The first file of several may hold other tensors: all of a model are of one kind.
-    let named =
-        ["model.embed_tokens.weight", "tok_embeddings.weight"].iter().find_map(|n| weights_of.precision(n));
+    let names =
+        ["model.embed_tokens.weight", "model.language_model.embed_tokens.weight", "tok_embeddings.weight"];
+    let named = names.iter().find_map(|name| weights_of.precision(name));
     let any = || weights_of.shapes().next().and_then(|(name, _)| weights_of.precision(name));
     Ok(named.or_else(any).unwrap_or_default())
 }

@@ -3,6 +3,11 @@
 
 use std::path::{Component, Path};
 
+use serde::Deserialize;
+
+use crate::package::Known;
+use crate::reinpath::read_json;
+
 /// A part of a package, where it comes from and its licence.
 pub(super) struct Origin {
     part: String,
@@ -14,10 +19,47 @@ pub(super) struct Origin {
 impl Origin {
     /// What the files at `path` tell.
     pub(super) fn of(part: &str, path: &Path) -> Self {
-        let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new(".")) };
-        let card = std::fs::read_to_string(folder.join("README.md")).unwrap_or_default();
-        Self { part: part.to_owned(), from: repository(path), licence: licence(&card) }
+        Self { part: part.to_owned(), from: repository(path), licence: licence(&card(path)) }
     }
+
+    /// The same where a licence is known that the model card does not tell.
+    pub(super) fn under(self, licence: Option<&str>) -> Self {
+        Self { licence: self.licence.or_else(|| licence.map(str::to_owned)), ..self }
+    }
+}
+
+/// The published model that is meant by names such as those of [`names`], the one with the stricter terms where there are
+/// several: a model that was made from another has this one's, too.
+pub(super) fn known(names: impl IntoIterator<Item = String>) -> Option<&'static Known> {
+    let found: Vec<&Known> = names.into_iter().filter_map(|name| Known::named(&name)).collect();
+    let strict = found.iter().copied().find(|known| known.refuses_training.is_some());
+    strict.or_else(|| found.first().copied())
+}
+
+/// What may name the published model at `path`: its repository in Hugging Face's cache or its own name and its folder's,
+/// its model card's heading and what that says it was made from, and what its configuration calls it.
+pub(super) fn names(path: &Path) -> Vec<String> {
+    #[derive(Deserialize)]
+    struct Config {
+        #[serde(rename = "_name_or_path")]
+        name: Option<String>,
+    }
+    let folder = folder(path);
+    let card = card(path);
+    let heading = body(&card).find(|line| line.starts_with("# ")).map(str::to_owned);
+    let config = read_json::<Config>(&folder.join("config.json")).ok().and_then(|config| config.name);
+    let own = [repository(path), repository(folder)];
+    own.into_iter().chain(heading).chain(bases(&card)).chain(config).collect()
+}
+
+/// The folder at `path`, or that of the file.
+fn folder(path: &Path) -> &Path {
+    if path.is_dir() { path } else { path.parent().unwrap_or(Path::new(".")) }
+}
+
+/// The model card beside the files at `path`; empty where there is none.
+fn card(path: &Path) -> String {
+    std::fs::read_to_string(folder(path).join("README.md")).unwrap_or_default()
 }
 
 /// `language: llama3; conch: not stated`.
@@ -51,20 +93,41 @@ fn repository(path: &Path) -> String {
     in_cache.unwrap_or_else(|| names.last().map_or_else(String::new, |&name| name.to_owned()))
 }
 
-/// The licence in the lines between `---` that a model card begins with.
+/// The lines between `---` that a model card begins with.
+fn head(card: &str) -> impl Iterator<Item = &str> {
+    let has_one = card.lines().next().is_some_and(|line| line.trim_end() == "---");
+    let lines = card.lines().skip(1).take_while(|line| line.trim_end() != "---");
+    lines.filter(move |_| has_one)
+}
+
+/// The lines that follow.
+fn body(card: &str) -> impl Iterator<Item = &str> {
+    let head = head(card).count();
+    card.lines().skip(if head == 0 { 0 } else { head + 2 })
+}
+
+/// The licence in a model card's head.
 fn licence(card: &str) -> Option<String> {
-    let mut lines = card.lines();
-    lines.next().filter(|line| line.trim_end() == "---")?;
-    let of = |key: &'static str| {
-        move |line: &str| {
+    let find = |key: &str| {
+        head(card).find_map(|line| {
             let value = line.strip_prefix(key)?.strip_prefix(':')?.trim().trim_matches(['"', '\'']);
             (!value.is_empty()).then(|| value.to_owned())
-        }
+        })
     };
-    let head: Vec<&str> = lines.take_while(|line| line.trim_end() != "---").collect();
-    let find = |key: &'static str| head.iter().copied().find_map(of(key));
     // `license: other` is told apart by a name.
     find("license_name").or_else(|| find("license"))
+}
+
+/// The models that one was made from, by its card's head: one in the line, or a list in those that follow.
+fn bases(card: &str) -> Vec<String> {
+    let (mut bases, mut is_list) = (Vec::new(), false);
+    for line in head(card) {
+        let item = line.trim_start().strip_prefix("- ").filter(|_| is_list);
+        let named = line.strip_prefix("base_model:");
+        is_list = named.is_some() || item.is_some();
+        bases.extend(named.or(item).map(|base| base.trim().to_owned()));
+    }
+    bases
 }
 
 #[cfg(test)]
@@ -82,5 +145,36 @@ mod tests {
         let cached = Path::new("cache/hub/models--MahmoodLab--conch/snapshots/f9ca9f8/pytorch_model.bin");
         assert_eq!(repository(cached), "MahmoodLab/conch at f9ca9f8");
         assert_eq!(repository(Path::new("weights/uni")), "uni");
+    }
+
+    #[test]
+    fn a_model_is_known_by_what_it_was_made_from_and_by_the_stricter_of_two() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join("tuned");
+        std::fs::create_dir(&folder).unwrap();
+        let named = || known(names(&folder)).map(|known| known.name);
+        let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
+        assert_eq!(named(), None);
+        write("config.json", r#"{"_name_or_path": "Qwen/Qwen2.5-VL-3B-Instruct"}"#);
+        assert_eq!(named(), Some("Qwen2.5-VL-3B-Instruct"));
+        write("README.md", "---\nbase_model:\n- Qwen/Qwen2.5-VL-7B-Instruct\n---\n# Mine\n");
+        assert_eq!(named(), Some("Qwen2.5-VL-7B-Instruct"));
+        for card in [
+            "---\ntags: x\nbase_model: WenchuanZhang/Patho-R1-7B\n---\n# Mine\n",
+            "---\nbase_model:\n- a/b\n- WenchuanZhang/Patho-R1-7B\ntags:\n- x\n---\n",
+            "# Patho-R1-7B\n",
+        ] {
+            write("README.md", card);
+            assert_eq!(named(), Some("Patho-R1-7B"), "{card}");
+        }
+        // What a card tells beside that is no name.
+        write("README.md", "---\ntags:\n- Patho-R1-7B\n---\n# Mine\nBetter than Patho-R1-7B.\n");
+        assert_eq!(named(), Some("Qwen2.5-VL-3B-Instruct"));
+        let file = home.path().join("Patho-R1-3B.Q4_K_M.gguf");
+        assert_eq!(known(names(&file)).map(|known| known.name), Some("Patho-R1-3B"));
+        let unknown = Origin::of("language", &folder).under(Some("Apache-2.0"));
+        assert_eq!(licences(&[unknown]), "language: Apache-2.0");
+        write("README.md", "---\nlicense: mit\n---\n");
+        assert_eq!(licences(&[Origin::of("language", &folder).under(Some("x"))]), "language: mit");
     }
 }

@@ -11,7 +11,8 @@ use rand_chacha::ChaCha8Rng;
 
 use super::sentences::Sentence;
 use crate::generate::or_cancelled;
-use crate::llama::{KvCache, Llama, Positions};
+use crate::images::Spliced;
+use crate::llama::{Course, KvCache, Llama, Positions};
 use crate::reinpath::Error;
 
 /// Random masks that a map is compared with, per patch.
@@ -24,6 +25,8 @@ pub(super) struct Reader<'a> {
     llama: &'a Llama,
     /// Embeddings of the prompt and of all of the answer but its last token, (1, tokens, hidden).
     x: Tensor,
+    /// Where they stand.
+    course: Course,
     /// Tokens of the prompt.
     prompt: usize,
     /// The answer's tokens.
@@ -35,22 +38,24 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// `prompt` is (1, tokens, hidden) with the images spliced in; `ids` is the answer, of at least one token.
+    /// `prompt` has the images spliced in; `ids` is the answer, of at least one token.
     pub(super) fn new(
         llama: &'a Llama,
-        prompt: &Tensor,
+        prompt: &Spliced,
         ids: &'a [u32],
         cancel: &'a AtomicBool,
     ) -> Result<Self, Error> {
+        let Spliced { x: words, course } = prompt;
         let read = &ids[..ids.len().saturating_sub(1)];
         let x = if read.is_empty() {
-            prompt.clone()
+            words.clone()
         } else {
-            let answer = llama.embed(&Tensor::from_slice(read, (1, read.len()), prompt.device())?)?;
-            Tensor::cat(&[prompt, &answer], 1)?
+            let answer = llama.embed(&Tensor::from_slice(read, (1, read.len()), words.device())?)?;
+            Tensor::cat(&[words, &answer], 1)?
         };
-        let cache = KvCache::new(&llama.config, 1, x.dim(1)?, llama.dtype(), prompt.device())?;
-        Ok(Self { llama, prompt: prompt.dim(1)?, x, ids, cache, unmasked: 0, cancel })
+        let cache = KvCache::new(&llama.config, 1, x.dim(1)?, llama.dtype(), words.device())?;
+        let (prompt, course) = (prompt.tokens()?, course.clone());
+        Ok(Self { llama, x, course, prompt, ids, cache, unmasked: 0, cancel })
     }
 
     /// Log-probability of each token of the answer.
@@ -95,7 +100,7 @@ impl<'a> Reader<'a> {
         }
         self.cache.truncate(last);
         self.unmasked = last;
-        let (x, at) = (self.x.narrow(1, last, 1)?, Positions::after(last, 1, 1));
+        let (x, at) = (self.x.narrow(1, last, 1)?, Positions::along(&self.course, last, 1));
         let attention = self.llama.attention_at(layer, &x, &at, Some(&self.cache), self.cancel);
         let attention = or_cancelled(attention, self.cancel)?;
         Ok(attention.mean(1)?.squeeze(0)?.to_vec1()?)
@@ -113,7 +118,7 @@ impl<'a> Reader<'a> {
             }
             let count = BLOCK.min(end - at);
             let x = rest.narrow(1, at - from, count)?.contiguous()?;
-            let positions = Positions::after(at, 1, count);
+            let positions = Positions::along(&self.course, at, count);
             let hidden = self.llama.forward_unless(&x, &positions, Some(&mut self.cache), self.cancel);
             let hidden = or_cancelled(hidden, self.cancel)?;
             // The first token that predicts one of the answer is the prompt's last.
@@ -187,10 +192,12 @@ mod tests {
     use rand::SeedableRng as _;
 
     use super::*;
+    use crate::attribution::Places;
+    use crate::attribution::tests::sized;
     use crate::event::Stop;
-    use crate::fixture::{Speech, model, patch};
+    use crate::fixture::{Family, Speech, model_of};
     use crate::generate::{Generator, splice};
-    use crate::prompt::Segment;
+    use crate::reinpath::ReinPath;
     use crate::request::Sampling;
     use crate::sampler::Drawn;
     use crate::stage::AnswerStage;
@@ -238,9 +245,15 @@ mod tests {
 
     #[test]
     fn an_answer_is_read_as_it_was_written_and_masks_change_it() {
-        let model = model(Speech::Babble(7));
+        for family in Family::ALL {
+            is_read_as_it_was_written(&model_of(family, Speech::Babble(7)));
+        }
+    }
+
+    fn is_read_as_it_was_written(model: &ReinPath) {
         let prompt = model.tokenizer.prompt("<image><image>\nWhat is seen in these two patches?").unwrap();
-        let images = model.embeddings(&model.features(&[patch(0, 32), patch(1, 32)]).unwrap()).unwrap();
+        let seen = model.look(&[sized(0, 60, 60), sized(1, 60, 60)], None, &mut || true).unwrap();
+        let images = model.images(&seen).unwrap();
         let x = splice(&model.llama, &prompt, &images).unwrap();
         let (cancel, mut drawn) = (AtomicBool::new(false), Vec::new());
         let sampling = Sampling { max_tokens: 20, ..Sampling::default() };
@@ -254,11 +267,13 @@ mod tests {
         assert_eq!((stop, drawn.len()), (Stop::MaxTokens, 20));
         let ids: Vec<u32> = drawn.iter().map(|token| token.id).collect();
         let written: Vec<f64> = drawn.iter().map(|token| f64::from(token.logprob)).collect();
-        let Some(Segment::Tokens(open)) = prompt.segments.first() else { panic!("text comes first") };
-        let (first, second, count) = (open.len(), open.len() + 4, 4);
+        let places = Places::of(&prompt, &images.grids, &model.tokenizer).unwrap();
+        let [first, second] = places.patches[..] else { panic!("there are two patches") };
+        let count = 4;
+        assert_eq!(places.image_tokens(), 2 * count);
 
         let mut reader = Reader::new(&model.llama, &x, &ids, &cancel).unwrap();
-        assert!(x.dim(1).unwrap() > BLOCK, "read in several blocks");
+        assert!(x.tokens().unwrap() > BLOCK, "read in several blocks");
         let whole = reader.read().unwrap();
         assert!(differs(&whole, &written) < 1e-4);
         let later = reader.read_masked(second, count, &[2]).unwrap();
@@ -269,7 +284,7 @@ mod tests {
         // In the other order, what a mask left in the cache is read again.
         assert!(differs(&reader.read_masked(second, count, &[2]).unwrap(), &later) < 2e-5);
         let attention = reader.attention(0).unwrap();
-        assert_eq!(attention.len(), x.dim(1).unwrap());
+        assert_eq!(attention.len(), x.tokens().unwrap());
         assert!((attention.iter().sum::<f32>() - 1.0).abs() < 1e-5);
         cancel.store(true, Ordering::Relaxed);
         assert!(matches!(reader.read(), Err(Error::Cancelled)));

@@ -10,6 +10,7 @@ use super::deletion::Reader;
 use super::tam::{bounds, stretch};
 use super::{Places, picked};
 use crate::generate::{or_cancelled, splice};
+use crate::images::Images;
 use crate::llama::Positions;
 use crate::prompt::user_text;
 use crate::reinpath::{Error, ReinPath};
@@ -22,13 +23,12 @@ fn layer(layers: usize) -> usize {
     layers * 14 / 32
 }
 
-/// The map over the image tokens of all patches, from 0 to 1. `images` is (patches, image tokens, hidden); `places` are
-/// those of the prompt that `reader` reads, `before` the conversation that it begins with: the general question comes after
-/// the same.
+/// The map over the image tokens of all patches, from 0 to 1, of which these are the `images`; `places` are those of the
+/// prompt that `reader` reads, `before` the conversation that it begins with: the general question comes after the same.
 pub(super) fn relative_attention(
     model: &ReinPath,
     reader: &mut Reader<'_>,
-    images: &candle_core::Tensor,
+    images: &Images,
     places: &Places,
     before: &[(String, String)],
     cancel: &AtomicBool,
@@ -38,10 +38,10 @@ pub(super) fn relative_attention(
     let general = user_text(places.patches.len(), "", GENERAL, &[]);
     let prompt = model.tokenizer.conversation(before, &general)?;
     let x = splice(&model.llama, &prompt, images)?;
-    let at = Positions::after(0, 1, x.dim(1)?);
-    let attention = or_cancelled(model.llama.attention_at(layer, &x, &at, None, cancel), cancel)?;
+    let at = Positions::along(&x.course, 0, x.tokens()?);
+    let attention = or_cancelled(model.llama.attention_at(layer, &x.x, &at, None, cancel), cancel)?;
     let attention: Vec<f32> = attention.mean(1)?.squeeze(0)?.to_vec1()?;
-    let general = picked(&attention, &Places::of(&prompt, places.image_tokens, &model.tokenizer)?);
+    let general = picked(&attention, &Places::of(&prompt, &places.grids, &model.tokenizer)?);
     let mut map = ratio(&own, &general);
     let range = bounds(map.iter().copied());
     stretch(&mut map, range);
@@ -59,7 +59,8 @@ mod tests {
     use std::sync::atomic::Ordering;
 
     use super::*;
-    use crate::fixture::{Speech, model, patch};
+    use crate::attribution::tests::sized;
+    use crate::fixture::{Family, Speech, model_of};
 
     #[test]
     fn the_layer_is_that_of_the_authors_at_their_depth() {
@@ -73,24 +74,30 @@ mod tests {
 
     #[test]
     fn the_attention_of_a_step_is_that_of_the_whole_prompt() {
-        let model = model(Speech::Babble(7));
-        let images = model.embeddings(&model.features(&[patch(0, 32)]).unwrap()).unwrap();
+        for family in Family::ALL {
+            is_that_of_the_whole_prompt(&model_of(family, Speech::Babble(7)));
+        }
+    }
+
+    fn is_that_of_the_whole_prompt(model: &ReinPath) {
+        let seen = model.look(&[sized(0, 60, 60)], None, &mut || true).unwrap();
+        let images = model.images(&seen).unwrap();
         let map = |question: &str| {
             let prompt = model.tokenizer.prompt(&user_text(1, "", question, &[])).unwrap();
-            let places = Places::of(&prompt, 4, &model.tokenizer).unwrap();
+            let places = Places::of(&prompt, &images.grids, &model.tokenizer).unwrap();
             let x = splice(&model.llama, &prompt, &images).unwrap();
             let cancel = AtomicBool::new(false);
             let mut reader = Reader::new(&model.llama, &x, &[65, 66], &cancel).unwrap();
             let layer = layer(model.llama.config.num_hidden_layers);
             let step = reader.attention(layer).unwrap();
-            let at = Positions::after(0, 1, x.dim(1).unwrap());
-            let whole = model.llama.attention_at(layer, &x, &at, None, &cancel).unwrap();
+            let at = Positions::along(&x.course, 0, x.tokens().unwrap());
+            let whole = model.llama.attention_at(layer, &x.x, &at, None, &cancel).unwrap();
             assert_eq!(whole.dims(), [1, model.llama.config.num_attention_heads, step.len()]);
             let whole = whole.mean(1).unwrap().squeeze(0).unwrap().to_vec1::<f32>().unwrap();
             assert!(step.iter().zip(&whole).all(|(a, b)| (a - b).abs() < 1e-5));
-            let map = relative_attention(&model, &mut reader, &images, &places, &[], &cancel).unwrap();
+            let map = relative_attention(model, &mut reader, &images, &places, &[], &cancel).unwrap();
             cancel.store(true, Ordering::Relaxed);
-            let ended = relative_attention(&model, &mut reader, &images, &places, &[], &cancel);
+            let ended = relative_attention(model, &mut reader, &images, &places, &[], &cancel);
             assert!(matches!(ended, Err(Error::Cancelled)));
             map
         };

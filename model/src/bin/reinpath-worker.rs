@@ -62,6 +62,8 @@ struct AddArguments {
     #[arg(long)]
     language: PathBuf,
     #[arg(long)]
+    vision: Option<PathBuf>,
+    #[arg(long)]
     conch: Option<PathBuf>,
     #[arg(long)]
     uni: Option<PathBuf>,
@@ -69,8 +71,9 @@ struct AddArguments {
     projector: Option<PathBuf>,
     #[arg(long = "adapter")]
     adapters: Vec<PathBuf>,
+    /// [default: uni-at-conch]
     #[arg(long, value_parser = ["uni-at-conch", "conch-at-uni", "pooled"])]
-    grid: String,
+    grid: Option<String>,
     #[arg(long)]
     tokenizer: Option<PathBuf>,
     #[arg(long)]
@@ -143,14 +146,18 @@ fn say_that_it_fits(package: &Package, size: Size) -> anyhow::Result<()> {
 }
 
 fn added(arguments: &AddArguments) -> anyhow::Result<()> {
-    let grid = match arguments.grid.as_str() {
-        "conch-at-uni" => GridRule::ConchAtUni,
-        "pooled" => GridRule::Pooled,
+    if arguments.grid.is_some() && assembly::has_own_eyes(&arguments.language) {
+        return Err(assembly::Error::OwnEyes("--grid").into());
+    }
+    let grid = match arguments.grid.as_deref() {
+        Some("conch-at-uni") => GridRule::ConchAtUni,
+        Some("pooled") => GridRule::Pooled,
         _ => GridRule::UniAtConch,
     };
     let parts = Parts {
         name: arguments.name.clone(),
         language: arguments.language.clone(),
+        vision: arguments.vision.clone(),
         conch: arguments.conch.clone(),
         uni: arguments.uni.clone(),
         projector: arguments.projector.clone(),
@@ -169,6 +176,9 @@ fn added(arguments: &AddArguments) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     if !package.manifest.description.is_empty() {
         writeln!(out, "{}", package.manifest.description)?;
+    }
+    if let Some(terms) = &package.manifest.terms {
+        writeln!(out, "{}", terms.allows)?;
     }
     writeln!(out, "{}", package.folder.display())?;
     Ok(())

@@ -198,7 +198,7 @@ mod tests {
     use candle_core::{DType, Var};
     use candle_nn::{VarBuilder, VarMap};
 
-    use super::super::tests::{difference, ids, seed, tiny};
+    use super::super::tests::{difference, ids, qwen, seed, tiny};
     use super::super::{LoraConfig, Positions};
     use super::*;
 
@@ -330,6 +330,19 @@ mod tests {
         let (got, _, learnt) = there_and_back(&llama, &embed(&shared)?, &pass, &grad)?;
         assert!(difference(&got, &Tensor::cat(&hidden, 0)?)? < 3e-4);
         assert_same_gradients(&learnt, &gradients)
+    }
+
+    #[test]
+    fn words_pass_through_a_model_with_biases_and_sections_as_it_reads_them() -> Result<()> {
+        let llama = qwen()?;
+        let x = llama.embed(&ids(&[&[3, 9, 27, 4, 8]])?)?;
+        let want = llama.forward(&x, &Positions::after(0, 1, 5), None)?.squeeze(0)?;
+        let all = [0, 1, 2, 3, 4];
+        let pass = llama.pass(vec![span(0..0, 0..5)], &all, &all, &Device::Cpu)?;
+        let (hidden, _, learnt) = there_and_back(&llama, &x.squeeze(0)?, &pass, &weights((5, 16))?)?;
+        assert!(difference(&hidden, &want)? < 1e-4);
+        assert!(learnt.is_empty());
+        Ok(())
     }
 
     #[test]

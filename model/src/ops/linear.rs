@@ -5,8 +5,13 @@
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::gemm::{Matrix, multiply};
+use super::gemm::{Matrix, multiply, multiply_here};
 use super::{is_plain, values, with_values};
+
+/// Outputs of one row that a thread computes at a time.
+const OUTPUTS: usize = 512;
+/// A weight of fewer values than this is read before another thread has begun.
+const SMALL: usize = 1 << 18;
 
 /// A linear layer: `x` is (…, in), `weight` (out, in), `bias` (out); the result (…, out).
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
@@ -53,14 +58,12 @@ impl Linear {
             rows.for_each(|y| y.copy_from_slice(bias));
         }
         let keep = if bias.is_some() { 1.0 } else { 0.0 };
-        multiply(
-            &mut y,
-            out,
-            Matrix::new(x, rows, inner, inner),
-            Matrix::new(weight, out, inner, inner).t(),
-            keep,
-            1.0,
-        );
+        let (x, weight) = (Matrix::new(x, rows, inner, inner), Matrix::new(weight, out, inner, inner));
+        if rows == 1 && out * inner >= SMALL {
+            one_row(&mut y, x, weight, keep);
+        } else {
+            multiply(&mut y, out, x, weight.t(), keep, 1.0);
+        }
         Ok((CpuStorage::F32(y), shape.into()))
     }
 
@@ -107,6 +110,15 @@ impl Linear {
         };
         Ok((dx, dw))
     }
+}
+
+/// `y = keep * y + x Wᵀ` for one row `x`. Such a product takes as long as the memory needs for the weight, which `gemm` reads
+/// on one thread; here each thread reads rows of its own. How it is shared does not depend on how many threads there are.
+fn one_row(y: &mut [f32], x: Matrix<'_>, weight: Matrix<'_>, keep: f32) {
+    y.par_chunks_mut(OUTPUTS).enumerate().for_each(|(part, y)| {
+        let (first, count) = (part * OUTPUTS, y.len());
+        multiply_here(y, count, x, weight.rows(first..first + count).t(), keep, 1.0);
+    });
 }
 
 impl CustomOp2 for Linear {
@@ -177,19 +189,42 @@ impl CustomOp3 for Linear {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Result;
+    use candle_core::{Result, Tensor};
 
+    use super::super::alone;
     use super::super::tests::{agree, sample};
     use super::linear;
 
     #[test]
     fn agrees_with_primitives() -> Result<()> {
         let inputs = [sample(&[2, 3, 5], 1)?, sample(&[4, 5], 2)?, sample(&[4], 3)?];
-        let flat = |x: &candle_core::Tensor, w: &candle_core::Tensor| {
-            x.reshape((6, 5))?.matmul(&w.t()?)?.reshape((2, 3, 4))
-        };
+        let flat = |x: &Tensor, w: &Tensor| x.reshape((6, 5))?.matmul(&w.t()?)?.reshape((2, 3, 4));
         agree(&inputs, |a| linear(&a[0], &a[1], Some(&a[2])), |a| flat(&a[0], &a[1])?.broadcast_add(&a[2]))?;
         agree(&inputs[..2], |a| linear(&a[0], &a[1], None), |a| flat(&a[0], &a[1]))
+    }
+
+    #[test]
+    fn one_row_past_a_large_weight_is_the_same_row_among_others() -> Result<()> {
+        let (inner, out) = (300, 1100);
+        let (x, weight, bias) = (sample(&[3, inner], 1)?, sample(&[out, inner], 2)?, sample(&[out], 3)?);
+        let far = |a: &Tensor, b: &Tensor| (a - b)?.abs()?.max_all()?.to_scalar::<f32>();
+        for bias in [None, Some(bias.as_tensor())] {
+            let all = linear(x.as_tensor(), weight.as_tensor(), bias)?;
+            for row in 0..3 {
+                let one = linear(&x.narrow(0, row, 1)?, weight.as_tensor(), bias)?;
+                assert!(far(&one, &all.narrow(0, row, 1)?)? < 1e-4, "row {row}");
+            }
+        }
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(5).build().expect("threads can be started");
+        let row = x.narrow(0, 0, 1)?.detach();
+        let (weight, row) = (weight.as_tensor().detach(), &row);
+        let many = pool.install(|| linear(row, &weight, None))?;
+        let one = std::thread::scope(|scope| {
+            let one = scope.spawn(|| alone(|| linear(row, &weight, None)));
+            one.join().expect("the thread ends")
+        })?;
+        assert_eq!(many.to_vec2::<f32>()?, one.to_vec2::<f32>()?);
+        Ok(())
     }
 
     #[test]

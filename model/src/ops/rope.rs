@@ -192,6 +192,38 @@ mod tests {
     }
 
     #[test]
+    fn sections_turn_by_their_axes() -> Result<()> {
+        // Three planes by time, one by the row, two by the column.
+        let frequencies = [1.0, 0.7, 0.5, 0.3, 0.2, 0.1];
+        let axes = [0, 0, 0, 1, 2, 2];
+        let places = [[0, 0, 0], [1, 1, 1], [2, 2, 2], [2, 2, 3], [2, 3, 2], [4, 4, 4]];
+        let rotary = Rotary::new(&frequencies, 5).in_sections(&[3, 1, 2]);
+        let rotation = rotary.at_places(&places)?;
+        let reference = |x: &Tensor| {
+            let table = |f: fn(f64) -> f64| {
+                let row = |place: [u32; 3]| {
+                    frequencies.iter().zip(axes).map(move |(w, axis)| f(f64::from(place[axis]) * w) as f32)
+                };
+                let rows: Vec<f32> = places.iter().flat_map(|&place| row(place)).collect();
+                Tensor::from_vec(rows, (2, 3, 1, 6), x.device())
+            };
+            let (cos, sin) = (table(f64::cos)?, table(f64::sin)?);
+            let (a, b) = (x.narrow(3, 0, 6)?, x.narrow(3, 6, 6)?);
+            let first = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
+            Tensor::cat(&[first, (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?], 3)
+        };
+        agree(&[sample(&[2, 3, 2, 12], 1)?], |a| rope(&a[0], &rotation), |a| reference(&a[0]))?;
+        // Words, whose three numbers are one, turn as without sections; past the context is past it on any axis.
+        let x = sample(&[1, 2, 1, 12], 2)?;
+        let words = rotary.at_places(&[[3; 3], [4; 3]])?;
+        let plain = Rotary::new(&frequencies, 5).at_places(&[[3; 3], [4; 3]])?;
+        let (words, plain) = (rope(x.as_tensor(), &words)?, rope(x.as_tensor(), &plain)?);
+        assert_eq!(words.flatten_all()?.to_vec1::<f32>()?, plain.flatten_all()?.to_vec1::<f32>()?);
+        assert!(rotary.at_places(&[[2, 2, 5]]).is_err());
+        Ok(())
+    }
+
+    #[test]
     fn many_values_turn_as_few_do_and_back_again() -> Result<()> {
         let rotary = Rotary::new(&[1.0, 0.1], 20_000);
         let positions: Vec<u32> = (0..17_000).collect();

@@ -5,11 +5,10 @@ use std::path::{Component, Path};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Error, FORMAT, Instructions, Terms, VisionSpec};
+use super::{
+    EncoderKind, EncoderSpec, Error, FORMAT, Instructions, PatchSpec, Terms, USUAL_PIXELS, VisionSpec,
+};
 use crate::request::Sampling;
-
-/// Largest side of an encoder's pixel tensor; the published ones have 448.
-const LARGEST_IMAGE: u32 = 4096;
 
 /// The manifest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,123 +59,6 @@ pub enum Architecture {
     ReinPath,
     #[serde(rename = "qwen2.5-vl")]
     Qwen25Vl,
-}
-
-/// The physical size of a patch: `size_px * mpp` microns.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PatchSpec {
-    /// Side of the square, in pixels at `mpp`.
-    pub size_px: u32,
-    /// Microns per pixel.
-    pub mpp: f64,
-}
-
-impl PatchSpec {
-    /// Side of the square, in microns.
-    pub fn size_um(&self) -> f64 {
-        f64::from(self.size_px) * self.mpp
-    }
-
-    /// Sentences about a patch of `width` × `height` pixels that the model was not trained to read: its scale (microns
-    /// per pixel) or its physical size is unknown or more than a quarter off, or it is no square.
-    pub fn warnings(&self, width: u32, height: u32, mpp: Option<f64>) -> Vec<String> {
-        let mut warnings = Vec::new();
-        let own = self.mpp;
-        let is_off = |ratio: f64| !(0.8..=1.25).contains(&ratio);
-        match mpp {
-            None => warnings.push(format!(
-                "The scale of the patch is unknown; the model was trained at {own} µm per pixel."
-            )),
-            Some(mpp) => {
-                if is_off(mpp / own) {
-                    warnings.push(format!(
-                        "The patch has {mpp:.3} µm per pixel; the model was trained at {own} µm per pixel."
-                    ));
-                }
-                let (side_um, own_um) = (f64::from(width.min(height)) * mpp, self.size_um());
-                if is_off(side_um / own_um) {
-                    warnings.push(format!(
-                        "The patch shows {side_um:.0} µm of tissue; the model was trained on patches of {own_um:.0} µm."
-                    ));
-                }
-            }
-        }
-        if is_off(f64::from(width) / f64::from(height)) {
-            warnings.push("The patch is not square; the model sees only its centre.".to_owned());
-        }
-        warnings
-    }
-}
-
-/// A vision transformer and how pixels are prepared for it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct EncoderSpec {
-    pub kind: EncoderKind,
-    pub weights: Vec<String>,
-    /// Side of the pixel tensor.
-    pub image_size: u32,
-    /// Side of the pixel tensor that the encoder was trained with, where it is another: its positions are resized.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trained_size: Option<u32>,
-    pub resize: ResizeFilter,
-    pub mean: [f32; 3],
-    pub std: [f32; 3],
-    /// Side of a ViT cell in pixels.
-    pub patch_size: u32,
-    /// Hidden size.
-    pub width: usize,
-    pub layers: usize,
-    pub heads: usize,
-    /// Hidden size of the MLP.
-    pub mlp_width: usize,
-    /// Whether each residual branch is scaled per channel (UNI).
-    #[serde(default)]
-    pub layer_scale: bool,
-    /// What stands before the tensor names in the weight files: `visual.trunk.` for CONCH, nothing for UNI.
-    #[serde(default)]
-    pub prefix: String,
-}
-
-impl EncoderSpec {
-    /// Cells along a side.
-    pub fn grid_side(&self) -> usize {
-        (self.image_size / self.patch_size.max(1)) as usize
-    }
-
-    /// Side of the pixel tensor that the encoder's positions belong to.
-    pub fn trained_size(&self) -> u32 {
-        self.trained_size.unwrap_or(self.image_size)
-    }
-}
-
-/// Which published encoder this is, at whatever size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum EncoderKind {
-    /// Trained on image-text pairs.
-    Conch,
-    /// Trained on images alone.
-    Uni,
-    Vit,
-}
-
-impl EncoderKind {
-    /// The name as in the manifest.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Conch => "conch",
-            Self::Uni => "uni",
-            Self::Vit => "vit",
-        }
-    }
-}
-
-/// Filter of an antialiased resize.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ResizeFilter {
-    Bicubic,
-    Bilinear,
 }
 
 /// How the features of the encoders become one grid of image tokens.
@@ -375,14 +257,17 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Side of the grid of image tokens.
+    /// Side of the grid of image tokens of a ReinPath model.
     pub fn image_side(&self) -> usize {
         self.encoders.iter().map(EncoderSpec::grid_side).min().unwrap_or(0) / self.fusion.pool
     }
 
-    /// Image tokens of one patch.
+    /// Image tokens of one patch; where patches have any size, of one as large as the manifest says, within the usual
+    /// limit of pixels.
     pub fn image_tokens(&self) -> usize {
-        self.image_side().pow(2)
+        let Some(vision) = &self.vision else { return self.image_side().pow(2) };
+        let side = self.patch.size_px;
+        vision.size_for(side, side, Some(USUAL_PIXELS)).map_or(0, |size| vision.grid(size).tokens())
     }
 
     /// Channels of the fused features.
@@ -391,41 +276,14 @@ impl Manifest {
     }
 
     fn check(&self) -> Result<(), String> {
-        let positive =
-            |what: &str, ok: bool| if ok { Ok(()) } else { Err(format!("{what} must be positive")) };
         positive("patch.size_px", self.patch.size_px > 0)?;
         positive("patch.mpp", self.patch.mpp > 0.0 && self.patch.mpp.is_finite())?;
         positive("fusion.pool", self.fusion.pool > 0)?;
-        if self.encoders.is_empty() {
-            return Err("at least one encoder is needed".to_owned());
+        match self.architecture {
+            Architecture::ReinPath => self.check_reinpath()?,
+            Architecture::Qwen25Vl => self.check_qwen()?,
         }
-        for e in &self.encoders {
-            let name = e.kind.name();
-            positive(&format!("{name}: image_size, patch_size, width, layers and heads"), {
-                e.image_size > 0 && e.patch_size > 0 && e.width > 0 && e.layers > 0 && e.heads > 0
-            })?;
-            if !e.image_size.is_multiple_of(e.patch_size) || !e.width.is_multiple_of(e.heads) {
-                return Err(format!(
-                    "{name}: patch_size must divide image_size, and heads must divide width"
-                ));
-            }
-            if e.trained_size() == 0 || !e.trained_size().is_multiple_of(e.patch_size) {
-                return Err(format!("{name}: patch_size must divide trained_size"));
-            }
-            if e.image_size.max(e.trained_size()) > LARGEST_IMAGE {
-                return Err(format!("{name}: an encoder of more than {LARGEST_IMAGE} px is not supported"));
-            }
-            if e.std.iter().any(|s| !s.is_finite() || *s <= 0.0) {
-                return Err(format!("{name}: std must be positive"));
-            }
-        }
-        self.check_grid()?;
-        let names = (self.encoders.iter().flat_map(|e| &e.weights))
-            .chain([&self.projector.weights, &self.language.config, &self.language.tokenizer])
-            .chain(&self.language.weights)
-            .chain(self.adapters.iter().map(|a| &a.folder))
-            .chain(self.knows.feature_range.iter().map(|range| &range.weights));
-        for name in names {
+        for name in self.names() {
             // A manifest from elsewhere must not reach files outside its folder.
             if Path::new(name).components().any(|c| !matches!(c, Component::Normal(_))) || name.is_empty() {
                 return Err(format!("'{name}' is not a file inside the package"));
@@ -433,9 +291,61 @@ impl Manifest {
         }
         Ok(())
     }
-}
 
-impl Manifest {
+    /// The files and folders that are named.
+    fn names(&self) -> impl Iterator<Item = &String> {
+        (self.encoders.iter().flat_map(|e| &e.weights))
+            .chain(self.vision.iter().flat_map(|vision| &vision.weights))
+            .chain((!self.projector.is_absent()).then_some(&self.projector.weights))
+            .chain([&self.language.config, &self.language.tokenizer])
+            .chain(&self.language.template)
+            .chain(&self.language.weights)
+            .chain(self.adapters.iter().map(|a| &a.folder))
+            .chain(self.knows.feature_range.iter().map(|range| &range.weights))
+    }
+
+    /// What a ReinPath model has, and what it has not.
+    fn check_reinpath(&self) -> Result<(), String> {
+        if self.encoders.is_empty() {
+            return Err("at least one encoder is needed".to_owned());
+        }
+        if self.projector.is_absent() {
+            return Err("a projector is needed".to_owned());
+        }
+        if self.vision.is_some() {
+            return Err("a ReinPath model has encoders, and no vision".to_owned());
+        }
+        if self.language.kind != LanguageKind::Llama || self.language.chat_template != ChatTemplate::Llama3 {
+            return Err(
+                "the language model of a ReinPath model is a llama, with llama-3's template".to_owned()
+            );
+        }
+        self.encoders.iter().try_for_each(EncoderSpec::check)?;
+        self.check_grid()
+    }
+
+    /// What a Qwen2.5-VL has, and what it has not.
+    fn check_qwen(&self) -> Result<(), String> {
+        let Some(vision) = &self.vision else {
+            return Err("a qwen2.5-vl model needs its vision".to_owned());
+        };
+        if !self.encoders.is_empty() || !self.projector.is_absent() || self.knows.feature_range.is_some() {
+            return Err(
+                "a qwen2.5-vl model has no encoders, no projector and no range of features".to_owned()
+            );
+        }
+        if self.language.kind != LanguageKind::Qwen25Vl {
+            return Err("the language model of a qwen2.5-vl model is a qwen2.5-vl, too".to_owned());
+        }
+        if self.language.chat_template != ChatTemplate::File || self.language.template.is_none() {
+            return Err("a qwen2.5-vl model needs its chat template as a file".to_owned());
+        }
+        if vision.weights.is_empty() || self.language.weights.is_empty() {
+            return Err("a qwen2.5-vl model needs files of its vision and of its language model".to_owned());
+        }
+        vision.check()
+    }
+
     /// Whether the encoders come to one grid in the way that the rule says.
     fn check_grid(&self) -> Result<(), String> {
         let coarsest = self.encoders.iter().map(EncoderSpec::grid_side).min().unwrap_or(0);
@@ -467,45 +377,6 @@ impl Manifest {
     }
 }
 
-#[cfg(test)]
-impl EncoderSpec {
-    /// A tiny encoder.
-    pub(crate) fn for_tests() -> Self {
-        Self {
-            kind: EncoderKind::Vit,
-            weights: vec!["vit.safetensors".into()],
-            image_size: 32,
-            trained_size: None,
-            resize: ResizeFilter::Bicubic,
-            mean: [0.5; 3],
-            std: [0.5; 3],
-            patch_size: 8,
-            width: 16,
-            layers: 1,
-            heads: 2,
-            mlp_width: 32,
-            layer_scale: false,
-            prefix: String::new(),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::PatchSpec;
-
-    #[test]
-    fn what_is_more_than_a_quarter_off_is_told() {
-        let spec = PatchSpec { size_px: 224, mpp: 0.5 };
-        assert!((spec.size_um() - 112.0).abs() < 1e-9);
-        for (side, mpp) in [(224, 0.5), (224, 0.499), (224, 0.41), (250, 0.5)] {
-            assert_eq!(spec.warnings(side, side, Some(mpp)), [""; 0]);
-        }
-        let told = |w, h, mpp| spec.warnings(w, h, mpp).join(" ");
-        assert!(told(448, 448, Some(0.25)).contains("0.250 µm per pixel"));
-        assert!(!told(448, 448, Some(0.25)).contains("of tissue"));
-        assert!(told(512, 512, Some(0.5)).contains("256 µm of tissue"));
-        assert!(told(224, 224, None).contains("unknown"));
-        assert!(told(300, 224, Some(0.5)).contains("only its centre"));
-    }
+fn positive(what: &str, ok: bool) -> Result<(), String> {
+    if ok { Ok(()) } else { Err(format!("{what} must be positive")) }
 }

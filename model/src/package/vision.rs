@@ -7,6 +7,15 @@ use serde::{Deserialize, Serialize};
 /// published files allow 16,384.
 pub const USUAL_PIXELS: u64 = 1280 * 28 * 28;
 
+/// How much longer than wide a patch may be.
+const MOST_NARROW: f64 = 200.0;
+/// Most pixels that any image processor may allow: four times what the published ones do.
+const LARGEST_IMAGE: u64 = 1 << 26;
+/// Largest size of anything in a tower; the published ones have 5,120. Products of a few of these are numbers still.
+const LARGEST_SIZE: usize = 1 << 16;
+/// Largest side of a cell, of a token in cells, and most frames.
+const LARGEST_CELL: u32 = 1 << 10;
+
 /// What is known of a vision tower and of its image processor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VisionSpec {
@@ -93,19 +102,275 @@ impl VisionSpec {
     /// # Errors
     /// A sentence where one side is more than 200 times the other.
     pub fn size_for(&self, width: u32, height: u32, asked: Option<u64>) -> Result<ImageSize, String> {
-        let _ = (width, height, asked);
-        todo!("share A")
+        let own = [f64::from(width), f64::from(height)];
+        let [w, h] = own;
+        if w.min(h) < 1.0 || w.max(h) > MOST_NARROW * w.min(h) {
+            return Err(format!(
+                "a patch of {width} × {height} px is too narrow for the model: one side may be at most {MOST_NARROW} \
+                 times the other"
+            ));
+        }
+        let side = f64::from(self.token_side());
+        let (least, most) = (self.min_pixels as f64, self.limit(asked) as f64);
+        let nearest = self.nearest(own);
+        let pixels = nearest[0] * nearest[1];
+        // Operation by operation as there, so that no rounding differs.
+        let sides = if pixels > most {
+            let shrink = (w * h / most).sqrt();
+            own.map(|length| (length / shrink / side).floor() * side)
+        } else if pixels < least {
+            let grow = (least / (w * h)).sqrt();
+            own.map(|length| (length * grow / side).ceil() * side)
+        } else {
+            nearest
+        };
+        let [width_px, height_px] = sides.map(|length| length.max(side) as u32);
+        Ok(ImageSize { width_px, height_px })
     }
 
-    /// Sentences about a patch of `width` × `height` pixels of which the tower is given less than there is: how much
-    /// smaller, and at how many microns per pixel where the patch's `mpp` is known.
+    /// Width and height rounded to whole tokens; halves to even, as Python rounds.
+    fn nearest(&self, own: [f64; 2]) -> [f64; 2] {
+        let side = f64::from(self.token_side());
+        own.map(|length| (length / side).round_ties_even() * side)
+    }
+
+    /// Sentences about a patch of `width` × `height` pixels of which the tower is given less than there is, because of the
+    /// limit: how much smaller, and at how many microns per pixel where the patch's `mpp` is known. The sentence of
+    /// [`Self::size_for`] where the patch has no size.
     pub fn warnings(&self, width: u32, height: u32, mpp: Option<f64>, asked: Option<u64>) -> Vec<String> {
-        let _ = (width, height, mpp, asked);
-        todo!("share A")
+        let size = match self.size_for(width, height, asked) {
+            Ok(size) => size,
+            Err(sentence) => return vec![sentence],
+        };
+        let [w, h] = self.nearest([f64::from(width), f64::from(height)]);
+        if w * h <= self.limit(asked) as f64 {
+            return Vec::new();
+        }
+        let ImageSize { width_px, height_px } = size;
+        let scale = mpp.map_or_else(String::new, |mpp| {
+            format!(", at {:.3} µm per pixel", mpp * f64::from(width) / f64::from(width_px))
+        });
+        vec![format!(
+            "The patch of {width} × {height} px is given to the model in {width_px} × {height_px} px{scale}: at most {} \
+             image tokens are allowed.",
+            self.most_tokens(asked)
+        )]
     }
 
     /// A reason why there can be no such tower or no such limits.
     pub(super) fn check(&self) -> Result<(), String> {
-        todo!("share A")
+        let refused = |reason: &str| Err(format!("vision: {reason}"));
+        let Self { patch_size, merge_size, temporal_patch_size, .. } = *self;
+        if self.weights.is_empty() {
+            return refused("no weights are named");
+        }
+        if [patch_size, merge_size, temporal_patch_size, self.window_size].contains(&0)
+            || [self.width, self.layers, self.heads, self.mlp_width, self.out_width].contains(&0)
+        {
+            return refused("every size must be positive");
+        }
+        let cells = [patch_size, merge_size, temporal_patch_size];
+        if cells.iter().any(|&size| size > LARGEST_CELL)
+            || [self.width, self.layers, self.mlp_width, self.out_width].iter().any(|&s| s > LARGEST_SIZE)
+        {
+            return refused("a vision tower of this size is not supported");
+        }
+        if !self.width.is_multiple_of(self.heads) || !(self.width / self.heads).is_multiple_of(4) {
+            return refused("heads must divide width into parts that are multiples of 4");
+        }
+        let side = self.token_side();
+        if !self.window_size.is_multiple_of(side) {
+            return refused(&format!("window_size must be a multiple of patch_size · merge_size = {side}"));
+        }
+        if let Some(layer) = self.full_attention.iter().find(|&&layer| layer >= self.layers) {
+            return refused(&format!("full_attention names layer {layer} of {} layers", self.layers));
+        }
+        if self.mean.iter().any(|mean| !mean.is_finite())
+            || self.std.iter().any(|s| !s.is_finite() || *s <= 0.0)
+        {
+            return refused("std must be positive, and mean a number");
+        }
+        self.check_limits().map_err(|reason| format!("vision: {reason}"))
+    }
+
+    fn check_limits(&self) -> Result<(), String> {
+        let (min, max) = (self.min_pixels, self.max_pixels);
+        let token = u64::from(self.token_side()).pow(2);
+        if min > max {
+            return Err(format!("the least number of pixels, {min}, is more than the most, {max}"));
+        }
+        if max < token {
+            return Err(format!("at most {max} pixels are less than the {token} of one image token"));
+        }
+        if max > LARGEST_IMAGE {
+            return Err(format!("at most {max} pixels are more than the {LARGEST_IMAGE} that are supported"));
+        }
+        Ok(())
+    }
+}
+
+/// What the published processors say, for files that say nothing (`preprocessor_config.json` of Qwen2.5-VL-7B-Instruct).
+impl VisionSpec {
+    /// Fewest and most pixels: 4 and 16,384 tokens.
+    pub const PUBLISHED_PIXELS: [u64; 2] = [4 * 28 * 28, 16_384 * 28 * 28];
+    /// CLIP's.
+    pub const PUBLISHED_MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
+    /// CLIP's.
+    pub const PUBLISHED_STD: [f32; 3] = [0.268_629_55, 0.261_302_6, 0.275_777_1];
+}
+
+#[cfg(test)]
+impl VisionSpec {
+    /// A tiny tower with the published processor.
+    pub(crate) fn for_tests() -> Self {
+        let [min_pixels, max_pixels] = Self::PUBLISHED_PIXELS;
+        Self {
+            weights: vec!["model.safetensors".into()],
+            precision: "f32".into(),
+            min_pixels,
+            max_pixels,
+            mean: Self::PUBLISHED_MEAN,
+            std: Self::PUBLISHED_STD,
+            patch_size: 14,
+            merge_size: 2,
+            temporal_patch_size: 2,
+            width: 16,
+            layers: 2,
+            heads: 2,
+            mlp_width: 24,
+            out_width: 12,
+            window_size: 112,
+            full_attention: vec![1],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size(spec: &VisionSpec, width: u32, height: u32, asked: Option<u64>) -> (u32, u32) {
+        let size = spec.size_for(width, height, asked).expect("it has a size");
+        (size.width_px, size.height_px)
+    }
+
+    /// What `smart_resize` gives in Python for the same numbers.
+    #[test]
+    fn sizes_are_those_of_the_published_processor() {
+        let spec = VisionSpec::for_tests();
+        for (own, want) in [
+            ((672, 672), (672, 672)),
+            ((278, 561), (280, 560)),
+            ((561, 278), (560, 280)),
+            // 70 / 28 = 2.5 and 98 / 28 = 3.5 are halves; 126 / 28 = 4.5, too.
+            ((70, 70), (56, 56)),
+            ((42, 98), (56, 112)),
+            ((98, 126), (112, 112)),
+            // Smaller than the smallest.
+            ((1, 1), (56, 56)),
+            ((13, 13), (56, 56)),
+            ((14, 14), (56, 56)),
+            ((28, 28), (56, 56)),
+            ((5, 1000), (28, 812)),
+            ((1000, 5), (812, 28)),
+            ((200, 1), (812, 28)),
+            ((56, 56), (56, 56)),
+            ((224, 224), (224, 224)),
+            ((1023, 767), (1036, 756)),
+            ((4000, 3000), (4004, 2996)),
+            // The largest, and beyond.
+            ((3584, 3584), (3584, 3584)),
+            ((3598, 3570), (3584, 3584)),
+            ((20_000, 20_000), (3556, 3556)),
+            ((5613, 2777), (5068, 2520)),
+            ((20_000, 100), (19_992, 112)),
+            ((40_000, 201), (40_012, 196)),
+        ] {
+            assert_eq!(size(&spec, own.0, own.1, None), want, "{own:?}");
+        }
+    }
+
+    #[test]
+    fn a_limit_that_is_asked_for_makes_it_smaller_but_never_larger_than_the_processors_own() {
+        let spec = VisionSpec::for_tests();
+        let usual = Some(USUAL_PIXELS);
+        for (own, want) in [
+            ((1024, 1024), (980, 980)),
+            ((1008, 1008), (980, 980)),
+            ((1001, 1002), (980, 980)),
+            ((2048, 512), (1988, 476)),
+            ((10_000, 112), (9464, 84)),
+            ((1036, 980), (1008, 952)),
+            ((672, 672), (672, 672)),
+        ] {
+            assert_eq!(size(&spec, own.0, own.1, usual), want, "{own:?}");
+        }
+        assert_eq!(size(&spec, 672, 672, Some(100 * 28 * 28)), (280, 280));
+        // Less than the least is the least.
+        for own in [(1024, 1024), (56, 56)] {
+            assert_eq!(size(&spec, own.0, own.1, Some(1)), (56, 56), "{own:?}");
+        }
+        assert_eq!(size(&spec, 84, 28, Some(1)), (112, 56));
+        assert_eq!(size(&spec, 5000, 28, Some(1)), (728, 28));
+        assert_eq!(size(&spec, 20_000, 20_000, Some(u64::MAX)), (3556, 3556));
+        assert_eq!((spec.most_tokens(None), spec.most_tokens(usual)), (16_384, 1280));
+        let grid = spec.grid(ImageSize { width_px: 672, height_px: 336 });
+        assert_eq!((grid, grid.tokens()), (Grid { rows: 12, cols: 24 }, 288));
+    }
+
+    #[test]
+    fn what_is_too_narrow_or_nothing_is_refused() {
+        let spec = VisionSpec { min_pixels: 0, ..VisionSpec::for_tests() };
+        for (width, height) in [(201, 1), (1, 201), (0, 0), (0, 5), (u32::MAX, 1)] {
+            let sentence = spec.size_for(width, height, None).expect_err("it is refused");
+            assert!(sentence.contains(&format!("{width} × {height} px")), "{sentence}");
+            assert!(sentence.contains("at most 200 times"), "{sentence}");
+            assert_eq!(spec.warnings(width, height, None, None), [sentence]);
+        }
+        // Without a least number of pixels a patch is one token at least.
+        assert_eq!(size(&spec, 3, 3, None), (28, 28));
+        assert_eq!(size(&spec, 20_000, 20_000, Some(0)), (28, 28));
+    }
+
+    #[test]
+    fn a_patch_that_is_made_smaller_is_told_with_its_scale() {
+        let spec = VisionSpec::for_tests();
+        let told = |side: u32, mpp, asked| spec.warnings(side, side, mpp, asked).join(" ");
+        // Rounding to whole tokens is not worth a word.
+        assert_eq!(told(1024, Some(0.5), None), "");
+        assert_eq!(told(683, Some(0.5), Some(USUAL_PIXELS)), "");
+        let smaller = told(1024, Some(0.5), Some(USUAL_PIXELS));
+        assert!(smaller.contains("1024 × 1024 px") && smaller.contains("980 × 980 px"), "{smaller}");
+        assert!(
+            smaller.contains("at 0.522 µm per pixel") && smaller.contains("1280 image tokens"),
+            "{smaller}"
+        );
+        assert!(!told(1024, None, Some(USUAL_PIXELS)).contains("µm"));
+    }
+
+    #[test]
+    fn towers_and_limits_that_cannot_be_are_refused_with_a_reason() {
+        let spec = VisionSpec::for_tests();
+        assert_eq!(spec.check(), Ok(()));
+        let refused = |change: &dyn Fn(&mut VisionSpec), reason: &str| {
+            let mut spec = VisionSpec::for_tests();
+            change(&mut spec);
+            let found = spec.check().expect_err(reason);
+            assert!(found.starts_with("vision: ") && found.contains(reason), "{found}");
+        };
+        refused(&|s| s.weights.clear(), "no weights");
+        refused(&|s| s.merge_size = 0, "positive");
+        refused(&|s| s.mlp_width = 0, "positive");
+        refused(&|s| s.width = usize::MAX, "not supported");
+        refused(&|s| s.patch_size = u32::MAX, "not supported");
+        refused(&|s| s.heads = 3, "heads must divide width");
+        refused(&|s| s.heads = 8, "multiples of 4");
+        refused(&|s| s.window_size = 100, "window_size must be a multiple of patch_size · merge_size = 28");
+        refused(&|s| s.full_attention.push(2), "full_attention names layer 2 of 2 layers");
+        refused(&|s| s.std[1] = 0.0, "std must be positive");
+        refused(&|s| s.mean[2] = f32::NAN, "mean a number");
+        refused(&|s| s.min_pixels = s.max_pixels + 1, "is more than the most");
+        refused(&|s| (s.min_pixels, s.max_pixels) = (0, 783), "less than the 784 of one image token");
+        refused(&|s| s.max_pixels = (1 << 26) + 1, "that are supported");
     }
 }

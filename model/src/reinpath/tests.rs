@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use candle_core::{DType, Device, Tensor};
 
 use super::*;
-use crate::fixture::{Speech, write_package};
+use crate::fixture::{Family, Speech, model_of, write_package, write_package_of};
 use crate::known::summary;
 use crate::package::{AdapterSpec, FeatureRange, GridRule, MANIFEST};
 
@@ -46,7 +46,8 @@ fn patches_become_fused_features_and_embeddings_one_by_one_or_many() {
 fn what_is_unlike_the_training_data_is_told() {
     let (folder, mut manifest) = fixture();
     let model = load(folder.path()).unwrap();
-    assert_eq!(model.out_of_range(&model.features(&[patch(9)]).unwrap()).unwrap(), None);
+    let seen = |model: &ReinPath, patches: &[Patch]| model.look(patches, None, &mut || true).unwrap();
+    assert_eq!(model.out_of_range(&seen(&model, &[patch(9)])).unwrap(), None);
     let mean = summary(&model.features(&[patch(128)]).unwrap()).unwrap().squeeze(0).unwrap();
     let width = mean.dim(0).unwrap();
     let write = |whiten: Tensor| {
@@ -58,7 +59,7 @@ fn what_is_unlike_the_training_data_is_told() {
     manifest.knows.feature_range = Some(FeatureRange { weights: "known.safetensors".into(), limit: 1.0 });
     rewrite(folder.path(), &manifest);
     let model = load(folder.path()).unwrap();
-    let told = |patches: &[Patch]| model.out_of_range(&model.features(patches).unwrap()).unwrap();
+    let told = |patches: &[Patch]| model.out_of_range(&seen(&model, patches)).unwrap();
     assert_eq!(told(&[patch(128)]), None);
     let sentence = told(&[patch(255)]).unwrap();
     assert!(sentence.starts_with("This patch looks unlike") && sentence.contains("(phantom tissue)"));
@@ -112,14 +113,93 @@ fn a_package_that_does_not_fit_is_refused_before_anything_runs() {
 
 #[test]
 fn loading_stops_when_told() {
-    let (folder, _) = fixture();
-    let package = Package::open(folder.path()).unwrap();
-    let mut steps = 0;
-    let stopped = ReinPath::load(&package, &Device::Cpu, &mut |_, _| {
-        steps += 1;
-        steps < 3
-    });
-    assert!(matches!(stopped, Err(Error::Cancelled)) && steps == 3);
+    for family in Family::ALL {
+        let folder = tempfile::tempdir().unwrap();
+        write_package_of(family, folder.path(), Speech::Babble(2)).unwrap();
+        let package = Package::open(folder.path()).unwrap();
+        let stopped_at = |most: usize| {
+            let mut steps = 0;
+            let loaded = ReinPath::load(&package, &Device::Cpu, &mut |_, _| {
+                steps += 1;
+                steps < most
+            });
+            (steps, loaded)
+        };
+        let (steps, loaded) = stopped_at(usize::MAX);
+        assert!(loaded.is_ok() && steps > 5, "{family:?}");
+        for most in 1..=steps {
+            let (told, stopped) = stopped_at(most);
+            assert!(matches!(stopped, Err(Error::Cancelled)) && told == most, "{family:?} at {most}");
+        }
+    }
+}
+
+/// A patch of which each pixel differs from those beside it.
+fn sized(width: u32, height: u32) -> Patch {
+    let rgb = (0..width * height * 3).map(|i| (i * 7 % 251) as u8).collect();
+    Patch::new(width, height, Some(0.5), rgb).unwrap()
+}
+
+#[test]
+fn a_tower_sees_patches_of_any_size_each_as_its_own_tokens() {
+    let model = model_of(Family::Qwen, Speech::Babble(2));
+    let patches = [sized(32, 32), sized(100, 60)];
+    let hidden = model.llama.config.hidden_size;
+    let look = |patches: &[Patch], asked| {
+        let seen = model.look(patches, asked, &mut || true).unwrap();
+        let images = model.images(&seen).unwrap();
+        assert_eq!(model.grids(&seen).unwrap(), images.grids);
+        assert_eq!(model.out_of_range(&seen).unwrap(), None);
+        for (tokens, grid) in images.embeddings.iter().zip(&images.grids) {
+            assert_eq!(tokens.dims(), [grid.tokens(), hidden]);
+        }
+        images
+    };
+    let both = look(&patches, None);
+    assert_eq!(both.grids, [Grid::square(1), Grid { rows: 2, cols: 4 }]);
+    let alone = look(&patches[1..], None);
+    let values = |tokens: &Tensor| tokens.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let (beside, alone) = (values(&both.embeddings[1]), values(&alone.embeddings[0]));
+    assert!(beside.iter().zip(&alone).all(|(a, b)| (a - b).abs() < 1e-5));
+    assert!(beside.chunks(hidden).skip(1).all(|token| token != &beside[..hidden]), "they differ");
+    assert_eq!(look(&patches, Some(4 * 28 * 28)).grids, [Grid::square(1), Grid { rows: 1, cols: 2 }]);
+    assert_eq!(model.package.memory().unwrap().weights, model.size.memory, "told before it is loaded");
+}
+
+#[test]
+fn what_only_reinpaths_models_have_is_a_sentence_with_another() {
+    let model = model_of(Family::Qwen, Speech::Babble(2));
+    let seen = Seen::Fused(Tensor::zeros((1, 4, 20), DType::F32, &Device::Cpu).unwrap());
+    assert!(matches!(model.features(&[patch(9)]), Err(Error::Family)));
+    assert!(matches!(model.projector(), Err(Error::Family)));
+    let Seen::Fused(features) = &seen else { panic!("it was made above") };
+    assert!(matches!(model.embeddings(features), Err(Error::Family)));
+    assert!(matches!(model.images(&seen), Err(Error::Family)));
+    let empty = model.look(&[], None, &mut || true).unwrap_err().to_string();
+    assert_eq!(empty, "a question needs at least one patch");
+    let narrow = model.look(&[sized(201, 1)], None, &mut || true).unwrap_err().to_string();
+    assert!(narrow.contains("201 × 1 px"), "{narrow}");
+}
+
+#[test]
+fn a_tower_that_does_not_fit_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = write_package_of(Family::Qwen, folder.path(), Speech::Babble(2)).unwrap();
+    let refused = |change: &dyn Fn(&mut VisionSpec)| {
+        let mut changed = manifest.clone();
+        change(changed.vision.as_mut().expect("it has one"));
+        rewrite(folder.path(), &changed);
+        load(folder.path()).unwrap_err().to_string()
+    };
+    let foreign = refused(&|vision| vision.out_width = 36);
+    let sentence = "the vision tower makes image tokens of 36 channels, but the language model reads 32";
+    assert!(foreign.starts_with(sentence) && foreign.ends_with(MANIFEST), "{foreign}");
+    let shallow = refused(&|vision| (vision.layers, vision.full_attention) = (1, vec![0]));
+    assert!(shallow.contains("more layers") && shallow.contains("blocks.1."), "{shallow}");
+    let deep = refused(&|vision| vision.layers = 3);
+    assert!(deep.contains("blocks.2.") && deep.contains("missing"), "{deep}");
+    let wide = refused(&|vision| vision.mlp_width = 25);
+    assert!(wide.contains("blocks.0.mlp.") && wide.ends_with(".safetensors"), "{wide}");
 }
 
 #[test]

@@ -21,8 +21,7 @@ fn question(patches: usize) -> Question {
         patches: (0..patches).map(|i| patch(i, 32)).collect(),
         question: "What is it?".to_owned(),
         choices: vec!["nests".to_owned(), "glands".to_owned()],
-        context: String::new(),
-        history: Vec::new(),
+        ..Question::default()
     }
 }
 
@@ -109,7 +108,7 @@ fn the_scores_of_options_are_refused_in_the_same_way() {
     let question = question(1);
     let prepared = model.prepare(&question).unwrap();
     let ids = model.tokenizer.encode("[Observation]\nGlands.\n[Conclusion]\nA) nests").unwrap();
-    let images = model.embeddings(&prepared.features).unwrap();
+    let images = model.images(&prepared.seen).unwrap();
     let x = crate::generate::splice(&model.llama, &prepared.prompt, &images).unwrap();
     assert!(!model.score_options(&x, &ids, &question.choices).unwrap().is_empty());
     model.free = |_| Some(256);

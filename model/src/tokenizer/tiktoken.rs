@@ -9,10 +9,13 @@ use std::collections::HashMap;
 use tokenizers::models::bpe::{Merges, Vocab};
 use tokenizers::{AddedToken, Tokenizer};
 
-use super::{byte_characters, byte_level};
+use super::{Whole, byte_characters, byte_level};
 
 /// How Llama 3 splits text before it is tokenised (meta-llama/llama3 `tokenizer.py`).
 pub const LLAMA_3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+/// How Qwen 2 splits text, and Qwen2.5-VL (`tokenizer.json` of its repositories): as Llama 3, but each digit on its own.
+pub const QWEN_2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// Special tokens of Llama 3, which follow the ranks.
 const SPECIAL_TOKENS: usize = 256;
@@ -85,7 +88,7 @@ impl Ranks {
         special: impl IntoIterator<Item = String>,
     ) -> Result<Tokenizer, String> {
         let (vocab, merges) = self.vocabulary()?;
-        let mut tokenizer = byte_level(vocab, merges, pattern)?;
+        let mut tokenizer = byte_level(vocab, merges, pattern, Whole::Kept)?;
         let special: Vec<_> =
             special.into_iter().map(|token| AddedToken::from(token, true).normalized(false)).collect();
         tokenizer.add_special_tokens(special).map_err(|e| e.to_string())?;

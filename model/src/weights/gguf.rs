@@ -1,11 +1,13 @@
-//! GGUF files of Llamas: configuration, and tensors under Hugging Face's names, matrices as they are stored.
+//! GGUF files of Llamas and of the language models of Qwen2.5-VL: configuration, and tensors under Hugging Face's names,
+//! matrices as they are stored.
 //!
-//! llama.cpp stores the rows of queries and keys in pairs (`permute` in `convert_hf_to_gguf.py`); here they are put
-//! back into halves, row by row and without touching what is quantised, so that one rotation serves all formats and
+//! llama.cpp stores the rows of a Llama's queries and keys in pairs (`permute` in `convert_hf_to_gguf.py`); here they are
+//! put back into halves, row by row and without touching what is quantised, so that one rotation serves all formats and
 //! adapters fit. Quantised matrices stay in the mapped file (`quantised.rs`). Frequencies that are scaled for long
 //! contexts (Llama 3.1 and 3.2) come as a tensor of factors.
 
 mod header;
+mod names;
 
 use std::fs::File;
 use std::ops::Range;
@@ -20,6 +22,7 @@ use memmap2::Mmap;
 
 pub(crate) use self::header::Value;
 use self::header::{Header, TensorInfo};
+pub(super) use self::names::{Architecture, ROPE_FACTORS, paired, stored_name};
 use super::{Error, Float, Ledger, Size, in_halves, mapped};
 use crate::llama::LlamaConfig;
 use crate::quantised::Quantised;
@@ -46,11 +49,13 @@ impl Gguf {
         let layers = header.tensors.keys().filter_map(|name| name.strip_prefix("blk.")?.split('.').next());
         let layers =
             layers.filter_map(|layer| layer.parse::<u32>().ok()).max().map_or(0, |last| u64::from(last) + 1);
-        let stated = header.value(&map, "llama.block_count").and_then(Value::unsigned);
+        let gguf = Self { path: path.to_owned(), map: Arc::new(map), header };
+        let stated = gguf.text("general.architecture").map(|kind| format!("{kind}.block_count"));
+        let stated = stated.and_then(|key| gguf.value(&key)?.unsigned());
         if stated.is_some_and(|stated| stated < layers) {
-            return Err(foreign(format!("it has {layers} layers and claims fewer")));
+            return Err(gguf.error(format!("it has {layers} layers and claims fewer")));
         }
-        Ok(Self { path: path.to_owned(), map: Arc::new(map), header })
+        Ok(gguf)
     }
 
     pub(super) fn error(&self, reason: impl Into<String>) -> Error {
@@ -103,41 +108,63 @@ impl Gguf {
         if self.value(key).is_none() { Ok(default) } else { self.number(key) }
     }
 
-    /// The shape of the Llama in the file.
+    /// Which of llama.cpp's architectures the file holds.
+    fn architecture(&self) -> Result<Architecture, Error> {
+        let kind = self.text("general.architecture");
+        let kind = kind.ok_or_else(|| self.error("general.architecture is missing"))?;
+        Architecture::named(kind).ok_or_else(|| {
+            self.error(format!("this is a model of the kind '{kind}', not a Llama and not a Qwen2.5-VL"))
+        })
+    }
+
+    /// The shape of the language model in the file.
     pub fn config(&self) -> Result<LlamaConfig, Error> {
-        match self.text("general.architecture") {
-            Some("llama") => {}
-            Some(other) => {
-                return Err(self.error(format!("this is a model of the kind '{other}', not a Llama")));
-            }
-            None => return Err(self.error("general.architecture is missing")),
+        let architecture = self.architecture()?;
+        let key = |name: &str| format!("{}.{name}", architecture.name());
+        if self.number_or(&key("expert_count"), 0.0)? > 0.0 {
+            return Err(self.error("a language model with experts is not supported"));
         }
-        if self.number_or("llama.expert_count", 0.0)? > 0.0 {
-            return Err(self.error("a Llama with experts is not supported"));
-        }
-        if let Some(other) = self.text("llama.rope.scaling.type").filter(|&kind| kind != "none") {
+        if let Some(other) = self.text(&key("rope.scaling.type")).filter(|&kind| kind != "none") {
             return Err(
                 self.error(format!("positions that are scaled in the way '{other}' are not supported"))
             );
         }
         let embedding = self.info("model.embed_tokens.weight")?;
-        let heads = self.number("llama.attention.head_count")?;
-        let hidden = self.number("llama.embedding_length")?;
+        let heads = self.number(&key("attention.head_count"))?;
+        let hidden = self.number(&key("embedding_length"))?;
         let mut config = serde_json::json!({
             "hidden_size": hidden as u64,
-            "intermediate_size": self.number("llama.feed_forward_length")? as u64,
-            "num_hidden_layers": self.number("llama.block_count")? as u64,
+            "intermediate_size": self.number(&key("feed_forward_length"))? as u64,
+            "num_hidden_layers": self.number(&key("block_count"))? as u64,
             "num_attention_heads": heads as u64,
-            "num_key_value_heads": self.number_or("llama.attention.head_count_kv", heads)? as u64,
+            "num_key_value_heads": self.number_or(&key("attention.head_count_kv"), heads)? as u64,
             "vocab_size": embedding.shape.first(),
-            "rms_norm_eps": self.number("llama.attention.layer_norm_rms_epsilon")?,
-            "rope_theta": self.number_or("llama.rope.freq_base", 10_000.0)?,
-            "max_position_embeddings": self.number("llama.context_length")? as u64,
+            "rms_norm_eps": self.number(&key("attention.layer_norm_rms_epsilon"))?,
+            "rope_theta": self.number_or(&key("rope.freq_base"), 10_000.0)?,
+            "max_position_embeddings": self.number(&key("context_length"))? as u64,
             "tie_word_embeddings": self.info("lm_head.weight").is_err(),
         });
-        if let Ok(head_dim) = self.number("llama.attention.key_length") {
+        if let Ok(head_dim) = self.number(&key("attention.key_length")) {
             config["head_dim"] = (head_dim as u64).into();
         }
+        match architecture {
+            Architecture::Llama => self.with_factors(config),
+            Architecture::Qwen2Vl => {
+                let sections = key("rope.dimension_sections");
+                let sections = self.list(&sections, Value::unsigned).ok_or_else(|| {
+                    self.error(format!("{sections}, which tells how positions turn, is missing"))
+                })?;
+                // The fourth is of no use to these models.
+                let sections = sections.strip_suffix(&[0]).unwrap_or(&sections);
+                config["model_type"] = "qwen2_5_vl_text".into();
+                config["rope_parameters"] = serde_json::json!({ "mrope_section": sections });
+                LlamaConfig::of_qwen(&config).map_err(|reason| self.error(reason))
+            }
+        }
+    }
+
+    /// The configuration of a Llama, with what the file says of its frequencies.
+    fn with_factors(&self, config: serde_json::Value) -> Result<LlamaConfig, Error> {
         let mut config: LlamaConfig =
             serde_json::from_value(config).map_err(|e| self.error(e.to_string()))?;
         if self.header.tensors.contains_key(ROPE_FACTORS) {
@@ -157,11 +184,8 @@ impl Gguf {
         config: &LlamaConfig,
         build: impl FnOnce(&Tensors<'_>) -> candle_core::Result<T>,
     ) -> Result<(T, Size), Error> {
-        let source = Arc::new(Source {
-            gguf: Arc::clone(self),
-            heads: (config.num_attention_heads, config.num_key_value_heads),
-            ledger: Ledger::default(),
-        });
+        let source =
+            Arc::new(Source { gguf: Arc::clone(self), config: config.clone(), ledger: Ledger::default() });
         let full = VarBuilder::from_backend(Box::new(Full(Arc::clone(&source))), DType::F32, device.clone());
         let built = build(&Tensors::with_quantised(&full, Arc::clone(&source) as Arc<dyn QuantisedMatrices>));
         source.ledger.settle(built)
@@ -211,7 +235,12 @@ impl Gguf {
 
     /// The values of a tensor. Those in full precision are converted from where they lie in the file to where they
     /// belong: besides the result nothing of its size is held. `paired`: heads in whose rows pairs are stored.
-    fn values(&self, name: &str, shape: &[usize], paired: Option<usize>) -> Result<Vec<f32>, Error> {
+    pub(super) fn values(
+        &self,
+        name: &str,
+        shape: &[usize],
+        paired: Option<usize>,
+    ) -> Result<Vec<f32>, Error> {
         let (bytes, kind) = self.bytes(name, shape)?;
         let rows = shape.first().copied().unwrap_or(1);
         let paired = paired.filter(|&heads| heads > 0 && rows > 0 && rows.is_multiple_of(2 * heads));
@@ -257,65 +286,26 @@ fn in_full(kind: GgmlDType) -> Option<Float> {
     }
 }
 
-/// The tensor of factors that frequencies are divided by.
-pub(super) const ROPE_FACTORS: &str = "rope_freqs.weight";
-
-/// `blk.0.attn_q.weight` for `model.layers.0.self_attn.q_proj.weight`.
-pub(super) fn stored_name(name: &str) -> String {
-    match name {
-        "model.embed_tokens.weight" => return "token_embd.weight".to_owned(),
-        "model.norm.weight" => return "output_norm.weight".to_owned(),
-        "lm_head.weight" => return "output.weight".to_owned(),
-        _ => {}
-    }
-    let Some((layer, part)) = name.strip_prefix("model.layers.").and_then(|rest| rest.split_once('.')) else {
-        return name.to_owned();
-    };
-    let stored = match part {
-        "input_layernorm.weight" => "attn_norm",
-        "self_attn.q_proj.weight" => "attn_q",
-        "self_attn.k_proj.weight" => "attn_k",
-        "self_attn.v_proj.weight" => "attn_v",
-        "self_attn.o_proj.weight" => "attn_output",
-        "post_attention_layernorm.weight" => "ffn_norm",
-        "mlp.gate_proj.weight" => "ffn_gate",
-        "mlp.up_proj.weight" => "ffn_up",
-        "mlp.down_proj.weight" => "ffn_down",
-        _ => return name.to_owned(),
-    };
-    format!("blk.{layer}.{stored}.weight")
-}
-
 /// Values that are stored in blocks, one after the other.
 fn quantised(bytes: &[u8], kind: GgmlDType, shape: &[usize]) -> candle_core::Result<Tensor> {
     // A vector is to candle one row.
     let rows = if let &[length] = shape { vec![1, length] } else { shape.to_vec() };
-    // Candle reads whole blocks, which need not lie in the file as they would in memory. Only vectors come here: a matrix
-    // stays quantised.
+    // Candle reads whole blocks, which need not lie in the file as they would in memory. A language model's matrices do not
+    // come here: they stay quantised.
     let storage = QStorage::from_data(bytes.to_vec().into(), &Device::Cpu, kind)?;
     QTensor::new(storage, rows)?.dequantize(&Device::Cpu)?.flatten_all()
 }
 
 struct Source {
     gguf: Arc<Gguf>,
-    /// Heads of queries and of keys.
-    heads: (usize, usize),
+    config: LlamaConfig,
     ledger: Ledger,
 }
 
 impl Source {
-    /// Heads in whose rows a tensor is stored in pairs.
-    fn paired(&self, name: &str) -> Option<usize> {
-        match name {
-            name if name.ends_with("self_attn.q_proj.weight") => Some(self.heads.0),
-            name if name.ends_with("self_attn.k_proj.weight") => Some(self.heads.1),
-            _ => None,
-        }
-    }
-
     /// A tensor in full precision.
     fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
-        self.gguf.values(name, shape, self.paired(name))
+        self.gguf.values(name, shape, paired(name, &self.config))
     }
 }
 
@@ -330,7 +320,8 @@ impl QuantisedMatrices for Source {
         if matches!(kind, GgmlDType::F32 | GgmlDType::F16 | GgmlDType::BF16) {
             return Ok(None);
         }
-        let matrix = Quantised::mapped(&self.gguf.map, place, kind, shape, self.paired(name))
+        let paired = paired(name, &self.config);
+        let matrix = Quantised::mapped(&self.gguf.map, place, kind, shape, paired)
             .map_err(|reason| self.gguf.error(format!("the tensor {} {reason}", stored_name(name))));
         let matrix = self.ledger.keep(matrix)?;
         self.ledger.count(shape.0 * shape.1, matrix.bytes());
@@ -369,45 +360,4 @@ impl SimpleBackend for Full {
 }
 
 #[cfg(test)]
-mod tests {
-    use candle_nn::VarMap;
-    use half::f16;
-
-    use super::super::Weights;
-    use super::super::quantise::{Recipe, quantise};
-    use super::*;
-    use crate::llama::Llama;
-
-    #[test]
-    fn matrices_in_16_bits_come_back_as_they_were_with_their_rows_in_halves() {
-        let folder = tempfile::tempdir().unwrap();
-        // No block fits 16 columns, so that all matrices are stored in f16.
-        let config = serde_json::json!({
-            "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 4,
-            "num_key_value_heads": 2, "vocab_size": 30, "rms_norm_eps": 1e-5, "max_position_embeddings": 64
-        });
-        let config: LlamaConfig = serde_json::from_value(config).unwrap();
-        let map = VarMap::new();
-        Llama::load(&VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu), &config).unwrap();
-        let (path, file) = (folder.path().join("whole.safetensors"), folder.path().join("tiny.gguf"));
-        map.save(&path).unwrap();
-        let whole = Weights::open(&[path]).unwrap();
-        quantise(&whole, &config, Recipe::Q8_0, &file, &mut |_| true).unwrap();
-        let gguf = Gguf::open(&file).unwrap();
-        for (part, heads) in [("q_proj", Some(4)), ("k_proj", Some(2)), ("v_proj", None)] {
-            let name = format!("model.layers.0.self_attn.{part}.weight");
-            let shape = whole.shape(&name).unwrap().to_vec();
-            assert_eq!(gguf.bytes(&name, &shape).unwrap().1, GgmlDType::F16);
-            let values = whole.values(&name, whole.find(&name, &shape).unwrap()).unwrap();
-            let want: Vec<f32> = values.iter().map(|&value| f16::from_f32(value).to_f32()).collect();
-            assert_eq!(gguf.values(&name, &shape, heads).unwrap(), want, "{part}");
-        }
-    }
-
-    #[test]
-    fn names_are_translated_and_others_kept() {
-        assert_eq!(stored_name("model.layers.12.mlp.down_proj.weight"), "blk.12.ffn_down.weight");
-        assert_eq!(stored_name("lm_head.weight"), "output.weight");
-        assert_eq!(stored_name("rope_freqs.weight"), "rope_freqs.weight");
-    }
-}
+mod tests;

@@ -1,7 +1,7 @@
-//! Quantising a Llama: from its full-precision files to one GGUF file.
+//! Quantising a Llama, or the language model of a Qwen2.5-VL: from its full-precision files to one GGUF file.
 //!
-//! Which matrix gets how many bits is llama.cpp's recipe (`llama-quant.cpp`, `llama_tensor_get_type`); norms stay in
-//! full precision. Rows of queries and keys are stored in pairs, as llama.cpp reads them.
+//! Which matrix gets how many bits is llama.cpp's recipe (`llama-quant.cpp`, `llama_tensor_get_type`); norms and biases
+//! stay in full precision. Rows of a Llama's queries and keys are stored in pairs, as llama.cpp reads them.
 
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
@@ -11,7 +11,7 @@ use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
 
-use super::gguf::{ROPE_FACTORS, stored_name};
+use super::gguf::{Architecture, ROPE_FACTORS, paired, stored_name};
 use super::{Error, Weights};
 use crate::llama::LlamaConfig;
 
@@ -159,6 +159,11 @@ pub(super) fn names(config: &LlamaConfig) -> Vec<(String, Vec<usize>)> {
         ] {
             names.push((format!("model.layers.{layer}.{part}.weight"), shape));
         }
+        if config.attention_bias {
+            for (part, rows) in [("q_proj", queries), ("k_proj", keys), ("v_proj", keys)] {
+                names.push((format!("model.layers.{layer}.self_attn.{part}.bias"), vec![rows]));
+            }
+        }
     }
     names.push(("model.norm.weight".to_owned(), vec![hidden]));
     if !config.tie_word_embeddings {
@@ -177,12 +182,7 @@ fn quantised(
     let stored = weights.find(name, shape)?;
     let values =
         Tensor::from_vec(weights.values(name, stored)?, shape, &Device::Cpu).map_err(|e| compute(&e))?;
-    let heads = match name {
-        name if name.ends_with("self_attn.q_proj.weight") => Some(config.num_attention_heads),
-        name if name.ends_with("self_attn.k_proj.weight") => Some(config.num_key_value_heads),
-        _ => None,
-    };
-    let made = || match (heads, shape) {
+    let made = || match (paired(name, config), shape) {
         (Some(heads), &[rows, columns]) => {
             // (heads, 2, half, columns) to (heads, half, 2, columns): halves to pairs.
             let paired = values.reshape((heads, 2, rows / heads / 2, columns))?.transpose(1, 2)?;
@@ -200,27 +200,34 @@ pub(super) fn full(values: &Tensor) -> candle_core::Result<QTensor> {
 
 fn metadata(config: &LlamaConfig, recipe: Recipe) -> Vec<(String, Value)> {
     let number = |value: usize| Value::U32(value as u32);
-    [
-        ("general.architecture", Value::String("llama".to_owned())),
+    let architecture = Architecture::of(config).name();
+    let general = [
+        ("general.architecture", Value::String(architecture.to_owned())),
         ("general.file_type", Value::U32(recipe.file_type())),
         ("general.quantization_version", Value::U32(2)),
-        ("llama.block_count", number(config.num_hidden_layers)),
-        ("llama.context_length", number(config.max_position_embeddings)),
-        ("llama.embedding_length", number(config.hidden_size)),
-        ("llama.feed_forward_length", number(config.intermediate_size)),
-        ("llama.attention.head_count", number(config.num_attention_heads)),
-        ("llama.attention.head_count_kv", number(config.num_key_value_heads)),
-        ("llama.attention.key_length", number(config.head_dim)),
-        ("llama.attention.value_length", number(config.head_dim)),
-        ("llama.attention.layer_norm_rms_epsilon", Value::F32(config.rms_norm_eps as f32)),
-        ("llama.rope.dimension_count", number(config.head_dim)),
-        ("llama.rope.freq_base", Value::F32(config.rope_theta as f32)),
-        ("llama.vocab_size", number(config.vocab_size)),
         // The tokenizer lies beside the file, as tokenizer.json.
         ("tokenizer.ggml.model", Value::String("no_vocab".to_owned())),
-    ]
-    .map(|(key, value)| (key.to_owned(), value))
-    .into()
+    ];
+    let own = [
+        ("block_count", number(config.num_hidden_layers)),
+        ("context_length", number(config.max_position_embeddings)),
+        ("embedding_length", number(config.hidden_size)),
+        ("feed_forward_length", number(config.intermediate_size)),
+        ("attention.head_count", number(config.num_attention_heads)),
+        ("attention.head_count_kv", number(config.num_key_value_heads)),
+        ("attention.key_length", number(config.head_dim)),
+        ("attention.value_length", number(config.head_dim)),
+        ("attention.layer_norm_rms_epsilon", Value::F32(config.rms_norm_eps as f32)),
+        ("rope.dimension_count", number(config.head_dim)),
+        ("rope.freq_base", Value::F32(config.rope_theta as f32)),
+        ("vocab_size", number(config.vocab_size)),
+    ];
+    let sections = config.mrope_section.map(|[time, row, column]| {
+        let sections = [time, row, column, 0].map(|planes| Value::I32(planes as i32));
+        ("rope.dimension_sections", Value::Array(sections.into()))
+    });
+    let own = own.into_iter().chain(sections).map(|(key, value)| (format!("{architecture}.{key}"), value));
+    general.map(|(key, value)| (key.to_owned(), value)).into_iter().chain(own).collect()
 }
 
 #[cfg(test)]
@@ -239,6 +246,52 @@ mod tests {
         let gigabytes = |recipe: Recipe| recipe.bytes(&config) as f64 / 1e9;
         assert!((gigabytes(Recipe::Q8_0) - 8.53).abs() < 0.05, "{}", gigabytes(Recipe::Q8_0));
         assert!((gigabytes(Recipe::Q4KM) - 4.91).abs() < 0.05, "{}", gigabytes(Recipe::Q4KM));
+    }
+
+    /// The language model of a Qwen2.5-VL of these sizes.
+    fn qwen([hidden, inner, layers, heads, kv_heads, vocabulary]: [usize; 6], is_tied: bool) -> LlamaConfig {
+        let head_dim = hidden / heads;
+        let config = serde_json::json!({
+            "model_type": "qwen2_5_vl", "hidden_size": hidden, "intermediate_size": inner,
+            "num_hidden_layers": layers, "num_attention_heads": heads, "num_key_value_heads": kv_heads,
+            "vocab_size": vocabulary, "rms_norm_eps": 1e-6, "rope_theta": 1e6, "max_position_embeddings": 128_000,
+            "rope_scaling": {"type": "mrope", "mrope_section": [head_dim / 8, head_dim * 3 / 16, head_dim * 3 / 16]},
+            "tie_word_embeddings": is_tied
+        });
+        LlamaConfig::of_qwen(&config).unwrap()
+    }
+
+    #[test]
+    fn the_language_model_of_a_qwen_is_as_large_as_its_file() {
+        // All that is written and loaded, to the byte; no matrix is in f16.
+        let folder = tempfile::tempdir().unwrap();
+        for is_tied in [true, false] {
+            let config = qwen([512, 1280, 9, 4, 2, 1000], is_tied);
+            for recipe in Recipe::ALL {
+                let path = folder.path().join("model.gguf");
+                crate::weights::seeded::write_seeded(&config, *recipe, 1, &path).unwrap();
+                let gguf = std::sync::Arc::new(crate::weights::gguf::Gguf::open(&path).unwrap());
+                let read = gguf.config().unwrap();
+                assert_eq!(LlamaConfig { rms_norm_eps: 1e-6, ..read.clone() }, config);
+                let load = |tensors: &crate::tensors::Tensors<'_>| crate::llama::Llama::load(tensors, &read);
+                let (_, size) = gguf.build(&Device::Cpu, &read, load).unwrap();
+                assert_eq!(size.memory, recipe.bytes(&config), "{recipe:?}");
+                let file = std::fs::metadata(&path).unwrap().len();
+                assert!((size.memory..size.memory + (64 << 10)).contains(&file), "{file}");
+            }
+        }
+        // The published sizes, reckoned apart from this code: 34 bytes a block of 32, 144 or 210 a block of 256.
+        let three = qwen([2048, 11_008, 36, 16, 2, 151_936], true);
+        let seven = qwen([3584, 18_944, 28, 28, 4, 152_064], false);
+        for (config, recipe, want) in [
+            (&three, Recipe::Q8_0, 3.2795),
+            (&three, Recipe::Q4KM, 1.9239),
+            (&seven, Recipe::Q8_0, 8.0926),
+            (&seven, Recipe::Q4KM, 4.6771),
+        ] {
+            let gigabytes = recipe.bytes(config) as f64 / 1e9;
+            assert!((gigabytes / want - 1.0).abs() < 0.0005, "{gigabytes} and {want}");
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! A Llama of random weights at any size, as a GGUF file: to measure speed and memory with where nobody has the
-//! published weights. It says nothing; other programs read it too.
+//! A Llama, or the language model of a Qwen2.5-VL, of random weights at any size, as a GGUF file: to measure speed and
+//! memory with where nobody has the published weights. It says nothing; other programs read it too.
 
 use std::path::Path;
 
@@ -20,12 +20,13 @@ const RUN: usize = 32;
 /// Largest weight, of even distribution: the deviation of a Llama's first weights, 0.02, times the root of three.
 const LARGEST: f32 = 0.034_641;
 
-/// Writes the Llama of `config` with random weights. The same seed makes the same file.
+/// Writes the language model of `config` with random weights. The same seed makes the same file.
 pub fn write_seeded(config: &LlamaConfig, recipe: Recipe, seed: u64, path: &Path) -> Result<(), Error> {
     let mut weights = Seeded { rng: ChaCha8Rng::seed_from_u64(seed), pools: Vec::new() };
     let tensors = names(config).into_iter().map(|(name, shape)| {
         let made = match shape.as_slice() {
             &[rows, columns] => weights.matrix(recipe.kind(&name, columns, config), rows, columns),
+            _ if name.ends_with(".bias") => weights.vector(&shape).and_then(|bias| full(&bias)),
             _ => Tensor::ones(shape.as_slice(), DType::F32, &Device::Cpu).and_then(|ones| full(&ones)),
         };
         made.map(|made| (stored_name(&name), made)).map_err(|e| compute(&e))
@@ -40,10 +41,18 @@ struct Seeded {
 }
 
 impl Seeded {
+    fn vector(&mut self, shape: &[usize]) -> candle_core::Result<Tensor> {
+        let values = self.values(shape.iter().product());
+        Tensor::from_vec(values, shape, &Device::Cpu)
+    }
+
+    fn values(&mut self, count: usize) -> Vec<f32> {
+        (0..count).map(|_| self.rng.random_range(-LARGEST..LARGEST)).collect()
+    }
+
     fn matrix(&mut self, kind: GgmlDType, rows: usize, columns: usize) -> candle_core::Result<QTensor> {
         if !self.pools.iter().any(|(of, _)| *of == kind) {
-            let values: Vec<f32> = (0..POOL).map(|_| self.rng.random_range(-LARGEST..LARGEST)).collect();
-            let values = Tensor::from_vec(values, (1, POOL), &Device::Cpu)?;
+            let values = Tensor::from_vec(self.values(POOL), (1, POOL), &Device::Cpu)?;
             self.pools.push((kind, QTensor::quantize(&values, kind)?.data()?.into_owned()));
         }
         let pool = self.pools.iter().find(|(of, _)| *of == kind).map(|(_, bytes)| bytes.as_slice());

@@ -5,9 +5,10 @@
 
 use std::path::Path;
 
+use candle_core::quantized::gguf_file::{self, Value};
 use reinpath_model::assembly::{Parts, add};
 use reinpath_model::package::GridRule;
-use reinpath_model::tokenizer::tiktoken::Ranks;
+use reinpath_model::tokenizer::tiktoken::{QWEN_2, Ranks};
 use reinpath_model::tokenizer::{read, sentencepiece};
 use reinpath_tests::shared;
 use tokenizers::models::bpe::BPE;
@@ -15,9 +16,6 @@ use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::{BertNormalizer, NFC};
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::{AddedToken, Tokenizer};
-
-/// How Qwen 2 splits text; its ranks are Qwen's.
-const QWEN_2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// Asserts that every text has the ids that llama.cpp gives it with this vocabulary.
 fn agree(tokenizer: &Tokenizer, folder: &Path, vocabulary: &str) {
@@ -100,6 +98,34 @@ fn qwen_2_gives_llama_cpps_ids() {
 }
 
 #[test]
+fn qwen_2_in_a_gguf_file_gives_llama_cpps_ids() {
+    let Some(folder) = shared("data/tokenizers") else { return };
+    let ranks = Ranks::parse(&std::fs::read(folder.join("qwen/qwen.tiktoken")).unwrap()).unwrap();
+    let (vocabulary, merges) = ranks.vocabulary().unwrap();
+    let mut plain: Vec<(u32, String)> = vocabulary.into_iter().map(|(token, id)| (id, token)).collect();
+    plain.sort_unstable();
+    let special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
+    let text = |text: &str| Value::String(text.to_owned());
+    let tokens = plain.iter().map(|(_, token)| text(token.as_str())).chain(special.map(text)).collect();
+    let kinds = plain.iter().map(|_| 1).chain(special.map(|_| 3)).map(Value::I32).collect();
+    let merges = merges.iter().map(|(left, right)| Value::String(format!("{left} {right}"))).collect();
+    let metadata = [
+        ("tokenizer.ggml.model", text("gpt2")),
+        ("tokenizer.ggml.pre", text("qwen2")),
+        ("tokenizer.ggml.tokens", Value::Array(tokens)),
+        ("tokenizer.ggml.token_type", Value::Array(kinds)),
+        ("tokenizer.ggml.merges", Value::Array(merges)),
+    ];
+    let metadata: Vec<(&str, &Value)> = metadata.iter().map(|(key, value)| (*key, value)).collect();
+    let out = tempfile::tempdir().unwrap();
+    let path = out.path().join("qwen.gguf");
+    gguf_file::write(&mut std::fs::File::create(&path).unwrap(), &metadata, &[]).unwrap();
+    let tokenizer = read(&path).unwrap();
+    agree(&tokenizer, &folder, "qwen2");
+    assert_eq!(tokenizer.token_to_id("<|im_end|>"), Some(151_645));
+}
+
+#[test]
 fn bert_gives_llama_cpps_ids() {
     let Some(folder) = shared("data/tokenizers") else { return };
     let vocabulary = folder.join("bert-base-uncased/vocab.txt").display().to_string();
@@ -143,6 +169,7 @@ fn a_llama_2_is_refused_because_its_tokenizer_lacks_the_templates_tokens() {
     let parts = Parts {
         name: "llama-2".to_owned(),
         language: file,
+        vision: None,
         conch: Some(conch),
         uni: None,
         projector: None,

@@ -10,6 +10,7 @@ mod demo_training;
 mod evaluate;
 mod kill;
 mod lung;
+mod open_models;
 mod pointing;
 mod queue;
 mod replay;
@@ -17,5 +18,6 @@ mod review_log;
 #[cfg(unix)]
 mod rows;
 mod slide_writer;
+mod terms;
 mod trouble;
 mod worker_life;

@@ -234,6 +234,7 @@ mod tests {
     use candle_core::Device;
     use reinpath_model::answer::Question;
     use reinpath_model::fixture::{Speech, write_package};
+    use reinpath_model::images::Seen;
     use reinpath_model::reinpath::ReinPath;
 
     use super::*;
@@ -260,12 +261,14 @@ mod tests {
                 choices: row.row.choices.clone(),
                 context: "Colon.".to_owned(),
                 history: Vec::new(),
+                max_pixels: None,
             })
             .unwrap();
         assert_eq!(told.prompt, prepared.prompt.text);
         assert_eq!(told.prompt_tokens, prepared.prompt.len(model.manifest().image_tokens()));
-        assert_eq!(prepared.features.dims(), told.features);
-        assert_eq!(model.embeddings(&prepared.features).unwrap().dims(), told.embeddings);
+        let Seen::Fused(features) = &prepared.seen else { panic!("the package has encoders") };
+        assert_eq!(features.dims(), told.features);
+        assert_eq!(model.embeddings(features).unwrap().dims(), told.embeddings);
         let stretches: Vec<usize> = told
             .stretches
             .iter()

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use reinpath_model::check::language_config;
 use reinpath_model::llama::LlamaConfig;
 use reinpath_model::package::Package;
-use reinpath_model::prompt::{ChatTokenizer, END_OF_TURN, Prompt, user_text};
+use reinpath_model::prompt::{ChatTokenizer, Prompt, user_text};
 
 use super::text::{Lengths, Measure, answer_text};
 use crate::error::Result;
@@ -29,12 +29,15 @@ pub struct TokenMeasure {
 
 impl TokenMeasure {
     /// Reads the tokenizer and the configuration of a package's language model.
+    ///
+    /// # Errors
+    /// A package that must not or cannot be trained: nobody needs to measure rows for it.
     pub fn open(package: &Package) -> Result<Self> {
+        package.may_train()?;
         let manifest = &package.manifest;
-        let path = package.file(&manifest.language.tokenizer);
-        let tokenizer = ChatTokenizer::read(&path, manifest.language.chat_template)?;
+        let tokenizer = ChatTokenizer::of_package(package)?;
         Ok(Self {
-            end: tokenizer.token(END_OF_TURN)?,
+            end: tokenizer.token(tokenizer.end_of_turn())?,
             tokenizer,
             config: language_config(package)?,
             image_tokens: manifest.image_tokens(),

@@ -3,8 +3,10 @@
 
 use candle_core::Tensor;
 use reinpath_model::event::Stop;
-use reinpath_model::generate::{generate_batch, splice};
+use reinpath_model::generate::{Generated, generate_batch, splice};
+use reinpath_model::images::{Images, Spliced};
 use reinpath_model::llama::Llama;
+use reinpath_model::package::Grid;
 use reinpath_model::prompt::{ChatTokenizer, IMAGE, user_text};
 use reinpath_model::reinpath::ReinPath;
 use reinpath_model::request::Sampling;
@@ -64,27 +66,28 @@ impl<'a> Answerer<'a> {
     pub fn answer(&self, rows: &[&Row]) -> Result<Vec<Written>> {
         let prompts = self.prompts(rows)?;
         let written = generate_batch(self.llama, &prompts, 1, &self.sampling, self.stop, &mut |_| true)?;
-        let decode = |(answer, prompt): (reinpath_model::generate::Generated, Tensor)| {
+        let decode = |(answer, prompt): (Generated, Spliced)| {
             let text = self.tokenizer.tokenizer().decode(&answer.ids(), true);
             let text = text.map_err(|e| Error::Tokenizer(e.to_string()))?;
-            Ok(Written { prompt, text, tokens: answer.tokens.len(), stop: answer.stop })
+            Ok(Written { prompt: prompt.x, text, tokens: answer.tokens.len(), stop: answer.stop })
         };
         written.into_iter().zip(prompts).map(decode).collect()
     }
 
     /// What stands before anything is written.
     pub fn unwritten(&self, rows: &[&Row]) -> Result<Vec<Written>> {
-        let unwritten = |prompt| Written { prompt, text: String::new(), tokens: 0, stop: Stop::End };
+        let unwritten =
+            |prompt: Spliced| Written { prompt: prompt.x, text: String::new(), tokens: 0, stop: Stop::End };
         Ok(self.prompts(rows)?.into_iter().map(unwritten).collect())
     }
 
-    /// The embeddings of each row's prompt, (1, tokens, hidden).
-    fn prompts(&self, rows: &[&Row]) -> Result<Vec<Tensor>> {
+    /// The embeddings of each row's prompt.
+    fn prompts(&self, rows: &[&Row]) -> Result<Vec<Spliced>> {
         let images = (self.images)(rows)?;
         rows.iter().zip(&images).map(|(row, images)| self.prompt(row, images)).collect()
     }
 
-    fn prompt(&self, row: &Row, images: &Tensor) -> Result<Tensor> {
+    fn prompt(&self, row: &Row, images: &Tensor) -> Result<Spliced> {
         let refused =
             |reason: String| Error::Benchmark(format!("the row “{}” cannot be asked: {reason}", row.id));
         let question = row.question.as_deref().unwrap_or_default();
@@ -93,7 +96,8 @@ impl<'a> Answerer<'a> {
             return Err(refused(format!("its text contains {IMAGE}, which stands for an image")));
         }
         let text = user_text(row.images.len(), context, question, &row.choices);
-        splice(self.llama, &self.tokenizer.prompt(&text)?, images).map_err(|error| match error {
+        let images = Images::equal(images, Grid { rows: 1, cols: images.dim(1)? })?;
+        splice(self.llama, &self.tokenizer.prompt(&text)?, &images).map_err(|error| match error {
             reinpath_model::reinpath::Error::Compute(error) => error.into(),
             error => refused(error.to_string()),
         })

@@ -203,7 +203,8 @@ mod tests {
         let asked = answerer.asked(0, rows[0], &written[0]).unwrap().unwrap();
         let batch = answerer.scores(&[asked]).unwrap();
         let ids = answerer.tokenizer.encode(&written[0].text).unwrap();
-        let one = model.score_options(&written[0].prompt, &ids, &rows[0].choices).unwrap();
+        let prompt = written[0].prompt.clone().into();
+        let one = model.score_options(&prompt, &ids, &rows[0].choices).unwrap();
         assert_eq!(one.len(), 3);
         for (batch, one) in batch[0].iter().zip(one) {
             assert!((batch - f64::from(one.logprob)).abs() < 1e-4, "{batch} and {one:?}");

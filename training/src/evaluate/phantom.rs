@@ -228,6 +228,7 @@ fn answer(model: &ReinPath, items: &[(Truth, QuestionItem)], patches: &[Patch]) 
                 choices: item.choices.clone(),
                 context: item.context.clone().unwrap_or_default(),
                 history: Vec::new(),
+                max_pixels: None,
             })
             .collect();
         answers.extend(model.answer_batch(&questions, 1, &sampling, &mut |_| true)?);

@@ -157,6 +157,7 @@ fn look<'a>(model: &ReinPath, asked: &'a Asked<'a>) -> Result<Looked<'a>> {
         choices: asked.item.choices.clone(),
         context: asked.item.context.clone().unwrap_or_default(),
         history: Vec::new(),
+        max_pixels: None,
     };
     let prepared = model.prepare(&question)?;
     let sampling = Sampling { max_tokens: model.manifest().generation.max_tokens, ..Sampling::default() };

@@ -11,26 +11,38 @@ pub(super) fn warn(sentence: &str) -> anyhow::Result<()> {
     writeln!(io::stderr().lock(), "warning: {sentence}").context("cannot write to stderr")
 }
 
-/// Writes an answer to stdout: as JSON lines, or as three headings with their text, while warnings and the stamp go to
-/// stderr.
-#[expect(clippy::struct_excessive_bools, reason = "each is a state of its own")]
+/// How an answer is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::cli) enum Form {
+    /// For people: headings with their text as it comes.
+    Headings,
+    /// For people: the whole text as it was generated, once it has ended.
+    Raw,
+    /// JSON lines, as they come.
+    Json,
+}
+
+/// Writes an answer to stdout; for people, warnings and the stamp go to stderr.
 pub(in crate::cli) struct Printer {
-    json: bool,
+    form: Form,
     /// Whether nothing is shown to people.
     pub(in crate::cli) is_quiet: bool,
     stamp: Option<Box<Stamp>>,
     /// Whether something of the answer was written.
     pub(super) has_begun: bool,
     inside_line: bool,
+    /// What is written once it has ended ([`Form::Raw`]): the tokens so far, in the place of what a worker before this version does not
+    /// tell.
+    held: String,
 }
 
 impl Printer {
-    pub(in crate::cli) fn new(json: bool) -> Self {
-        Self { json, is_quiet: false, stamp: None, has_begun: false, inside_line: false }
+    pub(in crate::cli) fn new(form: Form) -> Self {
+        Self { form, is_quiet: false, stamp: None, has_begun: false, inside_line: false, held: String::new() }
     }
 
     pub(super) fn print(&mut self, event: &AskEvent) -> anyhow::Result<()> {
-        if self.json {
+        if self.form == Form::Json {
             self.has_begun = true;
             return write_json(event);
         }
@@ -41,6 +53,13 @@ impl Printer {
             AskEvent::Started { stamp } => {
                 stamp.warnings.iter().try_for_each(|warning| warn(warning))?;
                 self.stamp = Some(stamp.clone());
+                Ok(())
+            }
+            AskEvent::Stage { .. } | AskEvent::Token { .. } if self.form == Form::Raw => {
+                self.has_begun = true;
+                if let AskEvent::Token { text, .. } = event {
+                    self.held.push_str(text);
+                }
                 Ok(())
             }
             AskEvent::Stage { stage } => self.heading(*stage),
@@ -67,12 +86,24 @@ impl Printer {
         if std::mem::take(&mut self.inside_line) { write("\n") } else { Ok(()) }
     }
 
+    /// Writes what was held back.
+    pub(super) fn end_text(&mut self) -> anyhow::Result<()> {
+        let held = std::mem::take(&mut self.held);
+        if !held.is_empty() {
+            self.text(&held)?;
+        }
+        self.end_line()
+    }
+
     fn finished(&mut self, finished: &Finished) -> anyhow::Result<()> {
-        self.end_line()?;
+        if self.form == Form::Raw && !finished.raw.is_empty() {
+            self.held.clone_from(&finished.raw);
+        }
+        self.end_text()?;
         match finished.stop {
             Stop::MaxTokens => warn(&format!("the answer was cut after {} tokens", finished.tokens))?,
             Stop::Cancelled => warn("the answer was stopped")?,
-            Stop::End if !finished.format_ok => warn("the answer does not have its three stages in order")?,
+            Stop::End if !finished.format_ok => warn("the answer does not have its stages in order")?,
             Stop::End => {}
         }
         if let Some(line) = finished.options_line() {

@@ -8,10 +8,12 @@ use std::sync::atomic::AtomicBool;
 use anyhow::Context;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use reinpath_model::package::KNOWN;
 use serde_json::{Value, json};
 
 use crate::cli::{Failure, interrupts};
 use crate::hub::{self, Fetched, News, Pattern, Repository, Revision, Settings, Wanted};
+use crate::models;
 
 /// Arguments of `reinpath model get`.
 #[derive(Debug, Args)]
@@ -40,7 +42,7 @@ pub(super) struct GetArguments {
     json: bool,
 }
 
-/// Downloads and prints the folder in which the files are.
+/// Downloads and prints the folder in which the files are; the terms of a model that is known are told beside it.
 pub(super) fn get(arguments: &GetArguments) -> Result<(), Failure> {
     let result = try_get(arguments);
     if let Err(Failure::Failed(error)) = &result
@@ -53,6 +55,9 @@ pub(super) fn get(arguments: &GetArguments) -> Result<(), Failure> {
 }
 
 fn try_get(arguments: &GetArguments) -> Result<(), Failure> {
+    if let Some(note) = note(&arguments.repository.to_string()) {
+        writeln!(io::stderr().lock(), "{note}").context("cannot write to stderr")?;
+    }
     // Nobody takes its messages: Ctrl-C ends the process at once, wherever it is, for partial files are always good to go on from.
     let _interrupted = interrupts(Arc::new(AtomicBool::new(false)))?;
     let mut settings = Settings::from_environment().map_err(anyhow::Error::from)?;
@@ -86,6 +91,14 @@ fn try_get(arguments: &GetArguments) -> Result<(), Failure> {
     };
     write(&last)?;
     Ok(())
+}
+
+/// What is to be known of a published model before it is downloaded, and what comes after.
+fn note(repository: &str) -> Option<String> {
+    let known = KNOWN.iter().find(|known| known.repository.eq_ignore_ascii_case(repository))?;
+    let licence = models::licence_in_words(known);
+    let next = "`reinpath model add NAME --language FOLDER` makes a package of the folder.";
+    Some(format!("{}: {licence} {next}", known.name))
 }
 
 /// Draws on stderr, and nothing where that is no terminal.
@@ -155,4 +168,19 @@ fn event(name: &str, data: &Value) -> Vec<u8> {
 fn write(line: &[u8]) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(line).and_then(|()| stdout.flush()).context("cannot write to stdout")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_terms_of_a_known_model_are_told_before_it_is_downloaded() {
+        for known in KNOWN {
+            let told = note(&known.repository.to_uppercase()).unwrap();
+            assert!(told.starts_with(known.name) && told.contains(known.licence), "{told}");
+            assert!(told.contains(known.allows) && told.contains("reinpath model add"), "{told}");
+        }
+        assert_eq!(note("MahmoodLab/CONCH"), None);
+    }
 }

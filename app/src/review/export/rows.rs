@@ -3,7 +3,7 @@
 //! A row is an answer of which every sentence stands, accepted or edited, as it reads with its edits: the cold start learns from it, and
 //! GRPO from those whose question has options. A pair of `preference.jsonl` is an answer that is better and one that is worse, to one
 //! question: as it was corrected and as it was generated, or one that stands and one of which a sentence was rejected. What cannot be
-//! a row is left out and counted by its reason.
+//! a row is left out and counted by its reason; what a model's licence forbids to learn from is in neither file, corrected or not.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -54,6 +54,8 @@ pub(super) struct Made {
     images: BTreeMap<String, PathBuf>,
     /// How many answers are no rows, by the reason.
     left_out: BTreeMap<&'static str, usize>,
+    /// How many answers a licence keeps from being learnt from, by what it says.
+    forbidden: BTreeMap<String, usize>,
 }
 
 /// Writes the folder whole or not at all.
@@ -63,7 +65,7 @@ pub(super) struct Made {
 pub(super) fn write(document: &Document, gallery: &mut Gallery, to: &Path) -> Result<Made, Error> {
     let made = Made::of(document, gallery);
     if made.rows.is_empty() && made.pairs.is_empty() {
-        return Err(Error::NoRow(made.reasons()));
+        return Err(made.fault());
     }
     place(to, |folder| made.write(folder))?;
     Ok(made)
@@ -111,8 +113,12 @@ impl Made {
         question: &QuestionDocument,
         gallery: &mut Gallery,
     ) {
-        let asked: Vec<Asked<'_>> =
-            question.answers.iter().map(|answer| Asked::of(case, question, answer)).collect();
+        let asked = question.answers.iter().map(|answer| Asked::of(case, question, answer));
+        let (forbidden, asked): (Vec<Asked<'_>>, Vec<Asked<'_>>) =
+            asked.partition(|asked| asked.terms.is_some());
+        for sentence in forbidden.iter().filter_map(|asked| asked.terms) {
+            *self.forbidden.entry(sentence.to_owned()).or_default() += 1;
+        }
         for asked in &asked {
             match self.row(document, asked, gallery) {
                 Ok(row) => self.rows.push(row),
@@ -243,7 +249,7 @@ impl Made {
             count(self.rows.len(), "row"),
             count(self.pairs.len(), "preference pair")
         );
-        let left_out: usize = self.left_out.values().sum();
+        let left_out: usize = self.left_out.values().chain(self.forbidden.values()).sum();
         if left_out > 0 {
             write!(words, ", {} left out ({})", count(left_out, "answer"), self.reasons()).ok();
         }
@@ -251,10 +257,24 @@ impl Made {
     }
 
     /// Why answers are no rows, with how many.
-    pub(super) fn reasons(&self) -> String {
-        let reasons: Vec<String> =
-            self.left_out.iter().map(|(reason, number)| format!("{number} {reason}")).collect();
-        reasons.join(", ")
+    fn reasons(&self) -> String {
+        let left_out = self.left_out.iter().map(|(reason, number)| format!("{number} {reason}"));
+        let says =
+            |(sentence, number): (&String, &usize)| format!("{number} whose model's terms are: {sentence}");
+        left_out.chain(self.forbidden.iter().map(says)).collect::<Vec<String>>().join(", ")
+    }
+
+    /// Why there is no row: the licence's own sentence where nothing else is in the way.
+    pub(super) fn fault(&self) -> Error {
+        let reasons = self.reasons();
+        if reasons.is_empty() {
+            return Error::NoRow("no answer was judged".to_owned());
+        }
+        if self.left_out.is_empty() {
+            let sentences: Vec<&str> = self.forbidden.keys().map(String::as_str).collect();
+            return Error::Forbidden(sentences.join("; "));
+        }
+        Error::NoRow(reasons)
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use reinpath_model::package::Package;
 use reinpath_training::config::RunConfig;
 
 use super::patches::Gallery;
 use super::rows::{Made, place};
 use super::{Document, Error};
+use crate::models::untrainable;
 use crate::review::Collection;
 
 /// The settings' file, beside the rows.
@@ -28,7 +30,7 @@ pub struct Teaching {
 /// Writes rows and settings into a new folder; gives back what was written, as a sentence. Names are never told.
 ///
 /// # Errors
-/// Not one row among the reviews, or a place that cannot be written to.
+/// A package that must not or cannot learn, not one row among the reviews, or a place that cannot be written to.
 pub fn write(
     collection: &Collection,
     patches: Option<&Path>,
@@ -36,11 +38,13 @@ pub fn write(
     teaching: &Teaching,
 ) -> Result<String, Error> {
     let document = Document::of(collection, false)?;
+    // A package that cannot be read is the run's to complain of.
+    if let Some(sentence) = Package::open(&teaching.package).ok().and_then(|package| untrainable(&package)) {
+        return Err(Error::NotTaught(sentence));
+    }
     let made = Made::of(&document, &mut Gallery::new(patches));
     if made.rows.is_empty() {
-        let reasons = made.reasons();
-        let none = "no answer was judged".to_owned();
-        return Err(Error::NoRow(if reasons.is_empty() { none } else { reasons }));
+        return Err(made.fault());
     }
     // The settings name the folder as it will be called.
     let settings = settings(teaching, &absolute(to)?)?;

@@ -91,6 +91,10 @@ fn the_cause_is_the_first_thing_that_differs() {
         cause_of(|stamp| stamp.device = "cuda:0".to_owned()),
         "the device is another: cuda:0, before cpu"
     );
+    assert_eq!(
+        cause_of(|stamp| (stamp.max_pixels, stamp.device) = (Some(200_704), "cuda:0".to_owned())),
+        "the pixel limit of a patch is another: 200,704 px, before the package's own"
+    );
     assert!(cause_of(|stamp| stamp.precision = "bf16".to_owned()).starts_with("the precision"));
     assert!(cause_of(|stamp| stamp.adapter = Some("x".to_owned())).contains("x, before none"));
     let package = |stamp: &mut Stamp| {
@@ -140,6 +144,8 @@ fn every_field_of_a_stamp_is_told() {
         vec![Exchange { question: "Before?".to_owned(), choices: Vec::new(), answer: "Yes.".to_owned() }];
     full.declared_tissues = vec!["phantom tissue".to_owned()];
     full.warnings = vec!["Careful.".to_owned()];
+    full.max_pixels = Some(1_003_520);
+    full.terms = Some("Nothing may be learnt from it.".to_owned());
     let text: Vec<String> =
         stamp_lines(&full).into_iter().map(|(name, value)| format!("{name}: {value}")).collect();
     let text = text.join("\n");
@@ -164,6 +170,8 @@ fn every_field_of_a_stamp_is_told() {
         "<image> What?",
         "phantom tissue",
         "Careful.",
+        "Pixel limit: 1,003,520 px",
+        "Terms: Nothing may be learnt from it.",
         "scale unknown",
     ] {
         assert!(text.contains(part), "{part} in {text}");

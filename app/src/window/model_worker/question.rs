@@ -36,6 +36,7 @@ pub(super) fn request(
         save_maps: order.how.has_maps,
         history: order.how.history,
         written: order.how.written,
+        max_pixels: order.how.max_pixels,
     };
     ask::request(&question, patches).map_err(|error| as_sentence(&error.to_string()))
 }

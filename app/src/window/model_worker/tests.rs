@@ -4,7 +4,10 @@ use reinpath_model::event::{Finished, Stop};
 use reinpath_model::request::{Loaded, Progress};
 
 use super::*;
+use crate::viewer::tile_cache::SlideKey;
 use crate::viewer::tile_plan::tests::slide;
+use crate::window::answer_view::QuestionText;
+use crate::window::update::How;
 
 /// A request that no worker gave: theirs count from 1.
 const LOAD: u64 = 100;
@@ -292,6 +295,15 @@ fn a_package_that_was_used_last_and_is_gone_gives_place_to_the_demo_with_a_sente
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn the_request_has_the_pixel_limit_of_its_order() {
+    let how = How { max_pixels: Some(200_704), ..How::default() };
+    let text = QuestionText { question: "What is seen?".to_owned(), ..QuestionText::default() };
+    let order = AskOrder { id: 7, slide: SlideKey(1), regions: Vec::new(), text, how };
+    let (request, _) = question::request(order, &ModelInfo::scripted_vision("vision"), &[]).unwrap();
+    assert_eq!(request.max_pixels, Some(200_704));
 }
 
 fn reading() -> Current {

@@ -47,14 +47,14 @@ fn flaws_are_told_once() {
     let inferred = SlideInfo { mpp_origin: MppOrigin::Inferred, ..info(0.5) };
     let region = Region { x: 10, y: 10, w: 224, h: 224 };
     let place = PatchPlace { id: PatchId(1), region, in_question: true, kept_whole: false };
-    let told = warnings(&place, None, &inferred, &model());
+    let told = warnings(&place, None, &inferred, &model(), None);
     assert!(told.len() == 1 && told[0].contains("inferred"), "{told:?}");
 }
 
 #[test]
 fn only_large_or_elongated_rectangles_are_offered_to_be_split() {
     let mpp = Some(Mpp { x: 0.5, y: 0.5 });
-    let counts = |w, h| split_counts(&Region { x: 0, y: 0, w, h }, &model(), mpp);
+    let counts = |w, h| split_counts(&Region { x: 0, y: 0, w, h }, &model(), mpp, None);
     assert_eq!(counts(224, 224), None);
     assert_eq!(counts(300, 300), None);
     assert_eq!(counts(100, 224), None, "elongated, but no larger than the model's square");
@@ -65,11 +65,56 @@ fn only_large_or_elongated_rectangles_are_offered_to_be_split() {
 #[test]
 fn the_parts_tile_the_rectangle_from_its_middle() {
     let mpp = Some(Mpp { x: 0.5, y: 0.5 });
-    let parts = split(&Region { x: 1000, y: 1000, w: 460, h: 230 }, &model(), mpp);
+    let parts = split(&Region { x: 1000, y: 1000, w: 460, h: 230 }, &model(), mpp, None);
     assert_eq!(
         parts,
         [Region { x: 1006, y: 1003, w: 224, h: 224 }, Region { x: 1230, y: 1003, w: 224, h: 224 }]
     );
+}
+
+#[test]
+fn a_model_that_takes_any_size_splits_only_what_it_would_be_given_less_of() {
+    let (model, mpp) = (ModelInfo::scripted_vision("test"), Some(Mpp { x: 0.5, y: 0.5 }));
+    let counts = |w, h, asked| split_counts(&Region { x: 0, y: 0, w, h }, &model, mpp, asked);
+    assert_eq!(counts(448, 448, None), None);
+    assert_eq!(counts(2240, 224, None), None, "elongated, and all of it is seen");
+    assert_eq!(counts(448, 448, Some(448 * 448)), None);
+    assert_eq!(counts(448, 480, Some(448 * 448)), Some((2, 2)));
+    assert_eq!(counts(50, 20_000, None), Some((1, 89)), "it takes no such shape");
+    assert_eq!(counts(240, 240, Some(50_176)), None, "it is no larger than the package's patch");
+    let parts = split(&Region { x: 0, y: 0, w: 448, h: 224 }, &model, mpp, Some(50_176));
+    assert_eq!(parts, [Region { x: 0, y: 0, w: 224, h: 224 }, Region { x: 224, y: 0, w: 224, h: 224 }]);
+}
+
+#[test]
+fn a_patch_costs_a_token_for_each_28_pixels_up_to_the_limit() {
+    let model = ModelInfo::scripted_vision("test");
+    // 672 px at 0.5 µm/px of a slide with 0.25 µm/px.
+    let (region, mpp) = (Region { x: 0, y: 0, w: 1344, h: 1344 }, Some(Mpp { x: 0.25, y: 0.25 }));
+    assert_eq!(tokens(&region, &model, mpp, None), Some(576));
+    assert_eq!(tokens_in_words(&region, &model, mpp, None).as_deref(), Some("576 tokens"));
+    assert_eq!(tokens(&region, &model, mpp, Some(256 * 784)), Some(256));
+    assert_eq!(
+        tokens(&region, &model, None, None),
+        Some(48 * 48),
+        "without a scale its pixels are taken as they are"
+    );
+    assert_eq!(tokens(&region, &self::model(), mpp, None), None, "a square of every patch");
+    let thin = Region { x: 0, y: 0, w: 20_000, h: 50 };
+    assert_eq!(tokens(&thin, &model, None, None), None, "no model of this kind takes such a shape");
+    assert_eq!(most_in_words(model.vision().unwrap(), Some(1_003_520)), "1,280 tokens");
+}
+
+#[test]
+fn what_the_limit_takes_from_a_patch_is_said() {
+    let model = ModelInfo::scripted_vision("test");
+    let info = SlideInfo { mpp: Some(Mpp { x: 0.5, y: 0.5 }), ..slide() };
+    let region = Region { x: 10, y: 10, w: 448, h: 224 };
+    let place = PatchPlace { id: PatchId(1), region, in_question: true, kept_whole: false };
+    assert!(warnings(&place, None, &info, &model, None).is_empty(), "no square is cut of it");
+    assert!(warnings(&place, None, &info, &model, Some(448 * 224)).is_empty());
+    let told = warnings(&place, None, &info, &model, Some(25_088));
+    assert!(told.len() == 1 && told[0].contains("224 × 112 px"), "{told:?}");
 }
 
 #[test]
@@ -107,8 +152,8 @@ fn every_change_can_be_undone_and_done_again() {
 
 #[test]
 fn a_late_failure_takes_no_picture_away() {
-    let encoder = Picture::new(&egui::Context::default(), "patch", &image::RgbImage::new(1, 1));
-    let ready = PatchPicture::Ready(Box::new(PatchLook { encoder, whole: None, level: 0, mpp: None }));
+    let given = Picture::new(&egui::Context::default(), "patch", &image::RgbImage::new(1, 1));
+    let ready = PatchPicture::Ready(Box::new(PatchLook { given, whole: None, level: 0, mpp: None }));
     let mut patches = Patches::default();
     patches.set_picture(PatchId(1), PatchPicture::Failed("The slide gave no answer".to_owned()));
     patches.set_picture(PatchId(1), ready);
@@ -121,16 +166,16 @@ fn warnings_say_what_is_unusual() {
     let place = |region| PatchPlace { id: PatchId(1), region, in_question: true, kept_whole: false };
     let mut info = slide();
     let inside = place(Region { x: 10, y: 10, w: 224, h: 224 });
-    assert_eq!(warnings(&inside, None, &info, &model()).len(), 1, "no scale");
+    assert_eq!(warnings(&inside, None, &info, &model(), None).len(), 1, "no scale");
     info.mpp = Some(Mpp { x: 0.5, y: 0.5 });
-    assert!(warnings(&inside, None, &info, &model()).is_empty());
+    assert!(warnings(&inside, None, &info, &model(), None).is_empty());
     let coarse = SlideInfo { mpp: Some(Mpp { x: 0.9, y: 0.9 }), ..info.clone() };
     assert_eq!(
-        warnings(&inside, None, &coarse, &model()),
+        warnings(&inside, None, &coarse, &model(), None),
         ["The slide has 0.90 µm/px, the model is given 0.50 µm/px: the patch is enlarged without detail."]
     );
     let beyond = place(Region { x: -10, y: 10, w: 224, h: 224 });
-    assert_eq!(warnings(&beyond, None, &info, &model()), ["Reaches past the edge of the slide."]);
+    assert_eq!(warnings(&beyond, None, &info, &model(), None), ["Reaches past the edge of the slide."]);
     assert!(touches(&beyond.region, &info));
     assert!(!touches(&Region { x: -300, y: 0, w: 224, h: 224 }, &info));
 }

@@ -6,7 +6,7 @@ use super::super::review::cases;
 use super::super::review::verdicts::VerdictsCommand;
 use super::super::review::{self, ReviewCommand};
 use super::super::state::{AppState, PackageState, Tool};
-use super::{Effect, complain};
+use super::{Effect, complain, patch_update};
 
 /// Carries out a wish about questions.
 pub(super) fn ask(state: &mut AppState, wish: AskCommand) -> Vec<Effect> {
@@ -31,7 +31,19 @@ pub(super) fn ask(state: &mut AppState, wish: AskCommand) -> Vec<Effect> {
             }
             Vec::new()
         }
+        AskCommand::MaxPixels(pixels) => limit_pixels(state, pixels),
     }
+}
+
+/// Patches are given to the model in another size from now on, and shown as it is given them.
+fn limit_pixels(state: &mut AppState, pixels: u64) -> Vec<Effect> {
+    let before = state.max_pixels();
+    state.settings.max_pixels = Some(pixels);
+    let mut effects = vec![Effect::SaveSettings(state.settings.clone())];
+    if state.max_pixels() != before {
+        effects.extend(patch_update::read_all(state));
+    }
+    effects
 }
 
 /// Said where patches are marked and none of them is asked about.

@@ -164,6 +164,8 @@ mod tests {
             bytes: 1,
             precision: "f16".to_owned(),
             licence: String::new(),
+            allows: String::new(),
+            untrainable: None,
             need: MemoryNeed { weights: 1, cache: None },
         };
         let demo = ListedModel {

@@ -37,7 +37,7 @@ pub(super) fn patch(state: &mut AppState, wish: PatchCommand) -> Vec<Effect> {
     }
 }
 
-/// Reads the patches of every slide again, as after the model's package became known.
+/// Reads the patches of every slide again, as after the model's package became known, or after its pixel limit was changed.
 pub(super) fn read_all(state: &mut AppState) -> Vec<Effect> {
     state.slides.iter_mut().flat_map(read).collect()
 }
@@ -95,11 +95,12 @@ fn split(state: &mut AppState, id: PatchId) -> Vec<Effect> {
     else {
         return Vec::new();
     };
-    let counts = patches::split_counts(&region, &model, info.mpp);
+    let asked = state.max_pixels();
+    let counts = patches::split_counts(&region, &model, info.mpp, asked);
     if counts.is_none_or(|(across, down)| across.saturating_mul(down) > MOST_PARTS) {
         return Vec::new();
     }
-    let parts: Vec<(PatchId, Region)> = patches::split(&region, &model, info.mpp)
+    let parts: Vec<(PatchId, Region)> = patches::split(&region, &model, info.mpp, asked)
         .into_iter()
         .filter(|part| patches::touches(part, &info))
         .map(|part| (PatchId(state.new_id()), part))

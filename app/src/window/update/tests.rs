@@ -12,7 +12,7 @@ use super::super::command::{AskCommand, PatchCommand, ViewCommand};
 use super::super::event::TileFailure;
 use super::super::patches::PatchPicture;
 use super::super::state::tests_support::model;
-use super::super::state::{PackageState, Tool};
+use super::super::state::{ModelInfo, PackageState, Tool};
 use super::*;
 use crate::slide::{Mpp, TileId};
 use crate::viewer::tile_plan::tests::slide;
@@ -267,6 +267,27 @@ fn a_package_that_becomes_known_reads_the_patches_again() {
     place(&mut state, 1000.0, 1000.0);
     let effects = event(&mut state, Event::Package(Ok(Arc::new(model()))));
     assert!(matches!(effects.as_slice(), [Effect::ReadPatch { key: of, .. }] if *of == key));
+}
+
+#[test]
+fn another_pixel_limit_is_remembered_shows_patches_anew_and_goes_with_the_next_question() {
+    let (mut state, key) = with_slide();
+    place(&mut state, 1000.0, 1000.0);
+    let limit = |pixels| Command::Ask(AskCommand::MaxPixels(pixels));
+    let settings = Settings { max_pixels: Some(200_704), ..Settings::default() };
+    let effects = command(&mut state, limit(200_704));
+    assert_eq!(effects, [Effect::SaveSettings(settings)], "this model makes a square of every patch");
+    assert_eq!(state.max_pixels(), None);
+    event(&mut state, Event::Package(Ok(Arc::new(ModelInfo::scripted_vision("vision")))));
+    assert_eq!(state.max_pixels(), Some(200_704));
+    let effects = command(&mut state, limit(401_408));
+    let [Effect::SaveSettings(_), Effect::ReadPatch { key: of, .. }] = effects.as_slice() else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(*of, key);
+    let effects = ask(&mut state, question());
+    let [Effect::Ask(order)] = effects.as_slice() else { panic!("{effects:?}") };
+    assert_eq!(order.how.max_pixels, Some(401_408));
 }
 
 #[test]

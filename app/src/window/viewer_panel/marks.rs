@@ -82,7 +82,10 @@ impl Marks {
             if let Some(model) = frame.state.model.info()
                 && let Some(region) = patches::rectangle(corner, other, model, frame.info.mpp)
             {
-                let words = patches::size_in_words(&region, frame.info.mpp);
+                let size = patches::size_in_words(&region, frame.info.mpp);
+                let asked = frame.state.max_pixels();
+                let tokens = patches::tokens_in_words(&region, model, frame.info.mpp, asked);
+                let words = [Some(size), tokens].into_iter().flatten().collect::<Vec<_>>().join(" · ");
                 let around = frame.viewport.screen_rect(frame.screen, drawn);
                 let painter = ui.painter_at(frame.screen);
                 overlay::plate(&painter, around.right_bottom(), Align2::RIGHT_TOP, &words);

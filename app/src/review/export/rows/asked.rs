@@ -17,6 +17,8 @@ pub(super) struct Asked<'a> {
     pub patches: Vec<Seen>,
     /// Whether the model read nothing of the conversation, which a row could not repeat.
     pub has_no_history: bool,
+    /// What the licence of the model that answered says against learning from it.
+    pub terms: Option<&'a str>,
     pub generated: StagedAnswer,
     pub corrected: StagedAnswer,
 }
@@ -45,6 +47,7 @@ impl<'a> Asked<'a> {
             slide: &case.slide.hash,
             patches: seen(asked, &answer.record),
             has_no_history: !asked.has_history && stamp.is_none_or(|stamp| stamp.history.is_empty()),
+            terms: stamp.and_then(|stamp| stamp.terms.as_deref()),
             generated: trimmed(&answer.text),
             corrected: trimmed(&answer.corrected),
         }

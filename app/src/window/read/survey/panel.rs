@@ -3,7 +3,7 @@
 use egui::{Button, ScrollArea, Slider, Ui};
 
 use super::super::super::command::CommandSender;
-use super::super::super::patches::PatchSize;
+use super::super::super::patches::{self, PatchSize};
 use super::super::super::state::{AppState, ModelInfo, PATIENCE};
 use super::super::super::theme;
 use super::super::super::widgets::{caption, hairline, main_button, title, toggle, warning};
@@ -119,7 +119,7 @@ fn size_ui(ui: &mut Ui, state: &AppState, model: &ModelInfo, info: &SlideInfo, c
             size_button(ui, chosen, PatchSize::Mpp(mpp), format!("{mpp} µm/px"), info.mpp, commands);
         }
     });
-    caption(ui, size_in_words(chosen, model, info.mpp));
+    caption(ui, size_in_words(chosen, model, info.mpp, state.max_pixels()));
 }
 
 fn size_button(
@@ -139,8 +139,9 @@ fn size_button(
     });
 }
 
-/// What a size means for the model: the pixels are read at the package's scale, and each encoder makes its own picture of them.
-fn size_in_words(size: PatchSize, model: &ModelInfo, mpp: Option<Mpp>) -> String {
+/// What a size means for the model: the pixels are read at the package's scale, and each encoder makes its own picture of them, or the tower
+/// is given all of them up to the limit that was `asked` for.
+fn size_in_words(size: PatchSize, model: &ModelInfo, mpp: Option<Mpp>, asked: Option<u64>) -> String {
     if mpp.is_none() {
         let px = model.patch.size_px;
         return format!("The slide's scale is not known: patches have {px} × {px} of its own pixels.");
@@ -148,6 +149,10 @@ fn size_in_words(size: PatchSize, model: &ModelInfo, mpp: Option<Mpp>) -> String
     let side = size.side_um(model);
     let given = side / f64::from(model.patch.size_px);
     let read = model.patch.mpp;
+    let square = size.square_at((0.0, 0.0), model, mpp);
+    if let Some(tokens) = patches::tokens_in_words(&square, model, mpp, asked) {
+        return format!("{side:.0} × {side:.0} µm at the package's {read:.2} µm/px: {tokens}.");
+    }
     if (given / read - 1.0).abs() < 0.01 {
         return format!("{side:.0} × {side:.0} µm at the package's {read:.2} µm/px.");
     }

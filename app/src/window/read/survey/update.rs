@@ -310,8 +310,8 @@ mod tests {
         let slide = state.slide_mut(key).unwrap();
         slide.patches.add([(patch, region)]);
         assert!(command(&mut state, SurveyCommand::Judge(key)).is_empty());
-        let encoder = Picture::new(&egui::Context::default(), "patch", &image::RgbImage::new(1, 1));
-        let look = patches::PatchLook { encoder, whole: None, level: 0, mpp: None };
+        let given = Picture::new(&egui::Context::default(), "patch", &image::RgbImage::new(1, 1));
+        let look = patches::PatchLook { given, whole: None, level: 0, mpp: None };
         let slide = state.slide_mut(key).unwrap();
         slide.patches.set_picture(patch, PatchPicture::Ready(Box::new(look)));
         let judge = effect(SurveyEffect::Judge { key, patch, region, is_upsampled: false });

@@ -100,8 +100,13 @@ pub(super) fn newest(open: &OpenCase) -> Option<Id> {
     last.map(|answer| answer.id.clone())
 }
 
-/// An answer as it was generated, with the headings of the stages that it has.
-pub(super) fn with_headings(text: &StagedAnswer) -> String {
+/// An answer as it was generated, headings or tags included.
+pub(super) fn as_generated(answer: &Answer) -> String {
+    answer.raw().map_or_else(|| with_headings(&answer.text()), str::to_owned)
+}
+
+/// The same of one that was kept before that was: the stages that it has under their headings.
+fn with_headings(text: &StagedAnswer) -> String {
     let has_text = |stage: &AnswerStage| !text.stage(*stage).trim().is_empty();
     let part = |stage: AnswerStage| format!("[{}]\n{}", stage.name(), text.stage(stage));
     let parts: Vec<String> = AnswerStage::ALL.into_iter().filter(has_text).map(part).collect();
@@ -114,7 +119,7 @@ pub(super) fn history(before: &[(&Arc<Question>, &Arc<Answer>)]) -> Vec<Exchange
     let exchange = |(question, answer): &(&Arc<Question>, &Arc<Answer>)| Exchange {
         question: question.text.clone(),
         choices: question.choices.clone(),
-        answer: with_headings(&answer.text()),
+        answer: as_generated(answer),
     };
     newest.iter().map(exchange).collect()
 }
@@ -136,6 +141,8 @@ pub(super) fn next_seed(open: &OpenCase, question: &Id) -> u64 {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+
+    use reinpath_model::event::Finished;
 
     use super::*;
     use crate::case::{Case, Token, Variation};
@@ -278,5 +285,18 @@ mod tests {
         assert_eq!(with_headings(&text), "[Observation]\nGlands.");
         let whole = StagedAnswer { analysis: "So.".to_owned(), conclusion: "A".to_owned(), ..text };
         assert_eq!(with_headings(&whole), whole.to_text());
+    }
+
+    #[test]
+    fn an_answer_that_says_what_was_generated_is_given_on_as_it_was() {
+        let mut open = case();
+        let mut thought = answer("a1", "q1", 2);
+        let raw = "<think>a1 is seen.</think><answer>Yes.</answer>";
+        let finished = Finished { raw: raw.to_owned(), ..Finished::cancelled_before_it_began() };
+        thought.finished = Some(finished);
+        open.answers.insert(thought.id.clone(), Arc::new(thought));
+        let before = earlier(&open, &open.questions[&id("q3")]);
+        let told: Vec<String> = history(&before).into_iter().map(|exchange| exchange.answer).collect();
+        assert_eq!(told, [raw, "[Observation]\na2 is seen."]);
     }
 }

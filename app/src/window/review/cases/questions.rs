@@ -105,8 +105,13 @@ pub(in crate::window) fn ask(state: &mut AppState, text: &QuestionText) -> Vec<E
     let (key, patches) = (slide.key, ticked(slide));
     let regions = regions(&patches);
     let question = Arc::new(written(state, text, patches, at_end(state)));
-    let text = text.clone();
-    send(state, Wanted { slide: key, question, purpose: Purpose::Answer, text, regions, how: How::default() })
+    let (text, how) = (text.clone(), usual_how(state));
+    send(state, Wanted { slide: key, question, purpose: Purpose::Answer, text, regions, how })
+}
+
+/// How a question is asked that says nothing else.
+fn usual_how(state: &AppState) -> How {
+    How { max_pixels: state.max_pixels(), ..How::default() }
 }
 
 /// Asks after the answer in view.
@@ -155,7 +160,7 @@ pub(super) fn compare_patches(state: &mut AppState, text: &QuestionText) -> Vec<
             purpose: Purpose::Answer,
             text: text.clone(),
             regions: vec![region],
-            how: How::default(),
+            how: usual_how(state),
         }
     });
     let wanted = each.collect();
@@ -245,7 +250,7 @@ fn as_asked(state: &AppState, question: &Arc<Question>, slide: Option<SlideKey>)
         purpose: Purpose::Answer,
         text: text_of(question),
         regions: regions(&question.patches),
-        how: How { history, ..How::default() },
+        how: How { history, ..usual_how(state) },
     })
 }
 

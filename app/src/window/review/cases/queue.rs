@@ -290,7 +290,7 @@ fn reading_order(state: &AppState, id: &Id) -> Result<AskOrder, String> {
         Some(stamp) => as_stamped(state, stamp)?,
         None => as_sent(state, id).ok_or("The answer does not say how it was asked.")?,
     };
-    let written = Some(conversation::with_headings(&answer.text()));
+    let written = Some(conversation::as_generated(answer));
     Ok(AskOrder { id: 0, slide: slide.key, regions, text, how: How { written, has_maps: true, ..how } })
 }
 
@@ -317,6 +317,7 @@ fn as_stamped(state: &AppState, stamp: &Stamp) -> Result<(QuestionText, Vec<Regi
         sampling: Some(stamp.sampling.clone()),
         history: stamp.history.clone(),
         turned: sources[0].turned,
+        max_pixels: stamp.max_pixels,
         ..How::default()
     };
     Ok((text, sources.iter().map(region).collect(), how))

@@ -89,6 +89,7 @@ fn started(order: &AskOrder) -> AskEvent {
         patches: order.regions.iter().map(source).collect(),
         question: order.text.question.clone(),
         sampling: order.how.sampling.clone().unwrap_or_default(),
+        max_pixels: order.how.max_pixels,
         ..Stamp::default()
     };
     AskEvent::Started { stamp: Box::new(stamp) }

@@ -1,20 +1,20 @@
 //! The answer's cards with their sentences, what the pointer rests on, and how words are marked.
 
-use egui::{DragValue, Rect, Ui, pos2};
+use egui::{CornerRadius, DragValue, Frame, Label, Margin, Rect, RichText, Ui, pos2};
 use reinpath_model::stage::AnswerStage;
 
 use super::super::super::answer_cards::{self, Card};
 use super::super::super::command::CommandSender;
 use super::super::super::state::AppState;
 use super::super::super::theme;
-use super::super::super::widgets::hairline;
+use super::super::super::widgets::{hairline, toggle};
 use super::super::verdicts::VerdictsPanel;
 use super::super::{ReviewCommand, Shown};
 use super::glossary_window::GlossaryWindow;
 use super::reading::Read;
 use super::row::{self, Look};
 use super::{ChainCommand, is_open, pointed};
-use crate::case::Id;
+use crate::case::{Answer, Id};
 use crate::review::verdict::Target;
 
 /// Seconds that the pointer rests on a sentence before its map is shown: less would flicker over the slide while it passes by.
@@ -42,6 +42,8 @@ pub(super) struct Cards {
     pointer: Option<((AnswerStage, usize), f64)>,
     /// The sentence that was scrolled to.
     scrolled: Option<(Id, AnswerStage, usize)>,
+    /// Whether the whole text stands in the place of the stages, as the model generated it.
+    is_as_written: bool,
 }
 
 impl Cards {
@@ -58,13 +60,23 @@ impl Cards {
         answer_cards::head_ui(ui, shown, &read.preamble);
         let is_over = shown.answer.is_over();
         let mut hovered = None;
-        if !is_over || !verdicts.target_ui(ui, state, shown, Target::Answer, commands) {
+        // What is being edited is seen.
+        if self.is_as_written && state.review.verdicts.editing.is_none() {
+            as_written_ui(ui, shown.answer);
+        } else if !is_over || !verdicts.target_ui(ui, state, shown, Target::Answer, commands) {
             for stage in AnswerStage::ALL {
                 self.card(ui, view, stage, verdicts, glossary, &mut hovered);
             }
         }
         answer_cards::foot_ui(ui, shown.answer);
-        marks_ui(ui, view, glossary);
+        ui.horizontal(|ui| {
+            marks_ui(ui, view, glossary);
+            if !shown.answer.tokens.is_empty() {
+                let button = toggle(ui, self.is_as_written, "As written");
+                self.is_as_written ^=
+                    button.on_hover_text("The whole text, headings or tags included").clicked();
+            }
+        });
         self.look(ui, view, hovered);
         self.scrolled.clone_from(&state.review.chain.focus);
     }
@@ -79,14 +91,18 @@ impl Cards {
         hovered: &mut Option<(AnswerStage, usize)>,
     ) {
         let text = view.read.text.stage(stage).trim();
+        let is_begun = view.shown.live.is_some_and(|live| live.is_running() && live.stage == Some(stage));
+        if text.is_empty() && !is_begun {
+            // Not every model writes every stage.
+            return;
+        }
         // What is being edited is seen, whatever the user folded.
         let is_edited = match view.state.review.verdicts.editing {
             Some(Target::Stage(edited) | Target::Sentence(edited, _)) => edited == stage,
             Some(Target::Answer) | None => false,
         };
         let is_open = !text.is_empty() && (is_edited || is_open(view.state, view.shown, stage));
-        let is_begun = view.shown.live.is_some_and(|live| live.stage == Some(stage));
-        let card = Card { stage, text, is_open, is_begun };
+        let card = Card { stage, text, is_open };
         if card.ui(ui, |ui| self.sentences_ui(ui, view, stage, verdicts, glossary, hovered)) {
             view.wish(ChainCommand::Fold(stage));
         }
@@ -161,6 +177,18 @@ impl Cards {
             view.wish(ChainCommand::LookAt(Some(place)));
         }
     }
+}
+
+/// The whole text, in the place of the stages.
+fn as_written_ui(ui: &mut Ui, answer: &Answer) {
+    let frame = Frame::new()
+        .fill(theme::of(ui).raised)
+        .corner_radius(CornerRadius::same(theme::RADIUS))
+        .inner_margin(Margin::same(8));
+    frame.show(ui, |ui| {
+        ui.set_width(ui.available_width());
+        ui.add(Label::new(RichText::new(answer.as_written())).wrap().selectable(true));
+    });
 }
 
 /// What is marked, and the way to the glossary.

@@ -43,6 +43,7 @@ fn stamp(choices: &[String]) -> Stamp {
         question: "What is seen?".to_owned(),
         choices: choices.to_vec(),
         sampling: Sampling { seed: 3, max_tokens: 99, ..Sampling::default() },
+        max_pixels: Some(200_704),
         ..Stamp::default()
     }
 }
@@ -103,6 +104,7 @@ fn each_varied_answer_is_asked_for_with_one_thing_changed() {
             Variation::Turned { .. } => [true, true, true, false],
         };
         assert_eq!((kept, sampling.max_tokens), (expected, 99), "{variation:?}");
+        assert_eq!(wanted.how.max_pixels, Some(200_704), "as the answer was asked for");
     }
     assert_eq!(state.review.cases.shown, Some(Id("answer".to_owned())), "the answer stays in view");
     command(&mut state, StabilityCommand::Begin);
@@ -137,6 +139,7 @@ fn a_replay_is_asked_as_the_stamp_says_and_found_again() {
     let [wanted] = queue(&state)[..] else { panic!("not one order") };
     assert_eq!((&wanted.purpose, wanted.regions.as_slice()), (&Purpose::Replay, &[REGION][..]));
     assert_eq!(wanted.how.sampling, Some(stamp(&[]).sampling));
+    assert_eq!(wanted.how.max_pixels, Some(200_704));
     assert_eq!(wanted.text.question, "What is seen?");
     let open = state.review.cases.open.as_mut().unwrap();
     let base = open.answers.values().next().unwrap().clone();

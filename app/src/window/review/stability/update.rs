@@ -40,7 +40,11 @@ pub(super) fn begin(state: &mut AppState) -> Vec<Effect> {
     if state.review.stability.running.is_some() {
         return Vec::new();
     }
-    let Some(order) = order(state, &question) else { return Vec::new() };
+    let Some(mut order) = order(state, &question) else { return Vec::new() };
+    if let Some(stamp) = &base.stamp {
+        // As it was, also where the limit was changed since.
+        order.how.max_pixels = stamp.max_pixels;
+    }
     let settings = &state.review.stability;
     let variations = stability::variations(
         &question,
@@ -161,6 +165,7 @@ fn replayed(order: &Wanted, stamp: &Stamp) -> Wanted {
         sampling: Some(stamp.sampling.clone()),
         history: stamp.history.clone(),
         turned,
+        max_pixels: stamp.max_pixels,
         ..How::default()
     };
     Wanted { purpose: Purpose::Replay, text, regions, how, ..order.clone() }

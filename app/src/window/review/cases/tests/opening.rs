@@ -150,6 +150,23 @@ fn the_names_of_pixels_become_part_of_their_question() {
 }
 
 #[test]
+fn an_answer_is_read_again_as_it_was_generated_and_within_its_own_pixel_limit() {
+    let (mut state, _) = window();
+    state.model.package = PackageState::Known(Arc::new(ModelInfo::scripted_vision("test")));
+    state.settings.max_pixels = Some(200_704);
+    let asked = order(&ask(&mut state, "First?"));
+    state.settings.max_pixels = Some(401_408);
+    say(&mut state, asked.id, started(&asked));
+    say(&mut state, asked.id, AskEvent::Stage { stage: AnswerStage::Conclusion });
+    say(&mut state, asked.id, token(AnswerStage::Conclusion, "Glands."));
+    let raw = "<answer>Glands.</answer>".to_owned();
+    let whole = Finished { stop: Stop::End, raw: raw.clone(), ..Finished::cancelled_before_it_began() };
+    let reading = order(&say(&mut state, asked.id, AskEvent::Finished(whole)));
+    assert_eq!((reading.how.written, reading.how.max_pixels), (Some(raw), Some(200_704)));
+    assert_eq!(order(&ask(&mut state, "Second?")).how.max_pixels, Some(401_408));
+}
+
+#[test]
 fn an_answer_that_says_how_it_was_asked_is_read_again_for_its_maps_and_gives_way() {
     let (mut state, _) = window();
     let effects = ask(&mut state, "First?");

@@ -1,0 +1,93 @@
+//! A model that takes patches of any size: its pixel limit with what it costs, what is said of a patch beyond it, stages that it does not
+//! write, and the text as it was written.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use egui_kittest::Harness;
+use egui_kittest::kittest::Queryable;
+use reinpath::window::App;
+use reinpath::window::command::{AskCommand, PatchCommand};
+use reinpath::window::event::Event;
+use reinpath::window::patches::PatchPicture;
+use reinpath::window::state::ModelInfo;
+use reinpath_model::event::{AskEvent, Finished, Stop};
+use reinpath_model::stage::AnswerStage;
+
+use super::support::{Script, ask_about_the_middle, draw_slide, pass_notice, until, window};
+
+/// A window with a slide of unknown scale and such a model.
+fn opened(folder: &Path, script: &Script) -> Harness<'static, App> {
+    let mut harness = window(vec![draw_slide(folder)], Vec::new(), script);
+    pass_notice(&mut harness);
+    script.tell(Event::Package(Ok(Arc::new(ModelInfo::scripted_vision("vision")))));
+    until(&mut harness, "the package", |app| app.state().max_pixels().is_some());
+    harness
+}
+
+/// The size of the picture of each patch, as far as they were read.
+fn pictures(app: &App) -> Vec<[usize; 2]> {
+    let patches = &app.state().shown_slide().unwrap().patches;
+    let size = |picture: &PatchPicture| match picture {
+        PatchPicture::Ready(look) => Some(look.given.texture.size()),
+        PatchPicture::Failed(_) => None,
+    };
+    patches.places().iter().filter_map(|place| patches.picture(place.id).and_then(size)).collect()
+}
+
+#[test]
+fn the_limit_says_what_it_costs_and_what_it_takes_from_a_patch() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = Script::default();
+    let mut harness = opened(folder.path(), &script);
+    harness.get_by_label("At most 1,280 tokens a patch.");
+
+    // An elongated patch is given whole: no square is cut of it, and none is offered.
+    harness.state().commands().patch(PatchCommand::DrawRectangle((100.0, 100.0), (548.0, 324.0)));
+    until(&mut harness, "the patch", |app| pictures(app) == [[448, 224]]);
+    harness.run_ok();
+    harness.get_by_label("At most 1,280 tokens a patch; this patch: 128.");
+    harness.get_by_label("128 tokens");
+    assert!(harness.query_all_by_label_contains("Split into").next().is_none());
+    assert!(harness.query_all_by_label_contains("is given to the model in").next().is_none());
+    harness.state().commands().patch(PatchCommand::DrawRectangle((700.0, 100.0), (924.0, 324.0)));
+    until(&mut harness, "the other patch", |app| pictures(app) == [[448, 224], [224, 224]]);
+    harness.run_ok();
+    harness.get_by_label("At most 1,280 tokens a patch; these 2 patches: 192.");
+
+    harness.state().commands().ask(AskCommand::MaxPixels(64 * 28 * 28));
+    until(&mut harness, "smaller pictures", |app| pictures(app) == [[308, 140], [224, 224]]);
+    harness.run_ok();
+    harness.get_by_label("At most 64 tokens a patch; these 2 patches: 119.");
+    harness.get_by_label_contains("is given to the model in 308 × 140 px");
+    harness.get_by_label("Split into 2");
+}
+
+#[test]
+fn stages_that_were_not_written_are_not_shown_and_the_text_is_seen_as_it_was_written() {
+    const RAW: &str =
+        "<think>\nTheir nuclei are large.\n</think>\n<answer>An adenocarcinoma is likely.</answer>";
+    let folder = tempfile::tempdir().unwrap();
+    let script = Script::default();
+    let mut harness = opened(folder.path(), &script);
+    ask_about_the_middle(&mut harness);
+    assert_eq!(script.orders()[0].how.max_pixels, Some(1_003_520));
+    script.write(AnswerStage::Analysis, "Their nuclei are large.");
+    script.write(AnswerStage::Conclusion, "An adenocarcinoma is likely.");
+    let whole = Finished { stop: Stop::End, raw: RAW.to_owned(), ..Finished::cancelled_before_it_began() };
+    script.say(AskEvent::Finished(Finished { format_ok: true, ..whole }));
+    until(&mut harness, "the end", |app| !app.state().is_asking());
+    harness.run_ok();
+    harness.get_by_label("Analysis, folded");
+    harness.get_by_label("Conclusion, open");
+    assert!(harness.query_all_by_label_contains("Observation,").next().is_none());
+
+    harness.get_by_label("As written").click_accesskit();
+    harness.run_ok();
+    harness.get_by_label(RAW);
+    assert!(harness.query_by_label("Conclusion, open").is_none());
+    harness.get_by_label("As written").click_accesskit();
+    harness.run_ok();
+    harness.get_by_label("Conclusion, open");
+    assert!(harness.query_by_label(RAW).is_none());
+}
