@@ -189,7 +189,7 @@ fn biases_are_added() -> Result<()> {
         llama.forward(&llama.embed(&ids(&[&[3, 9, 27, 4, 8]])?)?, &Positions::after(0, 1, 5), None)
     };
     let biased = hidden(&tensors, &config)?;
-    let biases = tensors.iter_mut().filter(|(name, _)| name.ends_with(".bias"));
+    let biases = tensors.iter_mut().filter(|(name, _)| name.rsplit('.').next() == Some("bias"));
     let mut count = 0;
     for (_, bias) in biases {
         *bias = bias.zeros_like()?;

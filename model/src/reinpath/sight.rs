@@ -30,7 +30,7 @@ pub(super) enum Sight {
 #[derive(Debug)]
 pub(super) struct Encoders {
     /// With what prepares its pixels.
-    encoders: Vec<(EncoderSpec, Vit)>,
+    both: Vec<(EncoderSpec, Vit)>,
     pub(super) projector: Projector,
     /// What the package knows, where it says so.
     pub(super) known: Option<Known>,
@@ -109,7 +109,7 @@ impl Encoders {
         step: Step<'_>,
     ) -> Result<(Self, Size), Error> {
         let manifest = &package.manifest;
-        let (mut size, mut encoders) = (Size::default(), Vec::new());
+        let (mut size, mut both) = (Size::default(), Vec::new());
         for (i, spec) in manifest.encoders.iter().enumerate() {
             step(&format!("loading the encoder {}", spec.kind.name()), 0.1 + 0.1 * i as f32)?;
             let (mut vit, loaded) = open_encoder(package, spec)?
@@ -118,7 +118,7 @@ impl Encoders {
             vit.fit_positions(spec.image_size)?;
             vit.pack()?;
             size += loaded;
-            encoders.push((spec.clone(), vit));
+            both.push((spec.clone(), vit));
         }
         step("loading the projector", 0.3)?;
         let (projector, loaded) =
@@ -137,7 +137,7 @@ impl Encoders {
                 Some(known)
             }
         };
-        Ok((Self { encoders, projector, known, side: manifest.image_side() }, size))
+        Ok((Self { both, projector, known, side: manifest.image_side() }, size))
     }
 
     /// Fused features of the patches, (patches, image_tokens, fused).
@@ -161,7 +161,7 @@ impl Encoders {
         going: &mut dyn FnMut() -> bool,
     ) -> Result<Tensor, Error> {
         let mut features = Vec::new();
-        for (spec, vit) in &self.encoders {
+        for (spec, vit) in &self.both {
             let side = spec.image_size as usize;
             let mut pixels = Vec::with_capacity(patches.len() * 3 * side * side);
             for patch in patches {

@@ -26,7 +26,7 @@ pub fn write_seeded(config: &LlamaConfig, recipe: Recipe, seed: u64, path: &Path
     let tensors = names(config).into_iter().map(|(name, shape)| {
         let made = match shape.as_slice() {
             &[rows, columns] => weights.matrix(recipe.kind(&name, columns, config), rows, columns),
-            _ if name.ends_with(".bias") => weights.vector(&shape).and_then(|bias| full(&bias)),
+            _ if name.rsplit('.').next() == Some("bias") => weights.vector(&shape).and_then(|bias| full(&bias)),
             _ => Tensor::ones(shape.as_slice(), DType::F32, &Device::Cpu).and_then(|ones| full(&ones)),
         };
         made.map(|made| (stored_name(&name), made)).map_err(|e| compute(&e))

@@ -36,10 +36,11 @@ struct Text {
 /// How positions turn.
 #[derive(Deserialize)]
 struct Rope {
-    rope_type: Option<String>,
+    #[serde(rename = "rope_type")]
+    kind: Option<String>,
     /// What older files call it; some have both.
     #[serde(rename = "type")]
-    older_type: Option<String>,
+    older_kind: Option<String>,
     #[serde(rename = "rope_theta")]
     theta: Option<f64>,
     #[serde(rename = "mrope_section")]
@@ -120,7 +121,7 @@ impl Text {
 impl Rope {
     /// Only the rotation of the published models is there.
     fn check(&self) -> Result<(), String> {
-        let kinds = [self.rope_type.as_deref(), self.older_type.as_deref()];
+        let kinds = [self.kind.as_deref(), self.older_kind.as_deref()];
         match kinds.into_iter().flatten().find(|kind| !["default", "mrope"].contains(kind)) {
             None => Ok(()),
             Some(other) => Err(format!(
