@@ -248,10 +248,12 @@ fn peer(folder: &Path, repeats: usize) -> anyhow::Result<()> {
     let spec = VisionSpec { layers: PEER_BLOCKS, full_attention: vec![PEER_BLOCKS - 1], ..spec };
     let weights = Weights::open(&[folder.join("tower.safetensors")])?;
     let (mut tower, _) = weights.build(&Device::Cpu, |vb| Tower::load(&vb, &spec))?;
-    tower.pack()?;
     let config = LlamaConfig { num_hidden_layers: PEER_LAYERS, ..config("3b")? };
     let weights = Weights::open(&[folder.join("decoder.safetensors")])?;
-    let (llama, _) = weights.build(&Device::Cpu, |vb| Llama::load(&vb, &config))?;
+    let (mut llama, _) = weights.build(&Device::Cpu, |vb| Llama::load(&vb, &config))?;
+    // As a package's are.
+    tower.pack()?;
+    llama.pack()?;
     let patch = patch()?;
     let (mut prefill, mut decode, mut last) = (Vec::new(), Vec::new(), None);
     // The first turn is not counted.

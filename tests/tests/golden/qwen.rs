@@ -37,7 +37,7 @@ fn spec(name: &str) -> VisionSpec {
     let (config, processor) = (json(name, "config.json"), json("qwen", "preprocessor_config.json"));
     let size = |key: &str| config["vision_config"][key].as_u64().unwrap() as usize;
     let pixels = |key: &str| processor[key].as_u64().unwrap();
-    let colours = |key: &str| [0, 1, 2].map(|channel| processor[key][channel].as_f64().unwrap() as f32);
+    let colours = |key: &str| [0_usize, 1, 2].map(|channel| processor[key][channel].as_f64().unwrap() as f32);
     let full = config["vision_config"]["fullatt_block_indexes"].as_array().unwrap();
     VisionSpec {
         weights: Vec::new(),
