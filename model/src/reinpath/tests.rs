@@ -142,7 +142,10 @@ fn sized(width: u32, height: u32) -> Patch {
 
 #[test]
 fn a_tower_sees_patches_of_any_size_each_as_its_own_tokens() {
-    let model = model_of(Family::Qwen, Speech::Babble(2));
+    let folder = tempfile::tempdir().unwrap();
+    write_package_of(Family::Qwen, folder.path(), Speech::Babble(2)).unwrap();
+    let package = Package::open(folder.path()).unwrap();
+    let model = ReinPath::load(&package, &Device::Cpu, &mut |_, _| true).unwrap();
     let patches = [sized(32, 32), sized(100, 60)];
     let hidden = model.llama.config.hidden_size;
     let look = |patches: &[Patch], asked| {
