@@ -13,8 +13,10 @@ const MOST_NARROW: f64 = 200.0;
 const LARGEST_IMAGE: u64 = 1 << 26;
 /// Largest size of anything in a tower; the published ones have 5,120. Products of a few of these are numbers still.
 const LARGEST_SIZE: usize = 1 << 16;
-/// Largest side of a cell, of a token in cells, and most frames.
+/// Largest side of a cell, and of a token in cells.
 const LARGEST_CELL: u32 = 1 << 10;
+/// Most frames of a cell: each of them takes the memory of the image again.
+const MOST_FRAMES: u32 = 16;
 
 /// What is known of a vision tower and of its image processor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -75,6 +77,12 @@ pub struct ImageSize {
 }
 
 impl VisionSpec {
+    /// The tower's own name of a tensor in published files, which have either of these before it; `None` for those of the
+    /// language model.
+    pub(crate) fn own_name(name: &str) -> Option<&str> {
+        ["visual.", "model.visual."].into_iter().find_map(|prefix| name.strip_prefix(prefix))
+    }
+
     /// Side of what becomes one image token, in pixels.
     pub fn token_side(&self) -> u32 {
         self.patch_size.saturating_mul(self.merge_size).max(1)
@@ -169,8 +177,8 @@ impl VisionSpec {
         {
             return refused("every size must be positive");
         }
-        let cells = [patch_size, merge_size, temporal_patch_size];
-        if cells.iter().any(|&size| size > LARGEST_CELL)
+        if patch_size.max(merge_size) > LARGEST_CELL
+            || temporal_patch_size > MOST_FRAMES
             || [self.width, self.layers, self.mlp_width, self.out_width].iter().any(|&s| s > LARGEST_SIZE)
         {
             return refused("a vision tower of this size is not supported");
@@ -213,7 +221,7 @@ impl VisionSpec {
 impl VisionSpec {
     /// Fewest and most pixels: 4 and 16,384 tokens.
     pub const PUBLISHED_PIXELS: [u64; 2] = [4 * 28 * 28, 16_384 * 28 * 28];
-    /// CLIP's.
+    /// CLIP's, by OpenAI.
     pub const PUBLISHED_MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
     /// CLIP's.
     pub const PUBLISHED_STD: [f32; 3] = [0.268_629_55, 0.261_302_6, 0.275_777_1];
@@ -363,6 +371,7 @@ mod tests {
         refused(&|s| s.mlp_width = 0, "positive");
         refused(&|s| s.width = usize::MAX, "not supported");
         refused(&|s| s.patch_size = u32::MAX, "not supported");
+        refused(&|s| s.temporal_patch_size = 17, "not supported");
         refused(&|s| s.heads = 3, "heads must divide width");
         refused(&|s| s.heads = 8, "multiples of 4");
         refused(&|s| s.window_size = 100, "window_size must be a multiple of patch_size · merge_size = 28");
