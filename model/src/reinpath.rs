@@ -25,7 +25,7 @@ use crate::prompt::{self, ChatTokenizer};
 use crate::recent::Recent;
 use crate::room::{self, Shortage};
 use crate::weights::gguf::Gguf;
-use crate::weights::{self, Size, Weights, keys};
+use crate::weights::{self, Size, Weights, keys, mmproj};
 
 /// A model that cannot be loaded or cannot compute.
 #[derive(Debug, thiserror::Error)]
@@ -326,6 +326,31 @@ pub(crate) enum TowerWeights {
     Full(Weights),
     /// In a GGUF file of their own.
     Gguf(Arc<Gguf>),
+}
+
+impl TowerWeights {
+    /// Builds something from the tensors, as [`Weights::build`] does.
+    pub(crate) fn build<T>(
+        self,
+        device: &Device,
+        build: impl FnOnce(VarBuilder<'_>) -> candle_core::Result<T>,
+    ) -> Result<(T, Size), weights::Error> {
+        match self {
+            Self::Full(weights) => weights.build(device, build),
+            Self::Gguf(gguf) => mmproj::build(&gguf, device, build),
+        }
+    }
+
+    /// Looks the tensors through, as [`Weights::check`] does.
+    pub(crate) fn check<T>(
+        self,
+        build: impl FnOnce(VarBuilder<'_>) -> candle_core::Result<T>,
+    ) -> Result<(T, Size), weights::Error> {
+        match self {
+            Self::Full(weights) => weights.check(build),
+            Self::Gguf(gguf) => mmproj::check(&gguf, build),
+        }
+    }
 }
 
 /// A vision tower's weights, with as many blocks as the manifest says; `hidden` are the channels of the language model that it
