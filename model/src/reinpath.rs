@@ -18,7 +18,7 @@ use crate::device::{self, Precision};
 use crate::images::{Images, Seen};
 use crate::language;
 use crate::llama::{Adapter, Llama, LlamaConfig};
-use crate::package::{self, EncoderSpec, Grid, Manifest, Package, VisionSpec};
+use crate::package::{self, EncoderSpec, Grid, LanguageKind, Manifest, Package, VisionSpec};
 use crate::patch::{self, Patch};
 use crate::projector::Projector;
 use crate::prompt::{self, ChatTokenizer};
@@ -162,6 +162,10 @@ impl ReinPath {
             } else {
                 llama.merge()?;
             }
+        }
+        // Nobody trains a Qwen2.5-VL here: with its adapters its weights are as they stay.
+        if manifest.language.kind == LanguageKind::Qwen25Vl {
+            llama.pack()?;
         }
         let stop = manifest.generation.stop.iter().map(|t| tokenizer.token(t)).collect::<Result<_, _>>()?;
         step("ready", 1.0)?;
