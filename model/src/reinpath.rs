@@ -252,12 +252,13 @@ impl ReinPath {
         self.sight.images(seen)
     }
 
-    /// Rows and columns of the image tokens of each patch that was seen.
-    pub fn grids(&self, seen: &Seen) -> Result<Vec<Grid>, Error> {
-        Ok(match seen {
-            Seen::Fused(features) => vec![Grid::square(self.manifest().image_side()); features.dim(0)?],
-            Seen::Merged(images) => images.grids.clone(),
-        })
+    /// Rows and columns of the image tokens that [`Self::look`] makes of each patch: known before it looks.
+    pub fn grids(&self, patches: &[Patch], asked: Option<u64>) -> Result<Vec<Grid>, Error> {
+        let Some(spec) = &self.manifest().vision else {
+            return Ok(vec![Grid::square(self.manifest().image_side()); patches.len()]);
+        };
+        let of = |patch: &Patch| spec.size_for(patch.width, patch.height, asked).map(|size| spec.grid(size));
+        Ok(patches.iter().map(of).collect::<Result<_, _>>().map_err(patch::Error::Vision)?)
     }
 
     /// Fused features of the patches, (patches, image_tokens, fused). As the three that follow for ReinPath's own models
