@@ -125,7 +125,7 @@ impl ReinPath {
         Ok(Prepared { prompt, seen, grids, warnings, started })
     }
 
-    /// Sentences about a patch that the model was not trained to read, or of which it is given less than there is.
+    /// Sentences about a patch that the model was not trained to read, or is given in another size than it has.
     fn patch_warnings(&self, patch: &Patch, asked: Option<u64>) -> Vec<String> {
         let Patch { width, height, mpp, .. } = *patch;
         match &self.manifest().vision {

@@ -142,26 +142,35 @@ impl VisionSpec {
         own.map(|length| (length / side).round_ties_even() * side)
     }
 
-    /// Sentences about a patch of `width` × `height` pixels of which the tower is given less than there is, because of the
-    /// limit: how much smaller, and at how many microns per pixel where the patch's `mpp` is known. The sentence of
-    /// [`Self::size_for`] where the patch has no size.
+    /// Whether a patch of `width` × `height` pixels has more of them than the limit, in whole tokens.
+    pub fn is_beyond(&self, width: u32, height: u32, asked: Option<u64>) -> bool {
+        let [w, h] = self.nearest([f64::from(width), f64::from(height)]);
+        w * h > self.limit(asked) as f64
+    }
+
+    /// Sentences about a patch of `width` × `height` pixels of which the tower is given fewer than there are, because of the
+    /// limit, or more, because of the least: in what size, and at how many microns per pixel where the patch's `mpp` is known.
+    /// The sentence of [`Self::size_for`] where the patch has no size.
     pub fn warnings(&self, width: u32, height: u32, mpp: Option<f64>, asked: Option<u64>) -> Vec<String> {
         let size = match self.size_for(width, height, asked) {
             Ok(size) => size,
             Err(sentence) => return vec![sentence],
         };
-        let [w, h] = self.nearest([f64::from(width), f64::from(height)]);
-        if w * h <= self.limit(asked) as f64 {
-            return Vec::new();
-        }
         let ImageSize { width_px, height_px } = size;
+        let [w, h] = self.nearest([f64::from(width), f64::from(height)]);
+        let bound = if self.is_beyond(width, height, asked) {
+            format!("the limit is {}", image_tokens(self.most_tokens(asked)))
+        } else if f64::from(width_px) * f64::from(height_px) > w * h {
+            let token = u64::from(self.token_side()).pow(2);
+            format!("the least is {}", image_tokens(self.min_pixels.div_ceil(token).max(1)))
+        } else {
+            return Vec::new();
+        };
         let scale = mpp.map_or_else(String::new, |mpp| {
             format!(", at {:.3} µm per pixel", mpp * f64::from(width) / f64::from(width_px))
         });
         vec![format!(
-            "The patch of {width} × {height} px is given to the model in {width_px} × {height_px} px{scale}: at most {} \
-             image tokens are allowed.",
-            self.most_tokens(asked)
+            "The patch of {width} × {height} px is given to the model in {width_px} × {height_px} px{scale}: {bound}."
         )]
     }
 
@@ -215,6 +224,10 @@ impl VisionSpec {
         }
         Ok(())
     }
+}
+
+fn image_tokens(count: u64) -> String {
+    if count == 1 { "1 image token".to_owned() } else { format!("{count} image tokens") }
 }
 
 /// What the published processors say, for files that say nothing (`preprocessor_config.json` of Qwen2.5-VL-7B-Instruct).
@@ -354,6 +367,27 @@ mod tests {
             "{smaller}"
         );
         assert!(!told(1024, None, Some(USUAL_PIXELS)).contains("µm"));
+        let one_token = VisionSpec { min_pixels: 0, ..spec }.warnings(100, 100, None, Some(784)).join(" ");
+        assert!(one_token.ends_with("28 × 28 px: the limit is 1 image token."), "{one_token}");
+    }
+
+    #[test]
+    fn a_patch_that_is_made_larger_is_told_with_its_scale() {
+        let spec = VisionSpec::for_tests();
+        assert_eq!(spec.warnings(56, 56, Some(0.5), None), [""; 0]);
+        assert_eq!(
+            spec.warnings(43, 60, Some(0.5), None),
+            [""; 0],
+            "rounding is not worth a word here either"
+        );
+        let larger = spec.warnings(20, 20, Some(0.5), Some(USUAL_PIXELS)).join(" ");
+        assert!(larger.contains("20 × 20 px is given to the model in 56 × 56 px, at 0.179 µm"), "{larger}");
+        assert!(larger.ends_with("the least is 4 image tokens."), "{larger}");
+        assert!(!spec.is_beyond(20, 20, None), "nothing of it is lost");
+        // Where no least is stated it is a token.
+        let free = VisionSpec { min_pixels: 0, ..spec };
+        let larger = free.warnings(9, 9, None, None).join(" ");
+        assert!(larger.ends_with("28 × 28 px: the least is 1 image token."), "{larger}");
     }
 
     #[test]
