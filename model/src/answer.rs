@@ -15,7 +15,7 @@ use candle_core::Tensor;
 use self::writer::Writer;
 use crate::attribution::Trace;
 use crate::event::{AskEvent, Finished, Stop};
-use crate::generate::{Generator, Prefix, generate_batch, splice};
+use crate::generate::{Generator, Prefix, fits, generate_batch, splice};
 use crate::images::{Seen, Spliced};
 use crate::llama::KvCache;
 use crate::package::{Grid, OptionMark};
@@ -112,7 +112,7 @@ impl ReinPath {
         if let Some(fault) = question.fault() {
             return Err(Error::Question(fault));
         }
-        let prompt = self.prompt(question)?;
+        let (prompt, grids) = self.prompt(question)?;
         let mut going = || !cancel.load(Ordering::Relaxed);
         let asked = question.max_pixels;
         let compute = || self.look(&question.patches, asked, &mut going);
@@ -122,11 +122,10 @@ impl ReinPath {
         let mut told = std::collections::BTreeSet::new();
         warnings.retain(|warning| told.insert(warning.clone()));
         warnings.extend(self.out_of_range(&seen)?);
-        let grids = self.grids(&seen)?;
         Ok(Prepared { prompt, seen, grids, warnings, started })
     }
 
-    /// Sentences about a patch that the model was not trained to read, or of which it is given less than there is.
+    /// Sentences about a patch that the model was not trained to read, or is given in another size than it has.
     fn patch_warnings(&self, patch: &Patch, asked: Option<u64>) -> Vec<String> {
         let Patch { width, height, mpp, .. } = *patch;
         match &self.manifest().vision {
@@ -135,9 +134,15 @@ impl ReinPath {
         }
     }
 
-    fn prompt(&self, question: &Question) -> Result<Prompt, Error> {
+    /// The prompt of a question, and the grid of each of its patches. One that is too long is refused here: to look at many
+    /// patches takes minutes.
+    fn prompt(&self, question: &Question) -> Result<(Prompt, Vec<Grid>), Error> {
         let mark = self.manifest().instructions.options;
-        Ok(self.tokenizer.conversation(&turns(mark, &question.history), &question.user_text(mark))?)
+        let before = turns(mark, &question.history);
+        let prompt = self.tokenizer.conversation(&before, &question.user_text(mark))?;
+        let grids = self.grids(&question.patches, question.max_pixels)?;
+        fits(&self.llama, &prompt, &grids)?;
+        Ok((prompt, grids))
     }
 
     /// Answers: stages and tokens go to `events`, which does not get the end; that is returned.
@@ -315,13 +320,13 @@ impl ReinPath {
     ) -> Result<Vec<Spliced>, Error> {
         let mut prompts = Vec::with_capacity(questions.len());
         for alike in questions.chunk_by(|a, b| a.max_pixels == b.max_pixels) {
+            let own = alike.iter().map(|question| self.prompt(question)).collect::<Result<Vec<_>, _>>()?;
             let patches: Vec<Patch> = alike.iter().flat_map(|q| q.patches.iter().cloned()).collect();
             let images = self.images(&self.look(&patches, alike[0].max_pixels, going)?)?;
             let mut at = 0;
-            for question in alike {
-                let own = images.part(at, question.patches.len());
-                prompts.push(splice(&self.llama, &self.prompt(question)?, &own)?);
-                at += question.patches.len();
+            for (prompt, grids) in own {
+                prompts.push(splice(&self.llama, &prompt, &images.part(at, grids.len()))?);
+                at += grids.len();
             }
         }
         Ok(prompts)

@@ -192,17 +192,13 @@ impl Plan {
             knows: Knows::default(),
             files: std::collections::BTreeMap::new(),
         };
-        let mut new_projector = None;
-        if let Some(path) = &parts.projector {
-            let (spec, file) = projector::find(path)?;
-            manifest.projector = spec;
-            files.push(file);
-            origins.push(Origin::of("projector", path));
+        let new_projector = if let Some(path) = &parts.projector {
+            files.push(add_projector(path, &mut manifest, &mut origins)?);
+            None
         } else {
-            let (features, hidden) = (manifest.fused_width(), language.hidden_size);
-            new_projector = Some(projector::Shape { features, hidden });
             projector::DESCRIPTION.clone_into(&mut manifest.description);
-        }
+            Some(projector::Shape { features: manifest.fused_width(), hidden: language.hidden_size })
+        };
         files.extend(add_adapters(&parts.adapters, &mut manifest, &mut origins)?);
         manifest.licence = parts.licence.clone().unwrap_or_else(|| origin::licences(&origins));
         manifest.provenance = origin::provenance(&origins);
@@ -284,6 +280,14 @@ impl Plan {
         }
         Error::Misfit(sentence.replace(&made.display().to_string(), &to.display().to_string()))
     }
+}
+
+/// Puts a projector into a manifest; what is returned is its file.
+fn add_projector(path: &Path, manifest: &mut Manifest, origins: &mut Vec<Origin>) -> Result<Source, Error> {
+    let (spec, file) = projector::find(path)?;
+    manifest.projector = spec;
+    origins.push(Origin::of("projector", path));
+    Ok(file)
 }
 
 /// Puts adapters into a manifest; what is returned are their files.

@@ -1,21 +1,19 @@
 //! Whether a package fits together: every tensor of its architecture by name and shape, with finite values, without
-//! loading any of it. What the checks take in memory does not grow with the model, but for a vision tower in a GGUF file.
+//! loading any of it. What the checks take in memory does not grow with the model.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-
-use candle_core::Device;
 
 use crate::adapter::AdapterFiles;
 use crate::known::Known;
 use crate::language;
 use crate::llama::LlamaConfig;
-use crate::package::{Package, VisionSpec};
+use crate::package::Package;
 use crate::projector::Projector;
 use crate::prompt::{ChatTokenizer, user_text};
 use crate::qwen::Tower;
-use crate::reinpath::{Error, TowerWeights, at_prefix, check_vocabulary, open, open_encoder, open_tower};
+use crate::reinpath::{Error, at_prefix, check_vocabulary, open, open_encoder, open_tower};
 use crate::vit::Vit;
-use crate::weights::{Size, mmproj};
+use crate::weights::Size;
 
 /// The configuration of the package's language model, without loading it.
 pub fn language_config(package: &Package) -> Result<LlamaConfig, Error> {
@@ -38,7 +36,7 @@ pub fn check_unless(package: &Package, cancel: &AtomicBool) -> Result<Size, Erro
     let config = language::config(package)?;
     check_vocabulary(package, &config, &tokenizer)?;
     let mut size = match &manifest.vision {
-        Some(spec) => check_tower(package, spec, &config)?,
+        Some(spec) => open_tower(package, spec, config.hidden_size)?.check(|vb| Tower::load(&vb, spec))?.1,
         None => check_encoders(package, &config, &going)?,
     };
     going()?;
@@ -80,21 +78,13 @@ fn check_encoders(
     Ok(size)
 }
 
-/// The eyes of a Qwen2.5-VL, which have to see for this language model.
-fn check_tower(package: &Package, spec: &VisionSpec, config: &LlamaConfig) -> Result<Size, Error> {
-    let checked = match open_tower(package, spec, config.hidden_size)? {
-        TowerWeights::Full(weights) => weights.check(|vb| Tower::load(&vb, spec)),
-        // Its matrices are put together from parts, so that it is looked through by loading it.
-        TowerWeights::Gguf(gguf) => mmproj::build(&gguf, &Device::Cpu, |vb| Tower::load(&vb, spec)),
-    };
-    Ok(checked?.1)
-}
-
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
+
     use super::*;
     use crate::fixture::{Family, Speech, write_package_of};
-    use crate::package::{MANIFEST, Manifest};
+    use crate::package::{MANIFEST, Manifest, VisionSpec};
     use crate::reinpath::ReinPath;
 
     fn load(package: &Package) -> Result<ReinPath, Error> {

@@ -13,6 +13,7 @@ use rayon::prelude::*;
 use crate::event::Stop;
 use crate::images::{Images, Spliced};
 use crate::llama::{Course, KvCache, Llama, Positions, Stretch};
+use crate::package::Grid;
 use crate::prompt::{Prompt, Segment};
 use crate::reinpath::Error;
 use crate::request::Sampling;
@@ -29,10 +30,7 @@ pub fn splice(llama: &Llama, prompt: &Prompt, images: &Images) -> Result<Spliced
         let reason = format!("the question has {patches} patches, but its text has places for {places}");
         return Err(Error::Question(reason));
     }
-    let (tokens, limit) = (prompt.len_of(&images.grids), llama.config.max_position_embeddings);
-    if tokens >= limit {
-        return Err(Error::TooLong { tokens, limit });
-    }
+    fits(llama, prompt, &images.grids)?;
     let device = llama.device();
     let part = |segment: &Segment| match segment {
         Segment::Tokens(ids) => llama.embed(&Tensor::from_slice(ids, (1, ids.len()), &device)?),
@@ -43,6 +41,12 @@ pub fn splice(llama: &Llama, prompt: &Prompt, images: &Images) -> Result<Spliced
     };
     let parts = prompt.segments.iter().map(part).collect::<candle_core::Result<Vec<_>>>()?;
     Ok(Spliced { x: Tensor::cat(&parts, 1)?, course: course(llama, prompt, images) })
+}
+
+/// Refuses a prompt about patches with these grids that is longer than what the model reads.
+pub(crate) fn fits(llama: &Llama, prompt: &Prompt, grids: &[Grid]) -> Result<(), Error> {
+    let (tokens, limit) = (prompt.len_of(grids), llama.config.max_position_embeddings);
+    if tokens < limit { Ok(()) } else { Err(Error::TooLong { tokens, limit }) }
 }
 
 /// Where the tokens of a prompt stand: one after the other, but for a model whose places have rows and columns.

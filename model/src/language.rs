@@ -125,20 +125,9 @@ pub(crate) fn load(
             Ok(gguf.build(device, &stored, |tensors| Llama::load_watched(tensors, &stored, layer))?)
         } else {
             let weights = weights(package, config)?;
-            let (mut llama, size) =
-                weights.build_in(dtype, device, |vb| Llama::load_watched(&vb, config, layer))?;
-            if is_final(package) {
-                llama.pack()?;
-            }
-            Ok((llama, size))
+            Ok(weights.build_in(dtype, device, |vb| Llama::load_watched(&vb, config, layer))?)
         }
     })
-}
-
-/// Whether the weights stay as they are: nobody trains a Qwen2.5-VL here, and none of its adapters is added to them.
-fn is_final(package: &Package) -> bool {
-    package.manifest.language.kind == LanguageKind::Qwen25Vl
-        && package.manifest.adapters.iter().all(|adapter| adapter.alternative)
 }
 
 /// What is called before each layer, with the share that is done; an error from it ends the work.

@@ -18,6 +18,8 @@ use std::path::{Path, PathBuf};
 
 #[cfg(feature = "inference")]
 pub(crate) use self::beside::Beside;
+#[cfg(feature = "inference")]
+pub(crate) use self::catalogue::more_bits;
 pub use self::catalogue::{Dimensions, KNOWN, Known, Terms};
 pub use self::encoder::{EncoderKind, EncoderSpec, PatchSpec, ResizeFilter};
 pub use self::instructions::{AnswerForm, Instructions, OptionMark, STAGED, THINK};

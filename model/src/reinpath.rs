@@ -18,14 +18,14 @@ use crate::device::{self, Precision};
 use crate::images::{Images, Seen};
 use crate::language;
 use crate::llama::{Adapter, Llama, LlamaConfig};
-use crate::package::{self, EncoderSpec, Grid, Manifest, Package, VisionSpec};
+use crate::package::{self, EncoderSpec, Grid, LanguageKind, Manifest, Package, VisionSpec};
 use crate::patch::{self, Patch};
 use crate::projector::Projector;
 use crate::prompt::{self, ChatTokenizer};
 use crate::recent::Recent;
 use crate::room::{self, Shortage};
 use crate::weights::gguf::Gguf;
-use crate::weights::{self, Size, Weights, keys};
+use crate::weights::{self, Size, Weights, keys, mmproj};
 
 /// A model that cannot be loaded or cannot compute.
 #[derive(Debug, thiserror::Error)]
@@ -163,6 +163,10 @@ impl ReinPath {
                 llama.merge()?;
             }
         }
+        // Nobody trains a Qwen2.5-VL here: with its adapters its weights are as they stay.
+        if manifest.language.kind == LanguageKind::Qwen25Vl {
+            llama.pack()?;
+        }
         let stop = manifest.generation.stop.iter().map(|t| tokenizer.token(t)).collect::<Result<_, _>>()?;
         step("ready", 1.0)?;
         llama.put_adapter(adapters.first().map(|(_, adapter)| adapter));
@@ -248,12 +252,13 @@ impl ReinPath {
         self.sight.images(seen)
     }
 
-    /// Rows and columns of the image tokens of each patch that was seen.
-    pub fn grids(&self, seen: &Seen) -> Result<Vec<Grid>, Error> {
-        Ok(match seen {
-            Seen::Fused(features) => vec![Grid::square(self.manifest().image_side()); features.dim(0)?],
-            Seen::Merged(images) => images.grids.clone(),
-        })
+    /// Rows and columns of the image tokens that [`Self::look`] makes of each patch: known before it looks.
+    pub fn grids(&self, patches: &[Patch], asked: Option<u64>) -> Result<Vec<Grid>, Error> {
+        let Some(spec) = &self.manifest().vision else {
+            return Ok(vec![Grid::square(self.manifest().image_side()); patches.len()]);
+        };
+        let of = |patch: &Patch| spec.size_for(patch.width, patch.height, asked).map(|size| spec.grid(size));
+        Ok(patches.iter().map(of).collect::<Result<_, _>>().map_err(patch::Error::Vision)?)
     }
 
     /// Fused features of the patches, (patches, image_tokens, fused). As the three that follow for ReinPath's own models
@@ -326,6 +331,31 @@ pub(crate) enum TowerWeights {
     Full(Weights),
     /// In a GGUF file of their own.
     Gguf(Arc<Gguf>),
+}
+
+impl TowerWeights {
+    /// Builds something from the tensors, as [`Weights::build`] does.
+    pub(crate) fn build<T>(
+        self,
+        device: &Device,
+        build: impl FnOnce(VarBuilder<'_>) -> candle_core::Result<T>,
+    ) -> Result<(T, Size), weights::Error> {
+        match self {
+            Self::Full(weights) => weights.build(device, build),
+            Self::Gguf(gguf) => mmproj::build(&gguf, device, build),
+        }
+    }
+
+    /// Looks the tensors through, as [`Weights::check`] does.
+    pub(crate) fn check<T>(
+        self,
+        build: impl FnOnce(VarBuilder<'_>) -> candle_core::Result<T>,
+    ) -> Result<(T, Size), weights::Error> {
+        match self {
+            Self::Full(weights) => weights.check(build),
+            Self::Gguf(gguf) => mmproj::check(&gguf, build),
+        }
+    }
 }
 
 /// A vision tower's weights, with as many blocks as the manifest says; `hidden` are the channels of the language model that it

@@ -3,6 +3,9 @@
 //! What people say is not put into the template, but a mark for it: so their words are known from the template's own when
 //! both become tokens, and an `<|im_end|>` that somebody types ends no turn. Templates are rendered as transformers does
 //! (`trim_blocks`, `lstrip_blocks`, loop controls, `raise_exception`); the methods of Python's texts are not there.
+//!
+//! The budget is of steps and of what is written. What a template holds on its way is not limited: one that doubles a text
+//! over and over ends the worker's process, as all that needs more memory than there is.
 
 use std::path::{Path, PathBuf};
 

@@ -252,15 +252,16 @@ fn wanted_mpp(arguments: &AskArguments, manifest: Option<&Manifest>) -> Result<f
     }
 }
 
+/// Said where a pixel limit is asked for and the model has none.
+const NO_LIMIT: &str =
+    "--max-pixels is for models that take patches of any size; this one makes a square of each";
+
 /// The pixel limit of each patch; `None` where the package makes a square of it.
 fn max_pixels(arguments: &AskArguments, manifest: Option<&Manifest>) -> Result<Option<u64>, Failure> {
     let asked = arguments.max_pixels;
     match manifest {
         Some(Manifest { vision: Some(vision), .. }) => Ok(Some(ask::pixel_limit(vision, asked))),
-        Some(_square) if asked.is_some() => Err(Failure::Usage(
-            "--max-pixels is for models that take patches of any size; this one makes a square of each"
-                .to_owned(),
-        )),
+        Some(_square) if asked.is_some() => Err(Failure::Usage(NO_LIMIT.to_owned())),
         Some(_square) => Ok(None),
         // Whether there is such a limit is known on the machine of the package.
         None => Ok(Some(asked.unwrap_or(USUAL_PIXELS))),
@@ -289,6 +290,8 @@ pub(super) struct Follower<'a> {
     patches: &'a [CutPatch],
     inputs: Option<&'a Path>,
     maps: Option<&'a Path>,
+    /// Whether a pixel limit was asked for.
+    is_limited: bool,
     /// All that came of the answer.
     pub(super) heard: Answer,
 }
@@ -306,6 +309,7 @@ impl<'a> Follower<'a> {
             patches,
             inputs: arguments.save_inputs.as_deref(),
             maps: arguments.save_maps.as_deref(),
+            is_limited: arguments.max_pixels.is_some(),
             heard: Answer::begun(Id::default(), Purpose::Answer),
         }
     }
@@ -343,6 +347,10 @@ impl<'a> Follower<'a> {
             WorkerEvent::Answer { mut event, .. } => {
                 if let AskEvent::Started { stamp } = &mut event {
                     ask::complete_stamp(stamp, self.info, self.patches);
+                    // Of a package on another machine it is known only now.
+                    if self.is_limited && stamp.max_pixels.is_none() {
+                        warn(NO_LIMIT)?;
+                    }
                 }
                 hear(&mut self.heard, &event);
                 self.printer.print(&event)?;

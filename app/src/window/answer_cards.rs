@@ -5,10 +5,10 @@ use egui::{
     Align2, CornerRadius, FontId, Frame, Label, Margin, Rect, RichText, Sense, Shape, Stroke, Ui, WidgetInfo,
     pos2, vec2,
 };
-use reinpath_model::event::{Finished, Stamp, Stop};
+use reinpath_model::event::Finished;
 use reinpath_model::stage::AnswerStage;
 
-use super::answer_view::{AnswerView, Phase};
+use super::answer_view::{AnswerView, Phase, ending_of, stamp_line_of, with_full_stop};
 use super::review::Shown;
 use super::theme;
 use super::widgets::{caption, warning};
@@ -33,7 +33,7 @@ pub(super) fn foot_ui(ui: &mut Ui, answer: &Answer) {
     if let Some(line) = answer.finished.as_ref().and_then(Finished::options_line) {
         caption(ui, line);
     }
-    if let Some(ending) = ending(answer) {
+    if let Some(ending) = ending_of(answer) {
         let palette = theme::of(ui);
         let colour = if answer.failed.is_some() { palette.error } else { palette.warning };
         ui.label(RichText::new(ending).color(colour));
@@ -43,9 +43,9 @@ pub(super) fn foot_ui(ui: &mut Ui, answer: &Answer) {
             warning(ui, sentence);
         }
         if let Some(terms) = &stamp.terms {
-            caption(ui, terms);
+            caption(ui, with_full_stop(terms));
         }
-        caption(ui, stamp_line(stamp));
+        caption(ui, stamp_line_of(stamp));
     }
 }
 
@@ -73,40 +73,6 @@ fn result(answer: &Answer) -> String {
         (None, Some(_)) => "failed".to_owned(),
         (None, None) => "not finished".to_owned(),
     }
-}
-
-/// How it ended, when that needs to be said.
-fn ending(answer: &Answer) -> Option<String> {
-    if let Some(sentence) = &answer.failed {
-        let sentence = sentence.trim();
-        let stop = if sentence.ends_with(['.', '!', '?']) { "" } else { "." };
-        let has_text = answer.tokens.iter().any(|token| !token.text.trim().is_empty());
-        let kept = if has_text { " What was written is kept; you can ask again." } else { "" };
-        return Some(format!("{sentence}{stop}{kept}"));
-    }
-    let sentence = match answer.finished.as_ref()? {
-        Finished { stop: Stop::Cancelled, .. } => "Stopped. What was written is kept.",
-        Finished { stop: Stop::MaxTokens, .. } => "The answer reached its longest length and was cut off.",
-        Finished { format_ok: false, .. } => {
-            "The model did not keep to its stages; the text is shown as it was written."
-        }
-        Finished { .. } => return None,
-    };
-    Some(sentence.to_owned())
-}
-
-/// The stamp in one line: model, precision, device, sampling.
-fn stamp_line(stamp: &Stamp) -> String {
-    let short = stamp.package_hash.chars().take(8).collect::<String>();
-    let sampling = if stamp.sampling.temperature > 0.0 {
-        format!("temperature {}, seed {}", stamp.sampling.temperature, stamp.sampling.seed)
-    } else {
-        "greedy".to_owned()
-    };
-    format!(
-        "{} {short} · {} on {} · {sampling} · version {}",
-        stamp.package, stamp.precision, stamp.device, stamp.version
-    )
 }
 
 /// A stage's card.
@@ -190,28 +156,11 @@ fn triangle(ui: &Ui, middle: egui::Pos2, open: bool) {
 mod tests {
     use super::*;
     use crate::case::{Id, Purpose, Token};
-    use crate::window::answer_view::tests::{finished, token};
-    use crate::window::answer_view::{QuestionText, Subject};
 
     #[test]
-    fn an_answer_that_was_kept_ends_in_the_words_of_one_that_is_new() {
-        let failed = |error: &str| reinpath_model::event::AskEvent::Failed { error: error.to_owned() };
-        for events in [
-            vec![token(AnswerStage::Observation, "Glands."), finished(Stop::Cancelled)],
-            vec![token(AnswerStage::Observation, "Glands."), finished(Stop::MaxTokens)],
-            vec![token(AnswerStage::Observation, "Glands."), finished(Stop::End)],
-            vec![token(AnswerStage::Observation, "Glands."), failed("the worker ended")],
-            vec![failed("There is no model.")],
-        ] {
-            let mut view = AnswerView::new(1, QuestionText::default(), Subject::default());
-            for event in events {
-                view.receive(event);
-            }
-            assert_eq!(ending(&view.record), view.ending());
-            assert_eq!(view.record.stamp.as_deref().map(stamp_line), view.stamp_line());
-        }
+    fn an_answer_that_was_kept_before_its_end_says_so() {
         let mut kept = Answer::begun(Id::default(), Purpose::Answer);
         kept.tokens.push(Token { stage: None, text: "Well.".to_owned(), logprob: 0.0 });
-        assert_eq!((result(&kept).as_str(), ending(&kept)), ("not finished", None));
+        assert_eq!(result(&kept), "not finished");
     }
 }

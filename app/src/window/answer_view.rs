@@ -196,9 +196,7 @@ pub fn ending_of(answer: &case::Answer) -> Option<String> {
             Finished { stop: Stop::MaxTokens, .. } => {
                 Some("The answer reached its longest length and was cut off.".to_owned())
             }
-            Finished { format_ok: false, .. } => {
-                Some("The model did not keep to its stages; the text is shown as it was written.".to_owned())
-            }
+            Finished { format_ok: false, .. } => Some("The model did not keep to its stages.".to_owned()),
             Finished { .. } => None,
         };
     }
@@ -232,7 +230,7 @@ pub fn text_of(question: &case::Question, answer: &case::Answer) -> String {
         }
     }
     let warnings = stamp.into_iter().flat_map(|stamp| stamp.warnings.iter().cloned());
-    let terms = stamp.and_then(|stamp| stamp.terms.clone());
+    let terms = stamp.and_then(|stamp| stamp.terms.as_deref()).map(with_full_stop);
     let remarks = warnings.chain(ending_of(answer)).chain(terms).chain(stamp.map(stamp_line_of));
     lines.extend(remarks.map(|line| format!("\n{line}")));
     lines.push("\nFor research use only.\n".to_owned());
@@ -257,7 +255,8 @@ pub fn stamp_line_of(stamp: &Stamp) -> String {
     )
 }
 
-fn with_full_stop(sentence: &str) -> String {
+/// A sentence, ended as one where it is not.
+pub(super) fn with_full_stop(sentence: &str) -> String {
     let sentence = sentence.trim();
     if sentence.ends_with(['.', '!', '?']) { sentence.to_owned() } else { format!("{sentence}.") }
 }

@@ -325,14 +325,19 @@ pub fn send_for_keys(ctx: &egui::Context, mode: Mode, commands: &CommandSender) 
     let escape_is_taken = egui::Popup::is_any_open(ctx) || ctx.input(|input| input.pointer.any_down());
     // A button that was gone to with Tab is pressed with these.
     let presses = ctx.egui_wants_keyboard_input();
+    // A slider, which nothing but dragging moves, is moved with these.
+    let focused = ctx.memory(egui::Memory::focused).and_then(|id| ctx.read_response(id));
+    let slides = focused.is_some_and(|widget| widget.sense.senses_drag() && !widget.sense.senses_click());
     ctx.input_mut(|input| {
         input.events.retain(|event| {
             let egui::Event::Key { key, modifiers, pressed: true, .. } = event else { return true };
             let Some(named) = keys.map.find(mode, *modifiers, *key) else { return true };
             let is_press = modifiers.is_none() && matches!(key, Key::Enter | Key::Space);
+            let is_slide = modifiers.is_none() && matches!(key, Key::ArrowLeft | Key::ArrowRight);
             if (typing && !named.while_typing)
                 || (escape_is_taken && *key == Key::Escape)
                 || (presses && is_press)
+                || (slides && is_slide)
             {
                 return true;
             }

@@ -9,6 +9,10 @@ use super::patches;
 use super::state::{AppState, ModelInfo};
 use super::widgets::caption;
 
+/// Points of a slider's number, and those of its rail where there is room.
+const NUMBER: f32 = 64.0;
+const RAIL: f32 = 100.0;
+
 /// What is kept from frame to frame.
 #[derive(Default)]
 pub(super) struct PixelLimit {
@@ -29,6 +33,8 @@ impl PixelLimit {
         let response = ui
             .horizontal(|ui| {
                 let label = ui.label("Most tokens a patch");
+                // A narrow panel must not grow by it.
+                ui.spacing_mut().slider_width = (ui.available_width() - NUMBER).clamp(NUMBER, RAIL);
                 let slider = Slider::new(&mut tokens, least..=most).logarithmic(true);
                 ui.add(slider.update_while_editing(false)).labelled_by(label.id)
             })

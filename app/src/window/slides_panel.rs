@@ -191,11 +191,7 @@ fn patch_ui(
                 if let Some(look) = look {
                     caption(ui, seen_at(look));
                 }
-                let mut asked = place.in_question;
-                let check = ui.checkbox(&mut asked, "Ask").on_hover_text("The question is about this patch");
-                if check.accessible_name(format!("Ask about patch {number}")).changed() {
-                    commands.patch(PatchCommand::InQuestion(place.id, asked));
-                }
+                in_question_ui(ui, number, place, commands);
             });
         });
         if let Some(PatchPicture::Failed(sentence)) = picture {
@@ -207,9 +203,8 @@ fn patch_ui(
             for sentence in patches::warnings(place, look, info, model, asked).iter().chain(&flaws) {
                 warning(ui, sentence);
             }
-            if !place.kept_whole
-                && let Some(counts) = patches::split_counts(&place.region, model, info.mpp, asked)
-            {
+            let counts = patches::split_counts(&place.region, model, info.mpp, asked);
+            if let Some(counts) = counts.filter(|_| !place.kept_whole) {
                 split_ui(ui, place, counts, commands);
             }
         }
@@ -224,6 +219,14 @@ fn patch_ui(
     }
     if response.double_clicked() {
         commands.view(ViewCommand::LookAtPatch(place.id));
+    }
+}
+
+fn in_question_ui(ui: &mut Ui, number: usize, place: &PatchPlace, commands: &CommandSender) {
+    let mut asked = place.in_question;
+    let check = ui.checkbox(&mut asked, "Ask").on_hover_text("The question is about this patch");
+    if check.accessible_name(format!("Ask about patch {number}")).changed() {
+        commands.patch(PatchCommand::InQuestion(place.id, asked));
     }
 }
 

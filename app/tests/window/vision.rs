@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use egui::{Key, Role};
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
 use reinpath::window::App;
@@ -64,6 +65,19 @@ fn the_limit_says_what_it_costs_and_what_it_takes_from_a_patch() {
 }
 
 #[test]
+fn the_limit_is_reached_and_changed_by_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut harness = opened(folder.path(), &Script::default());
+    harness.get_by_role_and_label(Role::Slider, "Most tokens a patch").focus();
+    harness.step();
+    harness.step();
+    harness.key_press(Key::ArrowRight);
+    until(&mut harness, "another limit", |app| app.state().max_pixels() == Some(1281 * 28 * 28));
+    harness.run_ok();
+    harness.get_by_label("At most 1,281 tokens a patch.");
+}
+
+#[test]
 fn stages_that_were_not_written_are_not_shown_and_the_text_is_seen_as_it_was_written() {
     const RAW: &str =
         "<think>\nTheir nuclei are large.\n</think>\n<answer>An adenocarcinoma is likely.</answer>";
@@ -90,4 +104,43 @@ fn stages_that_were_not_written_are_not_shown_and_the_text_is_seen_as_it_was_wri
     harness.run_ok();
     harness.get_by_label("Conclusion, open");
     assert!(harness.query_by_label(RAW).is_none());
+}
+
+#[test]
+fn what_is_missing_of_a_text_as_it_was_written_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = Script::default();
+    let mut harness = opened(folder.path(), &script);
+    ask_about_the_middle(&mut harness);
+    script.write(AnswerStage::Analysis, "Their nuclei are large.");
+    until(&mut harness, "the words", |app| {
+        app.state().answer.as_ref().is_some_and(|answer| answer.text.analysis == "Their nuclei are large.")
+    });
+    harness.get_by_label("As written").click_accesskit();
+    harness.step();
+    harness.step();
+    harness.get_by_label("Their nuclei are large.");
+    harness.get_by_label("Headings and tags are shown once the answer has ended.");
+    // As of a worker that tells nothing of them.
+    script.say(AskEvent::Finished(Finished::cancelled_before_it_began()));
+    until(&mut harness, "the end", |app| !app.state().is_asking());
+    harness.run_ok();
+    harness.get_by_label("Headings and tags were not kept with this answer.");
+}
+
+#[test]
+fn an_answer_of_tags_alone_can_be_seen() {
+    const RAW: &str = "<think></think><answer></answer>";
+    let folder = tempfile::tempdir().unwrap();
+    let script = Script::default();
+    let mut harness = opened(folder.path(), &script);
+    ask_about_the_middle(&mut harness);
+    let whole = Finished { stop: Stop::End, raw: RAW.to_owned(), ..Finished::cancelled_before_it_began() };
+    script.say(AskEvent::Finished(whole));
+    until(&mut harness, "the end", |app| !app.state().is_asking());
+    harness.run_ok();
+    harness.get_by_label("The model did not keep to its stages.");
+    harness.get_by_label("As written").click_accesskit();
+    harness.run_ok();
+    harness.get_by_label(RAW);
 }

@@ -1,7 +1,7 @@
 //! Answers of tiny models of both families: whole, in tags, in batches, followed up, refused.
 
 use super::*;
-use crate::fixture::{Family, STAGED, Speech, model, model_of, patch, write_package_of};
+use crate::fixture::{CONTEXT, Family, STAGED, Speech, model, model_of, patch, write_package_of};
 use crate::package::{AnswerForm, Instructions, MANIFEST, Package, THINK};
 use crate::stage::AnswerStage;
 
@@ -271,11 +271,20 @@ fn questions_that_make_no_sense_are_refused_in_a_sentence() {
     assert_eq!(refused(&question("  ", 1)), "the question is empty");
     assert_eq!(refused(&question("What?", 0)), "a question needs at least one patch");
     assert!(refused(&question("What <image>?", 1)).contains("<image>"));
-    let long = question(&"a".repeat(crate::fixture::CONTEXT), 1);
-    let prepared = model.prepare(&long).unwrap();
-    let images = model.images(&prepared.seen).unwrap();
-    let error = splice(&model.llama, &prepared.prompt, &images).unwrap_err().to_string();
-    assert!(error.contains("the model reads at most 50000"), "{error}");
+}
+
+#[test]
+fn a_question_that_is_too_long_is_refused_before_its_patches_are_looked_at() {
+    for family in Family::ALL {
+        let model = model_of(family, Speech::Babble(1));
+        let long = question(&"a".repeat(CONTEXT), 1);
+        // Looking would end with the cancel.
+        let error = model.prepare_unless(&long, &AtomicBool::new(true)).unwrap_err().to_string();
+        assert!(error.contains("the model reads at most 50000"), "{family:?}: {error}");
+        let batch = model.answer_batch(&[long], 1, &Sampling::default(), &mut |_| false);
+        let error = batch.unwrap_err().to_string();
+        assert!(error.contains("the model reads at most 50000"), "{family:?}: {error}");
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::{Error, Source, one_file, open};
-use crate::package::{EncoderKind, EncoderSpec, GridRule, ResizeFilter};
+use crate::package::{EncoderKind, EncoderSpec, GridRule, ResizeFilter, VisionSpec};
 use crate::weights::Weights;
 
 /// The name that every encoder's tensors are found by.
@@ -17,8 +17,7 @@ const HEAD_CHANNELS: usize = 64;
 const MOST_LAYERS: usize = 1000;
 
 /// OpenAI's normalisation, which CONCH has (`transform.py`, CONCH at 141cc09).
-const OPENAI: ([f32; 3], [f32; 3]) =
-    ([0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_55, 0.261_302_6, 0.275_777_1]);
+const OPENAI: ([f32; 3], [f32; 3]) = (VisionSpec::PUBLISHED_MEAN, VisionSpec::PUBLISHED_STD);
 /// ImageNet's, which UNI has (`get_encoder.py`, UNI at 42715ef).
 const IMAGENET: ([f32; 3], [f32; 3]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
 

@@ -31,9 +31,7 @@ impl Origin {
 /// The published model that is meant by names such as those of [`names`], the one with the stricter terms where there are
 /// several: a model that was made from another has this one's, too.
 pub(super) fn known(names: impl IntoIterator<Item = String>) -> Option<&'static Known> {
-    let found: Vec<&Known> = names.into_iter().filter_map(|name| Known::named(&name)).collect();
-    let strict = found.iter().copied().find(|known| known.refuses_training.is_some());
-    strict.or_else(|| found.first().copied())
+    Known::strictest(names.into_iter().filter_map(|name| Known::named(&name)))
 }
 
 /// What may name the published model at `path`: its repository in Hugging Face's cache or its own name and its folder's,

@@ -117,10 +117,12 @@ impl Known {
     /// (`Patho-R1-3B-GGUF`); capital letters do not matter. Where two are named it is the one with the stricter terms.
     pub fn named(text: &str) -> Option<&'static Self> {
         let said = words(text);
-        let is_named = |known: &&Self| said.contains(&words(known.name));
-        let strict = |known: &&Self| known.refuses_training.is_some();
-        let named: Vec<&Self> = KNOWN.iter().filter(is_named).collect();
-        named.iter().copied().find(strict).or_else(|| named.first().copied())
+        Self::strictest(KNOWN.iter().filter(|known| said.contains(&words(known.name))))
+    }
+
+    /// The one with the stricter terms of several that a model may be made from; the first of those that are alike.
+    pub(crate) fn strictest(models: impl IntoIterator<Item = &'static Self>) -> Option<&'static Self> {
+        models.into_iter().min_by_key(|known| known.refuses_training.is_none())
     }
 
     /// Bytes in main memory where its language model is stored in this precision (`f32`, `q8_0`, `q4_k_m`), its vision
@@ -153,8 +155,9 @@ impl Known {
     }
 }
 
-/// llama.cpp's recipe (`weights/quantise.rs`): the first and the last eighth of the layers, and every third between.
-fn more_bits(layer: u64, layers: u64) -> bool {
+/// Whether a layer gets more bits by llama.cpp's recipes (`use_more_bits`): the first and the last eighth do, and every third
+/// between.
+pub(crate) fn more_bits(layer: u64, layers: u64) -> bool {
     layer < layers / 8 || layer >= 7 * layers / 8 || (layer - layers / 8) % 3 == 2
 }
 

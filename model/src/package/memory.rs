@@ -38,8 +38,6 @@ pub const QUESTION_TOKENS: usize = 512;
 
 /// Bytes of a value in memory.
 const VALUE: u64 = 4;
-/// What stands before the names of a Qwen2.5-VL's vision tensors, in either layout (`weights/keys.rs`).
-const TOWER: [&str; 2] = ["visual.", "model.visual."];
 /// How PyTorch's zip files begin.
 const ZIP: &[u8] = b"PK\x03\x04";
 /// Bytes before the header of a safetensors file: its length.
@@ -99,7 +97,7 @@ enum Part<'a> {
 
 impl Part<'_> {
     fn has(self, name: &str) -> bool {
-        let is_of_the_tower = || TOWER.iter().any(|prefix| name.starts_with(prefix));
+        let is_of_the_tower = || VisionSpec::own_name(name).is_some();
         match self {
             Self::Below(prefix) => {
                 let prefix = prefix.trim_end_matches('.');

@@ -13,8 +13,10 @@ const MOST_NARROW: f64 = 200.0;
 const LARGEST_IMAGE: u64 = 1 << 26;
 /// Largest size of anything in a tower; the published ones have 5,120. Products of a few of these are numbers still.
 const LARGEST_SIZE: usize = 1 << 16;
-/// Largest side of a cell, of a token in cells, and most frames.
+/// Largest side of a cell, and of a token in cells.
 const LARGEST_CELL: u32 = 1 << 10;
+/// Most frames of a cell: each of them takes the memory of the image again.
+const MOST_FRAMES: u32 = 16;
 
 /// What is known of a vision tower and of its image processor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -75,6 +77,12 @@ pub struct ImageSize {
 }
 
 impl VisionSpec {
+    /// The tower's own name of a tensor in published files, which have either of these before it; `None` for those of the
+    /// language model.
+    pub(crate) fn own_name(name: &str) -> Option<&str> {
+        ["visual.", "model.visual."].into_iter().find_map(|prefix| name.strip_prefix(prefix))
+    }
+
     /// Side of what becomes one image token, in pixels.
     pub fn token_side(&self) -> u32 {
         self.patch_size.saturating_mul(self.merge_size).max(1)
@@ -134,26 +142,35 @@ impl VisionSpec {
         own.map(|length| (length / side).round_ties_even() * side)
     }
 
-    /// Sentences about a patch of `width` × `height` pixels of which the tower is given less than there is, because of the
-    /// limit: how much smaller, and at how many microns per pixel where the patch's `mpp` is known. The sentence of
-    /// [`Self::size_for`] where the patch has no size.
+    /// Whether a patch of `width` × `height` pixels has more of them than the limit, in whole tokens.
+    pub fn is_beyond(&self, width: u32, height: u32, asked: Option<u64>) -> bool {
+        let [w, h] = self.nearest([f64::from(width), f64::from(height)]);
+        w * h > self.limit(asked) as f64
+    }
+
+    /// Sentences about a patch of `width` × `height` pixels of which the tower is given fewer than there are, because of the
+    /// limit, or more, because of the least: in what size, and at how many microns per pixel where the patch's `mpp` is known.
+    /// The sentence of [`Self::size_for`] where the patch has no size.
     pub fn warnings(&self, width: u32, height: u32, mpp: Option<f64>, asked: Option<u64>) -> Vec<String> {
         let size = match self.size_for(width, height, asked) {
             Ok(size) => size,
             Err(sentence) => return vec![sentence],
         };
-        let [w, h] = self.nearest([f64::from(width), f64::from(height)]);
-        if w * h <= self.limit(asked) as f64 {
-            return Vec::new();
-        }
         let ImageSize { width_px, height_px } = size;
+        let [w, h] = self.nearest([f64::from(width), f64::from(height)]);
+        let bound = if self.is_beyond(width, height, asked) {
+            format!("the limit is {}", image_tokens(self.most_tokens(asked)))
+        } else if f64::from(width_px) * f64::from(height_px) > w * h {
+            let token = u64::from(self.token_side()).pow(2);
+            format!("the least is {}", image_tokens(self.min_pixels.div_ceil(token).max(1)))
+        } else {
+            return Vec::new();
+        };
         let scale = mpp.map_or_else(String::new, |mpp| {
             format!(", at {:.3} µm per pixel", mpp * f64::from(width) / f64::from(width_px))
         });
         vec![format!(
-            "The patch of {width} × {height} px is given to the model in {width_px} × {height_px} px{scale}: at most {} \
-             image tokens are allowed.",
-            self.most_tokens(asked)
+            "The patch of {width} × {height} px is given to the model in {width_px} × {height_px} px{scale}: {bound}."
         )]
     }
 
@@ -169,8 +186,8 @@ impl VisionSpec {
         {
             return refused("every size must be positive");
         }
-        let cells = [patch_size, merge_size, temporal_patch_size];
-        if cells.iter().any(|&size| size > LARGEST_CELL)
+        if patch_size.max(merge_size) > LARGEST_CELL
+            || temporal_patch_size > MOST_FRAMES
             || [self.width, self.layers, self.mlp_width, self.out_width].iter().any(|&s| s > LARGEST_SIZE)
         {
             return refused("a vision tower of this size is not supported");
@@ -209,11 +226,15 @@ impl VisionSpec {
     }
 }
 
+fn image_tokens(count: u64) -> String {
+    if count == 1 { "1 image token".to_owned() } else { format!("{count} image tokens") }
+}
+
 /// What the published processors say, for files that say nothing (`preprocessor_config.json` of Qwen2.5-VL-7B-Instruct).
 impl VisionSpec {
     /// Fewest and most pixels: 4 and 16,384 tokens.
     pub const PUBLISHED_PIXELS: [u64; 2] = [4 * 28 * 28, 16_384 * 28 * 28];
-    /// CLIP's.
+    /// CLIP's, by OpenAI.
     pub const PUBLISHED_MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
     /// CLIP's.
     pub const PUBLISHED_STD: [f32; 3] = [0.268_629_55, 0.261_302_6, 0.275_777_1];
@@ -346,6 +367,27 @@ mod tests {
             "{smaller}"
         );
         assert!(!told(1024, None, Some(USUAL_PIXELS)).contains("µm"));
+        let one_token = VisionSpec { min_pixels: 0, ..spec }.warnings(100, 100, None, Some(784)).join(" ");
+        assert!(one_token.ends_with("28 × 28 px: the limit is 1 image token."), "{one_token}");
+    }
+
+    #[test]
+    fn a_patch_that_is_made_larger_is_told_with_its_scale() {
+        let spec = VisionSpec::for_tests();
+        assert_eq!(spec.warnings(56, 56, Some(0.5), None), [""; 0]);
+        assert_eq!(
+            spec.warnings(43, 60, Some(0.5), None),
+            [""; 0],
+            "rounding is not worth a word here either"
+        );
+        let larger = spec.warnings(20, 20, Some(0.5), Some(USUAL_PIXELS)).join(" ");
+        assert!(larger.contains("20 × 20 px is given to the model in 56 × 56 px, at 0.179 µm"), "{larger}");
+        assert!(larger.ends_with("the least is 4 image tokens."), "{larger}");
+        assert!(!spec.is_beyond(20, 20, None), "nothing of it is lost");
+        // Where no least is stated it is a token.
+        let free = VisionSpec { min_pixels: 0, ..spec };
+        let larger = free.warnings(9, 9, None, None).join(" ");
+        assert!(larger.ends_with("28 × 28 px: the least is 1 image token."), "{larger}");
     }
 
     #[test]
@@ -363,6 +405,7 @@ mod tests {
         refused(&|s| s.mlp_width = 0, "positive");
         refused(&|s| s.width = usize::MAX, "not supported");
         refused(&|s| s.patch_size = u32::MAX, "not supported");
+        refused(&|s| s.temporal_patch_size = 17, "not supported");
         refused(&|s| s.heads = 3, "heads must divide width");
         refused(&|s| s.heads = 8, "multiples of 4");
         refused(&|s| s.window_size = 100, "window_size must be a multiple of patch_size · merge_size = 28");

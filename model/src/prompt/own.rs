@@ -4,7 +4,6 @@
 //! between two special tokens is tokenised as one text, the template's words with what was said: so are the ids those of
 //! transformers, which knows no difference.
 
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -104,9 +103,11 @@ impl OwnTemplate {
     /// The special token that comes first in a text: where it begins, its name and its id. Of those that begin at one place
     /// it is the longest.
     fn first_special(&self, text: &str) -> Option<(usize, &str, u32)> {
-        let named = self.special.iter();
-        named
-            .filter_map(|(name, &id)| Some((text.find(name.as_str())?, name.as_str(), id)))
-            .min_by_key(|(at, name, _)| (*at, Reverse(name.len())))
+        // Place by place, so that a text of any length is gone through once however many tokens are in it.
+        text.char_indices().find_map(|(at, _)| {
+            let here = self.special.iter().filter(|(name, _)| text[at..].starts_with(name.as_str()));
+            let (name, &id) = here.max_by_key(|(name, _)| name.len())?;
+            Some((at, name.as_str(), id))
+        })
     }
 }

@@ -3,7 +3,7 @@
 
 use candle_core::{Device, Tensor};
 
-use super::{Error, TowerWeights, at_prefix, open, open_encoder, open_tower};
+use super::{Error, at_prefix, open, open_encoder, open_tower};
 use crate::images::{Images, Seen};
 use crate::known::Known;
 use crate::package::{EncoderSpec, Grid, Package, VisionSpec};
@@ -11,7 +11,7 @@ use crate::patch::Patch;
 use crate::projector::{Projector, fuse};
 use crate::qwen::Tower;
 use crate::vit::Vit;
-use crate::weights::{Size, mmproj};
+use crate::weights::Size;
 
 /// Patches that go through the encoders at a time, so that memory does not grow with their number.
 const PATCHES_AT_A_TIME: usize = 16;
@@ -230,12 +230,8 @@ fn load_tower(
             candle_core::bail!("cancelled")
         })
     };
-    let built = match open_tower(package, spec, hidden)? {
-        TowerWeights::Full(weights) => weights.build(device, |vb| Tower::load_watched(&vb, spec, &mut watch)),
-        TowerWeights::Gguf(gguf) => {
-            mmproj::build(&gguf, device, |vb| Tower::load_watched(&vb, spec, &mut watch))
-        }
-    };
+    let weights = open_tower(package, spec, hidden)?;
+    let built = weights.build(device, |vb| Tower::load_watched(&vb, spec, &mut watch));
     if let Some(error) = stopped {
         return Err(error);
     }

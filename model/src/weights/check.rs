@@ -49,7 +49,7 @@ impl Gguf {
     }
 }
 
-fn check<S: Look + Send + Sync + 'static, T>(
+pub(super) fn check<S: Look + Send + Sync + 'static, T>(
     source: S,
     build: impl FnOnce(VarBuilder<'_>) -> candle_core::Result<T>,
 ) -> Result<(T, Size), Error> {
@@ -60,7 +60,7 @@ fn check<S: Look + Send + Sync + 'static, T>(
 }
 
 /// Where a tensor can be looked at.
-trait Look {
+pub(super) trait Look {
     /// Whether the tensor is there as it should be: the bytes it would take in memory.
     fn look(&self, name: &str, shape: &[usize]) -> Result<usize, Error>;
 

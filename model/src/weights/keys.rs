@@ -2,6 +2,8 @@
 //! (transformers before 4.52, and the files on the Hub), and `model.visual.…` and `model.language_model.layers.…` since
 //! then. Adapters and files of the language model alone follow either.
 
+use crate::package::VisionSpec;
+
 /// The decoder's own name of a tensor, as a Llama has it (`model.layers.0.…`, `lm_head.weight`); `None` for the tower's.
 pub(crate) fn decoder(name: &str) -> Option<String> {
     if tower(name).is_some() {
@@ -18,8 +20,7 @@ pub(crate) fn decoder(name: &str) -> Option<String> {
 
 /// The vision tower's own name of a tensor, without `visual.`; `None` for the decoder's.
 pub(crate) fn tower(name: &str) -> Option<String> {
-    let rest = ["visual.", "model.visual."].iter().find_map(|prefix| name.strip_prefix(*prefix));
-    rest.map(str::to_owned)
+    VisionSpec::own_name(name).map(str::to_owned)
 }
 
 #[cfg(test)]

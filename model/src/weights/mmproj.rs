@@ -8,6 +8,7 @@ use candle_core::{DType, Device, Shape, Tensor};
 use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{Init, VarBuilder};
 
+use super::check::Look;
 use super::gguf::{Gguf, Value};
 use super::{Error, Ledger, Size};
 use crate::package::VisionSpec;
@@ -100,9 +101,17 @@ pub fn build<T>(
     build: impl FnOnce(VarBuilder<'_>) -> candle_core::Result<T>,
 ) -> Result<(T, Size), Error> {
     let ledger = Arc::new(Ledger::default());
-    let source = Source { gguf: Arc::clone(gguf), ledger: Arc::clone(&ledger) };
+    let source = Source { tower: TowerFile(Arc::clone(gguf)), ledger: Arc::clone(&ledger) };
     let built = build(VarBuilder::from_backend(Box::new(source), DType::F32, device.clone()));
     ledger.settle(built)
+}
+
+/// Looks its tensors through, as [`super::Weights::check`] does.
+pub fn check<T>(
+    gguf: &Arc<Gguf>,
+    build: impl FnOnce(VarBuilder<'_>) -> candle_core::Result<T>,
+) -> Result<(T, Size), Error> {
+    super::check::check(TowerFile(Arc::clone(gguf)), build)
 }
 
 /// Names in the file of the tensors that one of Hugging Face's (below `visual.`) is made of, one after another.
@@ -134,41 +143,70 @@ fn stored(name: &str) -> Vec<String> {
     of_block().unwrap_or_else(|| vec![name.to_owned()])
 }
 
-struct Source {
-    gguf: Arc<Gguf>,
-    ledger: Arc<Ledger>,
-}
+/// A file's tensors under their names below `visual.`.
+struct TowerFile(Arc<Gguf>);
 
-impl Source {
-    /// The values of a tensor under its name below `visual.`.
-    fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
+impl TowerFile {
+    /// What a tensor is made of: names in the file, and the shape that each of them has.
+    fn parts(&self, name: &str, shape: &[usize]) -> Result<(Vec<String>, Vec<usize>), Error> {
         let stored = stored(name);
-        let missing = || self.gguf.error(format!("it has no tensor {name} of shape {shape:?}"));
+        let missing = || self.0.error(format!("it has no tensor {name} of shape {shape:?}"));
         if name == PATCHES {
             // (width, 3, frames, patch, patch), of which the file has (width, 3, patch, patch) for each frame.
-            let &[width, colours, frames, height, columns] = shape else { return Err(missing()) };
-            if frames != stored.len() {
-                return Err(missing());
-            }
-            let one = |name: &String| self.gguf.values(name, &[width, colours, height, columns], None);
-            let frames = stored.iter().map(one).collect::<Result<Vec<_>, _>>()?;
-            return Ok(taking_turns(&frames, height * columns));
+            return match *shape {
+                [width, colours, frames, height, columns] if frames == stored.len() => {
+                    Ok((stored, vec![width, colours, height, columns]))
+                }
+                _ => Err(missing()),
+            };
         }
         let parts = stored.len();
-        let Some((&rows, rest)) = shape.split_first().filter(|(rows, _)| rows.is_multiple_of(parts)) else {
-            return Err(missing());
-        };
-        let shape = [&[rows / parts][..], rest].concat();
-        let mut values = Vec::new();
-        for name in &stored {
-            let part = self.gguf.values(name, &shape, None)?;
-            if parts == 1 {
-                return Ok(part);
+        match shape.split_first() {
+            Some((rows, rest)) if rows.is_multiple_of(parts) => {
+                Ok((stored, [&[rows / parts][..], rest].concat()))
             }
-            values.extend_from_slice(&part);
+            _ => Err(missing()),
         }
-        Ok(values)
     }
+
+    /// The values of a tensor.
+    fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
+        let (names, shape) = self.parts(name, shape)?;
+        let read = |name: &String| self.0.values(name, &shape, None);
+        if let [only] = names.as_slice() {
+            return read(only);
+        }
+        let parts = names.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        // Frames take turns colour by colour; matrices come one after another.
+        let axis = if name == PATCHES { 2 } else { 0 };
+        Ok(taking_turns(&parts, shape[axis..].iter().product()))
+    }
+}
+
+impl Look for TowerFile {
+    fn look(&self, name: &str, shape: &[usize]) -> Result<usize, Error> {
+        let (names, part) = self.parts(name, shape)?;
+        names.iter().try_for_each(|name| self.0.look(name, &part).map(drop))?;
+        // Whatever the file has, it is held in f32.
+        Ok(shape.iter().product::<usize>() * size_of::<f32>())
+    }
+
+    fn shape_of(&self, name: &str) -> Option<Vec<usize>> {
+        let names = stored(name);
+        let mut shape = self.0.shape_of(names.first()?)?;
+        if name == PATCHES {
+            let &[width, colours, height, columns] = shape.as_slice() else { return None };
+            return Some(vec![width, colours, names.len(), height, columns]);
+        }
+        let rows = shape.first_mut()?;
+        *rows = rows.checked_mul(names.len())?;
+        Some(shape)
+    }
+}
+
+struct Source {
+    tower: TowerFile,
+    ledger: Arc<Ledger>,
 }
 
 /// So many values of each in turn.
@@ -192,7 +230,7 @@ impl SimpleBackend for Source {
         dtype: DType,
         device: &Device,
     ) -> candle_core::Result<Tensor> {
-        let values = self.ledger.keep(self.values(name, shape.dims()))?;
+        let values = self.ledger.keep(self.tower.values(name, shape.dims()))?;
         self.ledger.count(values.len(), values.len() * dtype.size_in_bytes());
         Tensor::from_vec(values, shape, device)?.to_dtype(dtype)
     }
@@ -202,7 +240,7 @@ impl SimpleBackend for Source {
     }
 
     fn contains_tensor(&self, name: &str) -> bool {
-        stored(name).iter().all(|name| self.gguf.info(name).is_ok())
+        stored(name).iter().all(|name| self.tower.0.info(name).is_ok())
     }
 }
 

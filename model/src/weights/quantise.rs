@@ -14,6 +14,7 @@ use candle_core::{Device, Tensor};
 use super::gguf::{Architecture, ROPE_FACTORS, paired, stored_name};
 use super::{Error, Weights};
 use crate::llama::LlamaConfig;
+use crate::package::more_bits;
 
 /// How a model is quantised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +73,8 @@ impl Recipe {
         let is_output =
             name == "lm_head.weight" || config.tie_word_embeddings && name == "model.embed_tokens.weight";
         let is_telling = name.ends_with("v_proj.weight") || name.ends_with("down_proj.weight");
-        let more = is_output || is_telling && layer.is_some_and(|i| more_bits(i, config.num_hidden_layers));
+        let layers = config.num_hidden_layers as u64;
+        let more = is_output || is_telling && layer.is_some_and(|i| more_bits(i, layers));
         // Blocks of 256 do not fit every matrix.
         match (more, columns.is_multiple_of(256)) {
             (true, true) => GgmlDType::Q6K,
@@ -81,11 +83,6 @@ impl Recipe {
             (false, false) => GgmlDType::Q5_0,
         }
     }
-}
-
-/// llama.cpp's `use_more_bits`: the first and the last eighth, and every third layer between.
-fn more_bits(layer: usize, layers: usize) -> bool {
-    layer < layers / 8 || layer >= 7 * layers / 8 || (layer - layers / 8) % 3 == 2
 }
 
 /// Writes the Llama of `config` in `weights` to `path`. `progress` gets the share that is done; `false` from it stops,
@@ -296,7 +293,7 @@ mod tests {
 
     #[test]
     fn more_bits_go_to_the_layers_that_llama_cpp_gives_them() {
-        let more: Vec<usize> = (0..32).filter(|&i| more_bits(i, 32)).collect();
+        let more: Vec<u64> = (0..32).filter(|&i| more_bits(i, 32)).collect();
         assert_eq!(more, [0, 1, 2, 3, 6, 9, 12, 15, 18, 21, 24, 27, 28, 29, 30, 31]);
     }
 }

@@ -155,7 +155,27 @@ fn whoever_wants_to_reads_the_answer_as_it_was_written() {
         let desk = Desk::new(family, Speech::Script(&STAGED));
         let output = desk.run(&[&REGION[..], &QUESTION, &["--raw"]].concat());
         assert!(output.status.success(), "{}", stderr(&output));
-        assert_eq!(String::from_utf8(output.stdout).unwrap().trim_end(), STAGED.concat());
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("{}\n", STAGED.concat()));
+        assert!(stderr(&output).contains("model fixture"), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn tags_are_seen_in_the_raw_text_alone_also_where_it_was_cut() {
+    const THOUGHT: [&str; 4] = ["<think>", "They are regular.", "</think>\n<answer>", "B) glands</answer>"];
+    for family in Family::ALL {
+        let desk = Desk::new(family, Speech::Script(&THOUGHT));
+        let said = |more: &[&str]| {
+            let output = desk.run(&[&REGION[..], &QUESTION, more].concat());
+            assert!(output.status.success(), "{}", stderr(&output));
+            (String::from_utf8(output.stdout.clone()).unwrap(), stderr(&output))
+        };
+        let (headings, _) = said(&[]);
+        assert_eq!(headings, "Analysis\nThey are regular.\n\nConclusion\nB) glands\n", "{family:?}");
+        assert_eq!(said(&["--raw"]).0, format!("{}\n", THOUGHT.concat()), "{family:?}");
+        let (cut, notes) = said(&["--raw", "--max-tokens", "2"]);
+        assert_eq!(cut, "<think>They are regular.\n", "{family:?}");
+        assert!(notes.contains("warning: the answer was cut after 2 tokens"), "{notes}");
     }
 }
 
@@ -177,10 +197,45 @@ fn a_patch_that_is_made_smaller_for_the_pixel_limit_is_told_of() {
     let smaller = limited("10000");
     assert_eq!((smaller.max_pixels, smaller.patches[0].encoders[0].tensor), (Some(10_000), [56, 112]));
     assert!(smaller.warnings.join(" ").contains("112 × 56 px"), "{:?}", smaller.warnings);
-    // A model that looks at a square has no such limit.
-    let square = Desk::new(Family::ReinPath, Speech::Script(&STAGED));
-    let output = square.run(&[&REGION[..], &QUESTION, &["--max-pixels", "10000"]].concat());
-    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+}
+
+/// What is said of a pixel limit by a model that makes a square of each patch.
+const NO_LIMIT: &str = "--max-pixels is for models that take patches of any size";
+
+#[test]
+fn a_pixel_limit_is_wrong_usage_where_the_model_makes_a_square_of_each_patch() {
+    for family in Family::ALL {
+        let desk = Desk::new(family, Speech::Script(&STAGED));
+        let output = desk.run(&[&REGION[..], &QUESTION, &["--max-pixels", "10000"]].concat());
+        let notes = stderr(&output);
+        let (code, is_told) = match family {
+            Family::ReinPath => (2, true),
+            Family::Qwen => (0, false),
+        };
+        assert_eq!((output.status.code(), notes.contains(NO_LIMIT)), (Some(code), is_told), "{notes}");
+        assert_eq!(output.stdout.is_empty(), is_told);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pixel_limit_for_a_package_elsewhere_is_told_of_where_it_has_none() {
+    for family in Family::ALL {
+        let desk = Desk::new(family, Speech::Script(&STAGED));
+        // Found from the worker's folder, and not from here.
+        let (here, worker) = (desk.folder.path().display(), program("reinpath-worker"));
+        let script = format!("cd '{here}' && exec '{}'", worker.display());
+        std::fs::write(desk.path("worker.sh"), script).unwrap();
+        let mut command = Command::new(program("reinpath"));
+        command.arg("ask").arg(desk.path("slide.png")).args(REGION).args(QUESTION);
+        command.args(["--model", "package", "--mpp", "0.5", "--max-pixels", "10000"]);
+        command.arg("--worker").arg(format!("sh '{}'", desk.path("worker.sh").display()));
+        command.env_remove("RUST_LOG").stdin(Stdio::null());
+        let output = command.output().unwrap();
+        let notes = stderr(&output);
+        assert!(output.status.success(), "{notes}");
+        assert_eq!(notes.contains(&format!("warning: {NO_LIMIT}")), family == Family::ReinPath, "{notes}");
+    }
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! What a patch costs where a model takes patches of any size: its image tokens, which grow with its pixels up to the limit, and what is
-//! lost beyond that.
+//! What a patch costs where a model takes patches of any size: its image tokens, which grow with its pixels from the least to the limit,
+//! and what is said beyond these.
 
 use reinpath_model::package::VisionSpec;
 use reinpath_training::dataset::grouped;
@@ -45,10 +45,10 @@ pub(super) fn is_beyond(
     asked: Option<u64>,
 ) -> bool {
     let [width, height] = ask::size_px(*region, mpp, model.patch.mpp);
-    !vision.warnings(width, height, None, asked).is_empty()
+    vision.size_for(width, height, asked).is_err() || vision.is_beyond(width, height, asked)
 }
 
-/// What the model is not given of a patch, one sentence each; nothing for a model that makes a square of every patch, and nothing of a
+/// Where the model is given a patch larger or smaller than it is, one sentence each; nothing for a model that makes a square of every patch, and nothing of a
 /// shape that it refuses, which is told where its picture would be.
 pub(super) fn warnings(
     region: &Region,

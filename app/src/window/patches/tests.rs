@@ -115,6 +115,11 @@ fn what_the_limit_takes_from_a_patch_is_said() {
     assert!(warnings(&place, None, &info, &model, Some(448 * 224)).is_empty());
     let told = warnings(&place, None, &info, &model, Some(25_088));
     assert!(told.len() == 1 && told[0].contains("224 × 112 px"), "{told:?}");
+    // A patch below the least is enlarged: nothing of it is lost, so it is not offered to be split.
+    let thin = PatchPlace { region: Region { x: 10, y: 10, w: 560, h: 4 }, ..place };
+    let told = warnings(&thin, None, &info, &model, None);
+    assert!(told.len() == 1 && told[0].contains("the least is 4 image tokens"), "{told:?}");
+    assert_eq!(split_counts(&thin.region, &model, info.mpp, None), None);
 }
 
 #[test]

@@ -110,6 +110,8 @@ fn a_tower_in_a_gguf_file_is_the_one_in_safetensors() -> Outcome {
         let (tower, size) = build(&gguf, &Device::Cpu, |vb| Tower::load(&vb, &spec()))?;
         let values: usize = plain.values().map(Tensor::elem_count).sum();
         assert_eq!((size.parameters, size.memory), (values as u64, 4 * values as u64));
+        let (_, looked_through) = check(&gguf, |vb| Tower::load(&vb, &spec()))?;
+        assert_eq!(looked_through, size, "{kind:?}: what it takes is known beforehand");
         // What that precision makes of the values, as they would be published in full.
         let mut published = HashMap::new();
         for (name, tensor) in &plain {
@@ -182,7 +184,10 @@ fn a_tensor_that_is_missing_or_has_another_shape_is_named() -> Outcome {
     cut.remove("v.blk.1.attn_k.weight");
     let load = |gguf: &Arc<Gguf>, spec: &VisionSpec| {
         let built = build(gguf, &Device::Cpu, |vb| Tower::load(&vb, spec));
-        built.expect_err("it is refused").to_string()
+        let told = built.expect_err("it is refused").to_string();
+        let looked_through = check(gguf, |vb| Tower::load(&vb, spec));
+        assert_eq!(looked_through.expect_err("it is refused").to_string(), told);
+        told
     };
     let error = load(&write(folder.path(), &entries(), &cut)?, &spec());
     assert!(error.contains("the tensor v.blk.1.attn_k.weight is missing"), "{error}");

@@ -7,7 +7,7 @@ use super::super::super::answer_cards::{self, Card};
 use super::super::super::command::CommandSender;
 use super::super::super::state::AppState;
 use super::super::super::theme;
-use super::super::super::widgets::{hairline, toggle};
+use super::super::super::widgets::{caption, hairline, toggle};
 use super::super::verdicts::VerdictsPanel;
 use super::super::{ReviewCommand, Shown};
 use super::glossary_window::GlossaryWindow;
@@ -57,11 +57,15 @@ impl Cards {
         ui.add_space(theme::GRID);
         hairline(ui);
         let View { state, shown, read, commands } = view;
-        answer_cards::head_ui(ui, shown, &read.preamble);
+        // Tags alone make no token.
+        let has_text = !shown.answer.tokens.is_empty() || shown.answer.raw().is_some();
+        // What is being edited is seen.
+        let is_as_written = self.is_as_written && has_text && state.review.verdicts.editing.is_none();
+        // What was written before the first stage is a part of the whole text.
+        answer_cards::head_ui(ui, shown, if is_as_written { "" } else { read.preamble.as_str() });
         let is_over = shown.answer.is_over();
         let mut hovered = None;
-        // What is being edited is seen.
-        if self.is_as_written && state.review.verdicts.editing.is_none() {
+        if is_as_written {
             as_written_ui(ui, shown.answer);
         } else if !is_over || !verdicts.target_ui(ui, state, shown, Target::Answer, commands) {
             for stage in AnswerStage::ALL {
@@ -71,7 +75,7 @@ impl Cards {
         answer_cards::foot_ui(ui, shown.answer);
         ui.horizontal(|ui| {
             marks_ui(ui, view, glossary);
-            if !shown.answer.tokens.is_empty() {
+            if has_text {
                 let button = toggle(ui, self.is_as_written, "As written");
                 self.is_as_written ^=
                     button.on_hover_text("The whole text, headings or tags included").clicked();
@@ -179,7 +183,7 @@ impl Cards {
     }
 }
 
-/// The whole text, in the place of the stages.
+/// The whole text, in the place of the stages, and what of it is not there.
 fn as_written_ui(ui: &mut Ui, answer: &Answer) {
     let frame = Frame::new()
         .fill(theme::of(ui).raised)
@@ -189,6 +193,14 @@ fn as_written_ui(ui: &mut Ui, answer: &Answer) {
         ui.set_width(ui.available_width());
         ui.add(Label::new(RichText::new(answer.as_written())).wrap().selectable(true));
     });
+    if answer.raw().is_none() {
+        let missing = if answer.is_over() {
+            "Headings and tags were not kept with this answer."
+        } else {
+            "Headings and tags are shown once the answer has ended."
+        };
+        caption(ui, missing);
+    }
 }
 
 /// What is marked, and the way to the glossary.
