@@ -120,7 +120,8 @@ pub(super) fn draw(
         plot = plot.link_axis(group, [true, false]);
     }
     if let Some((first, last)) = all_steps(curves) {
-        plot = plot.include_x(first).include_x(last);
+        // Never a single step alone: egui_plot takes the height for an axis without width, which may be as good as none.
+        plot = plot.include_x(first).include_x(last.max(first + 1.0));
     }
     if curves.len() > 1 {
         plot = plot.legend(Legend::default().position(Corner::LeftTop).follow_insertion_order(true));
@@ -360,6 +361,20 @@ mod tests {
         let nowhere = Curve { stage: "alignment", ..curve(&told, "loss") };
         assert_eq!(nearest_step(&nowhere, 2.4), None);
         assert_eq!(all_steps(&[nowhere]), None);
+    }
+
+    #[test]
+    fn a_single_step_has_an_axis_also_where_smoothing_rounds_its_value() {
+        let mut told = run();
+        for loss in (1..200).map(|n| 0.344_408_2 / n as f32) {
+            let steps = [1.0_f32].into_iter().collect();
+            let measures = BTreeMap::from([("loss".to_owned(), [loss].into_iter().collect())]);
+            told.stages[0] = StageTold { steps, measures, ..told.stages[0].clone() };
+            egui::__run_test_ui(|ui| {
+                let id = Id::new(loss.to_bits());
+                one(ui, id, "Loss", &[curve(&told, "loss")], &ChartSettings::default());
+            });
+        }
     }
 
     #[test]
