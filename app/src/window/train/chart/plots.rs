@@ -371,7 +371,7 @@ mod tests {
             let measures = BTreeMap::from([("loss".to_owned(), [loss].into_iter().collect())]);
             told.stages[0] = StageTold { steps, measures, ..told.stages[0].clone() };
             egui::__run_test_ui(|ui| {
-                let id = Id::new(loss.to_bits());
+                let id = Id::unique(loss.to_bits());
                 one(ui, id, "Loss", &[curve(&told, "loss")], &ChartSettings::default());
             });
         }
