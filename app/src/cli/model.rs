@@ -311,27 +311,22 @@ mod tests {
     use reinpath_model::package::{Architecture, PatchSpec};
 
     use super::*;
+    use crate::window::state::{Eyes, ModelInfo};
 
     #[test]
     fn a_qwen_is_told_by_its_vision_tower_and_by_what_a_patch_costs() {
         let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/models/demo");
+        let Eyes::Vision(small) = ModelInfo::scripted_vision("qwen").eyes else { panic!("it has a tower") };
         let vision = VisionSpec {
             weights: vec!["language/model.safetensors".to_owned()],
             precision: "bf16".to_owned(),
-            min_pixels: 3136,
-            max_pixels: 12_845_056,
-            mean: [0.5; 3],
-            std: [0.5; 3],
-            patch_size: 14,
-            merge_size: 2,
-            temporal_patch_size: 2,
             width: 1280,
             layers: 32,
             heads: 16,
             mlp_width: 3420,
             out_width: 2048,
-            window_size: 112,
             full_attention: vec![7, 15, 23, 31],
+            ..small
         };
         let manifest = Manifest {
             architecture: Architecture::Qwen25Vl,

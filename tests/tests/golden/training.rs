@@ -62,26 +62,21 @@ fn advantages_are_trls() {
     }
 }
 
+/// How the policy's loss is taken.
 #[derive(Deserialize)]
-struct LossCase {
-    aggregation: Aggregation,
-    ratio: RatioLevel,
+pub(super) struct PolicyLoss {
+    pub(super) aggregation: Aggregation,
+    pub(super) ratio: RatioLevel,
     kl: KlEstimator,
     kl_weight: f64,
-    scaling: Scaling,
     clip_low: f64,
     clip_high: f64,
     max_tokens: usize,
-    tokens: usize,
-    /// Mean distance to the reference policy, a token.
-    distance: f64,
-    /// Share of ratios that are held.
-    clipped: f64,
-    from: String,
 }
 
-impl LossCase {
-    fn config(&self) -> GrpoConfig {
+impl PolicyLoss {
+    /// The usual settings with these.
+    pub(super) fn config(&self) -> GrpoConfig {
         let mut config: GrpoConfig = toml::from_str("data = []\noptimisation = {}").unwrap();
         config.aggregation = self.aggregation;
         config.ratio = self.ratio;
@@ -92,9 +87,24 @@ impl LossCase {
         config.max_tokens = self.max_tokens;
         config
     }
+}
 
+#[derive(Deserialize)]
+struct LossCase {
+    #[serde(flatten)]
+    loss: PolicyLoss,
+    scaling: Scaling,
+    tokens: usize,
+    /// Mean distance to the reference policy, a token.
+    distance: f64,
+    /// Share of ratios that are held.
+    clipped: f64,
+    from: String,
+}
+
+impl LossCase {
     fn name(&self) -> String {
-        let Self { aggregation, ratio, kl, kl_weight, scaling, from, .. } = self;
+        let Self { loss: PolicyLoss { aggregation, ratio, kl, kl_weight, .. }, scaling, from, .. } = self;
         format!("{aggregation:?}, {ratio:?}, {kl:?} × {kl_weight}, {scaling:?} (from {from})")
     }
 }
@@ -120,7 +130,7 @@ struct LossInputs {
 impl LossInputs {
     /// Loss, gradient and measures of the whole batch, its answers in these micro-batches.
     fn loss(&self, case: &LossCase, parts: &[std::ops::Range<usize>]) -> (f64, Vec<f32>, LossMeasures) {
-        let config = case.config();
+        let config = case.loss.config();
         let LossAnswers { answer_of, rewards, group, answers, .. } = &self.answers;
         let advantages = advantages(rewards, *group, case.scaling, 0.0);
         let totals = Totals { answers: *answers, tokens: case.tokens };
@@ -174,7 +184,7 @@ fn every_loss_and_its_gradient_are_those_of_trl_and_torch() {
             assert_eq!(measures.tokens, case.tokens, "{what}");
             if parts.len() == 1 {
                 // TRL counts the answer without a token among the ratios.
-                let all = if case.ratio == RatioLevel::Token { case.tokens } else { all };
+                let all = if case.loss.ratio == RatioLevel::Token { case.tokens } else { all };
                 assert_eq!(measures.clipped, (case.clipped * all as f64).round() as usize, "{what}");
             }
         }

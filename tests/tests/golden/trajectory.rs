@@ -16,15 +16,15 @@ use reinpath_model::projector::Projector;
 use reinpath_model::prompt::Segment;
 use reinpath_tests::root;
 use reinpath_training::batch::{Answer, Batch, ImageShape, Sequence};
-use reinpath_training::config::{
-    Aggregation, Compute, GrpoConfig, KlEstimator, Optimisation, RatioLevel, Scaling,
-};
+use reinpath_training::config::{Compute, Optimisation, Scaling};
 use reinpath_training::gradients::{gradients, predictions};
 use reinpath_training::objective::{Answers, LossMeasures, Totals, advantages, policy_loss, supervised_loss};
 use reinpath_training::optimiser::AdamW;
 use reinpath_training::policy::{ADAPTERS, Model, PROJECTOR, Policy};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+
+use crate::training::PolicyLoss;
 
 const CPU: Device = Device::Cpu;
 const CHANNELS: usize = 24;
@@ -119,32 +119,13 @@ struct Rollout {
 struct Run {
     #[serde(flatten)]
     settings: Settings,
-    aggregation: Aggregation,
-    ratio: RatioLevel,
-    kl: KlEstimator,
-    kl_weight: f64,
-    clip_low: f64,
-    clip_high: f64,
-    max_tokens: usize,
+    #[serde(flatten)]
+    loss: PolicyLoss,
     updates: usize,
     losses: Vec<f64>,
     norms: Vec<f64>,
     /// Mean over the two micro-batches of the share of ratios that are held.
     clipped: Vec<f64>,
-}
-
-impl Run {
-    fn config(&self) -> GrpoConfig {
-        let mut config: GrpoConfig = toml::from_str("data = []\noptimisation = {}").unwrap();
-        config.aggregation = self.aggregation;
-        config.ratio = self.ratio;
-        config.kl = self.kl;
-        config.kl_weight = self.kl_weight;
-        config.clip_low = self.clip_low;
-        config.clip_high = self.clip_high;
-        config.max_tokens = self.max_tokens;
-        config
-    }
 }
 
 /// The policy with the projector and the adapters of a file.
@@ -264,9 +245,9 @@ fn halves(rollout: &Rollout, policy: &Model, entered: &Model, images: &[Vec<f32>
 }
 
 fn grpo(run: &Run, case: &Grpo, compute: &Compute) {
-    let what = format!("{:?}, {:?}", run.ratio, run.aggregation);
+    let what = format!("{:?}, {:?}", run.loss.ratio, run.loss.aggregation);
     let (policy, images) = (policy("training/trajectory_second.safetensors"), images());
-    let (config, optimisation) = (run.config(), run.settings.optimisation());
+    let (config, optimisation) = (run.loss.config(), run.settings.optimisation());
     let (vars, entered) = (learning(&policy), policy.freeze().unwrap());
     let mut adam = run.settings.optimiser(&policy);
     for (round, rollout) in case.rollouts.iter().enumerate() {
