@@ -5,6 +5,7 @@
 //! how to read them. The package is made beside the place where it will be, looked through, and put there last, so that
 //! there is never half of one.
 
+mod adapters;
 mod encoders;
 mod language;
 mod origin;
@@ -22,8 +23,8 @@ use self::origin::Origin;
 use self::qwen::Qwen;
 use crate::check::check_unless;
 use crate::package::{
-    self, ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterSpec, Architecture, Beside, EncoderKind, FORMAT, Fusion,
-    GridRule, Instructions, Known, Knows, Manifest, Package, PackageWriter, PatchSpec, ProjectorSpec,
+    self, Architecture, Beside, EncoderKind, FORMAT, Fusion, GridRule, Instructions, Known, Knows, Manifest,
+    Package, PackageWriter, PatchSpec, ProjectorSpec,
 };
 use crate::weights::{self, Size, Weights};
 use crate::{prompt, reinpath};
@@ -199,7 +200,7 @@ impl Plan {
             projector::DESCRIPTION.clone_into(&mut manifest.description);
             Some(projector::Shape { features: manifest.fused_width(), hidden: language.hidden_size })
         };
-        files.extend(add_adapters(&parts.adapters, &mut manifest, &mut origins)?);
+        files.extend(adapters::add(&parts.adapters, &mut manifest, &mut origins)?);
         manifest.licence = parts.licence.clone().unwrap_or_else(|| origin::licences(&origins));
         manifest.provenance = origin::provenance(&origins);
         if new_projector.is_some() {
@@ -246,7 +247,7 @@ impl Plan {
             knows: Knows::default(),
             files: std::collections::BTreeMap::new(),
         };
-        files.extend(add_adapters(&parts.adapters, &mut manifest, &mut origins)?);
+        files.extend(adapters::add(&parts.adapters, &mut manifest, &mut origins)?);
         manifest.licence = parts.licence.clone().unwrap_or_else(|| origin::licences(&origins));
         manifest.provenance = origin::provenance(&origins);
         Ok(Self { files, manifest, new_projector: None, template: Some(template) })
@@ -288,40 +289,6 @@ fn add_projector(path: &Path, manifest: &mut Manifest, origins: &mut Vec<Origin>
     manifest.projector = spec;
     origins.push(Origin::of("projector", path));
     Ok(file)
-}
-
-/// Puts adapters into a manifest; what is returned are their files.
-fn add_adapters(
-    paths: &[PathBuf],
-    manifest: &mut Manifest,
-    origins: &mut Vec<Origin>,
-) -> Result<Vec<Source>, Error> {
-    let mut files = Vec::new();
-    for path in paths {
-        // Several are told apart when a question is asked; a single one is part of the model.
-        let (spec, adapter) = adapter(path, paths.len() > 1)?;
-        if manifest.adapters.iter().any(|other| other.name == spec.name) {
-            let reason = format!("another adapter has the name '{}' too: rename its folder", spec.name);
-            return Err(Error::Unfit { reason, path: path.clone() });
-        }
-        origins.push(Origin::of(&format!("adapter {}", spec.name), path));
-        manifest.adapters.push(spec);
-        files.extend(adapter);
-    }
-    Ok(files)
-}
-
-/// An adapter's folder: its entry in the manifest, and its files.
-fn adapter(folder: &Path, alternative: bool) -> Result<(AdapterSpec, Vec<Source>), Error> {
-    let unfit = |reason: &str| Error::Unfit { reason: reason.to_owned(), path: folder.to_owned() };
-    let whole = folder.canonicalize().map_err(|e| unfit(&format!("the folder cannot be read, {e}")))?;
-    let name = whole.file_name().and_then(OsStr::to_str).ok_or_else(|| unfit("this is no folder"))?;
-    let weights = ADAPTER_WEIGHTS.into_iter().find(|file| folder.join(file).is_file());
-    let weights = weights.ok_or_else(|| unfit("there is no adapter_model.safetensors here"))?;
-    let part = format!("adapters/{name}");
-    let files = [ADAPTER_CONFIG, weights]
-        .map(|file| Source { name: format!("{part}/{file}"), path: folder.join(file) });
-    Ok((AdapterSpec { name: name.to_owned(), folder: part, alternative }, files.into()))
 }
 
 /// The one file that a user names: itself, or the first of these names that is in the folder.
