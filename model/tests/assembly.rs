@@ -12,7 +12,7 @@ use candle_nn::{VarBuilder, VarMap};
 use reinpath_model::assembly::{Error, Parts, add, add_unless};
 use reinpath_model::fixture::{Speech, byte_tokenizer, write_package};
 use reinpath_model::llama::{Llama, LlamaConfig, Positions};
-use reinpath_model::package::{GridRule, Package};
+use reinpath_model::package::{GridRule, Known, Package};
 use reinpath_model::patch::Patch;
 use reinpath_model::reinpath::ReinPath;
 use reinpath_model::weights::Weights;
@@ -459,4 +459,24 @@ fn of_several_adapters_one_is_active_and_switching_needs_no_loading() {
     let off: Vec<f32> = hidden(&one).iter().zip(&sft).map(|(a, b)| a - b).collect();
     let change: Vec<f32> = sft.iter().zip(&plain).map(|(a, b)| a - b).collect();
     assert!(largest(&off) < 1e-4 * largest(&change), "{} of {}", largest(&off), largest(&change));
+}
+
+#[test]
+fn an_adapter_brings_the_terms_of_the_model_that_it_was_trained_on() {
+    let home = Home::new();
+    let folder = home.adapter("mine", 0.1, &["q_proj"]);
+    let parts = Parts { adapters: vec![folder.clone()], copy: true, ..home.parts() };
+    let free = add(&parts, &home.path("free")).unwrap().0;
+    assert!(free.manifest.terms.is_none() && free.may_train().is_ok());
+
+    let path = folder.join("adapter_config.json");
+    let mut config: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    config["base_model_name_or_path"] = "WenchuanZhang/Patho-R1-7B".into();
+    std::fs::write(&path, config.to_string()).unwrap();
+    let bound = add(&parts, &home.path("bound")).unwrap().0;
+    let known = Known::named("Patho-R1-7B").unwrap();
+    assert_eq!(bound.manifest.terms, Some(known.terms()));
+    let refused = bound.may_train().unwrap_err().to_string();
+    assert!(refused.contains(known.refuses_training.unwrap()), "{refused}");
 }

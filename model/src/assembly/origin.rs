@@ -5,7 +5,7 @@ use std::path::{Component, Path};
 
 use serde::Deserialize;
 
-use crate::package::Known;
+use crate::package::{ADAPTER_CONFIG, Known};
 use crate::reinpath::read_json;
 
 /// A part of a package, where it comes from and its licence.
@@ -34,20 +34,31 @@ pub(super) fn known(names: impl IntoIterator<Item = String>) -> Option<&'static 
     Known::strictest(names.into_iter().filter_map(|name| Known::named(&name)))
 }
 
-/// What may name the published model at `path`: its repository in Hugging Face's cache or its own name and its folder's,
-/// its model card's heading and what that says it was made from, and what its configuration calls it.
+/// What may name the published model at `path`, or that which an adapter there was trained on: its repository in Hugging
+/// Face's cache or its own name and its folder's, its model card's heading and what that says it was made from, and what its
+/// configuration calls it or its base. A base that is a path is known by the names in the path; nothing is read there.
 pub(super) fn names(path: &Path) -> Vec<String> {
-    #[derive(Deserialize)]
-    struct Config {
-        #[serde(rename = "_name_or_path")]
-        name: Option<String>,
-    }
     let folder = folder(path);
     let card = card(path);
     let heading = body(&card).find(|line| line.starts_with("# ")).map(str::to_owned);
-    let config = read_json::<Config>(&folder.join("config.json")).ok().and_then(|config| config.name);
     let own = [repository(path), repository(folder)];
-    own.into_iter().chain(heading).chain(bases(&card)).chain(config).collect()
+    own.into_iter().chain(heading).chain(bases(&card)).chain(configured(folder)).collect()
+}
+
+/// What the configurations of a model and of an adapter in a folder name.
+fn configured(folder: &Path) -> impl Iterator<Item = String> {
+    #[derive(Deserialize)]
+    struct Config {
+        #[serde(rename = "_name_or_path")]
+        own: Option<String>,
+        #[serde(rename = "base_model_name_or_path")]
+        base: Option<String>,
+    }
+    ["config.json", ADAPTER_CONFIG]
+        .into_iter()
+        .filter_map(move |file| read_json::<Config>(&folder.join(file)).ok())
+        .flat_map(|config| [config.own, config.base])
+        .flatten()
 }
 
 /// The folder at `path`, or that of the file.
@@ -168,6 +179,15 @@ mod tests {
         // What a card tells beside that is no name.
         write("README.md", "---\ntags:\n- Patho-R1-7B\n---\n# Mine\nBetter than Patho-R1-7B.\n");
         assert_eq!(named(), Some("Qwen2.5-VL-3B-Instruct"));
+        for base in ["WenchuanZhang/Patho-R1-7B", "/models/Patho-R1-7B/merged", "C:\\models\\Patho-R1-7B"] {
+            let config = serde_json::json!({ "base_model_name_or_path": base });
+            write(ADAPTER_CONFIG, &config.to_string());
+            assert_eq!(named(), Some("Patho-R1-7B"), "{base}");
+        }
+        for none in [r#"{"base_model_name_or_path": null}"#, "no JSON"] {
+            write(ADAPTER_CONFIG, none);
+            assert_eq!(named(), Some("Qwen2.5-VL-3B-Instruct"), "{none}");
+        }
         let file = home.path().join("Patho-R1-3B.Q4_K_M.gguf");
         assert_eq!(known(names(&file)).map(|known| known.name), Some("Patho-R1-3B"));
         let unknown = Origin::of("language", &folder).under(Some("Apache-2.0"));
