@@ -4,8 +4,8 @@
 //! both become tokens, and an `<|im_end|>` that somebody types ends no turn. Templates are rendered as transformers does
 //! (`trim_blocks`, `lstrip_blocks`, loop controls, `raise_exception`); the methods of Python's texts are not there.
 //!
-//! The budget is of steps and of what is written. What a template holds on its way is not limited: one that doubles a text
-//! over and over ends the worker's process, as all that needs more memory than there is.
+//! The budget is of steps, of what is written and of what is said where it fails; [`Template::render`] tells what it cannot
+//! bound.
 
 use std::path::{Path, PathBuf};
 
@@ -23,6 +23,8 @@ const CLOSE: char = '\u{e001}';
 const FUEL: u64 = 100_000;
 /// Bytes that a template may have, and that it may write.
 const LONGEST: usize = 1 << 20;
+/// Characters of what a template itself says where it fails.
+const LONGEST_REASON: usize = 300;
 
 /// A template that was read and compiles.
 #[derive(Clone, Debug)]
@@ -104,7 +106,8 @@ impl Template {
         Self::new(std::fs::read_to_string(path).map_err(unreadable)?, path)
     }
 
-    /// Checks a template's text: that it compiles, and asks a question about an image; `path` is for messages.
+    /// Checks a template's text: that it compiles, and asks a question about an image; `path` is for messages. It takes as
+    /// much as [`Template::render`].
     pub fn new(source: String, path: &Path) -> Result<Self, Error> {
         if source.len() > LONGEST {
             return Err(too_long(path));
@@ -123,6 +126,12 @@ impl Template {
     }
 
     /// The conversation up to where the next answer begins.
+    ///
+    /// Instructions and what is written are counted, and too many are an error. What a template holds on its way is not
+    /// bounded: minijinja (2.24) shows nobody what `~`, `+`, a filter or a `set` block makes, so that a text that is joined
+    /// to itself doubles every few instructions, and it computes constants before it counts. A budget of instructions that
+    /// is enough for a conversation is enough for that, too, and a template's text does not tell how long its values become.
+    /// One that needs more memory than there is ends its process, the worker's, and is not an error here.
     pub fn render(&self, turns: &[Turn]) -> Result<Vec<Piece>, Error> {
         let text = self.text(turns).map_err(|error| self.failed(&error))?;
         pieces(&text, turns).ok_or_else(|| {
@@ -159,8 +168,7 @@ impl Template {
         let reason = match error.kind() {
             ErrorKind::OutOfFuel => "does not come to an end".to_owned(),
             ErrorKind::WriteFailure => format!("writes more than {LONGEST} bytes"),
-            // A template's own words may have several lines.
-            _ => format!("fails, {}", error.to_string().lines().next().unwrap_or_default()),
+            _ => format!("fails, {}", first_words(&error.to_string())),
         };
         refused(&self.path, &reason)
     }
@@ -173,6 +181,15 @@ fn refused(path: &Path, does: &str) -> Error {
 
 fn too_long(path: &Path) -> Error {
     refused(path, &format!("has more than {LONGEST} bytes"))
+}
+
+/// The beginning of a template's own words, which may have several lines and any length.
+fn first_words(said: &str) -> String {
+    let line = said.lines().next().unwrap_or_default();
+    match line.char_indices().nth(LONGEST_REASON) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line.to_owned(),
+    }
 }
 
 /// A rendered text cut at its marks; `None` where they are not those of the turns, each once and in order.

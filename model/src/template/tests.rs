@@ -89,6 +89,8 @@ fn blocks_take_their_line_with_them_as_in_transformers() {
 fn what_is_no_template_or_does_harm_is_refused_in_a_sentence() {
     let loops = "{% for a in range(9999) %}{% for b in range(9999) %}{{ b }}{% endfor %}{% endfor %}";
     let long = format!("{{% for a in range(9999) %}}{}{{% endfor %}}", "x".repeat(999));
+    let doubled = "{% set all = namespace(text='x') %}{% for a in range(22) %}\
+        {% set all.text = all.text ~ all.text %}{% endfor %}";
     let text = "{% for m in messages %}{{ m.content[-1].text }}{% endfor %}";
     for (source, reason) in [
         ("{% for m in messages %}", "fails, syntax error"),
@@ -96,6 +98,8 @@ fn what_is_no_template_or_does_harm_is_refused_in_a_sentence() {
         ("{{ messages | no_such_filter }}", "fails, unknown filter"),
         (loops, "does not come to an end"),
         (long.as_str(), "writes more than"),
+        (format!("{doubled}{{{{ all.text }}}}").as_str(), "writes more than"),
+        (format!("{doubled}{{{{ raise_exception(all.text) }}}}").as_str(), "fails, invalid operation: xxx"),
         ("hello", "each turn once"),
         (format!("{text}{text}").as_str(), "each turn once"),
         ("\u{e000}", "characters that are needed"),
@@ -105,6 +109,7 @@ fn what_is_no_template_or_does_harm_is_refused_in_a_sentence() {
         let error = template(source).unwrap_err().to_string();
         assert!(error.contains(reason) && error.ends_with(": chat_template.jinja"), "{reason}: {error}");
         assert_eq!(error.lines().count(), 1, "{error}");
+        assert!(error.chars().count() < LONGEST_REASON + 100, "{error}");
     }
     assert_eq!(joined(&template(text).unwrap().render(&[turn(Role::User, 1, "a")]).unwrap()), "a");
     // A turn that a template leaves out is missed although others are there.
