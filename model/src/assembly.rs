@@ -23,8 +23,8 @@ use self::origin::Origin;
 use self::qwen::Qwen;
 use crate::check::check_unless;
 use crate::package::{
-    self, Architecture, Beside, EncoderKind, FORMAT, Fusion, GridRule, Instructions, Known, Knows, Manifest,
-    Package, PackageWriter, PatchSpec, ProjectorSpec,
+    self, Architecture, Beside, EncoderKind, EncoderSpec, FORMAT, Fusion, Generation, GridRule, Instructions,
+    Known, Knows, LanguageSpec, Manifest, Package, PackageWriter, PatchSpec, ProjectorSpec,
 };
 use crate::weights::{self, Size, Weights};
 use crate::{prompt, reinpath};
@@ -157,26 +157,10 @@ impl Plan {
         let mut language = Language::find(&parts.language, parts.tokenizer.as_deref())?;
         let mut files = std::mem::take(&mut language.files);
         let mut origins = vec![Origin::of("language", &parts.language)];
-        let mut encoders = Vec::new();
-        for (kind, path) in [(EncoderKind::Conch, &parts.conch), (EncoderKind::Uni, &parts.uni)] {
-            let Some(path) = path else { continue };
-            let (spec, file) = encoders::find(kind, path)?;
-            origins.push(Origin::of(kind.name(), path));
-            files.push(file);
-            encoders.push(spec);
-        }
+        let mut encoders = find_encoders(parts, &mut files, &mut origins)?;
         let size_px = encoders.iter().map(|e| e.image_size).max().ok_or(Error::NoEncoder)?;
         encoders::share_a_grid(&mut encoders, parts.grid);
         let mut manifest = Manifest {
-            format: FORMAT,
-            name: parts.name.clone(),
-            description: String::new(),
-            licence: String::new(),
-            languages: Vec::new(),
-            created: String::new(),
-            provenance: String::new(),
-            architecture: Architecture::ReinPath,
-            patch: PatchSpec { size_px, mpp: MPP },
             encoders,
             fusion: Fusion { grid: parts.grid, pool: if parts.grid == GridRule::Pooled { 2 } else { 1 } },
             projector: ProjectorSpec {
@@ -184,14 +168,7 @@ impl Plan {
                 hidden: language.hidden_size,
                 prefix: String::new(),
             },
-            vision: None,
-            instructions: Instructions::default(),
-            terms: None,
-            language: language.spec,
-            adapters: Vec::new(),
-            generation: language.generation,
-            knows: Knows::default(),
-            files: std::collections::BTreeMap::new(),
+            ..begun(&parts.name, Architecture::ReinPath, size_px, language.spec, language.generation)
         };
         let new_projector = if let Some(path) = &parts.projector {
             files.push(add_projector(path, &mut manifest, &mut origins)?);
@@ -200,9 +177,7 @@ impl Plan {
             projector::DESCRIPTION.clone_into(&mut manifest.description);
             Some(projector::Shape { features: manifest.fused_width(), hidden: language.hidden_size })
         };
-        files.extend(adapters::add(&parts.adapters, &mut manifest, &mut origins)?);
-        manifest.licence = parts.licence.clone().unwrap_or_else(|| origin::licences(&origins));
-        manifest.provenance = origin::provenance(&origins);
+        files.extend(finish(parts, &mut manifest, origins)?);
         if new_projector.is_some() {
             manifest.provenance.push_str(projector::PROVENANCE);
         }
@@ -226,30 +201,12 @@ impl Plan {
             origins.push(Origin::of("vision", path).under(licence));
         }
         let mut manifest = Manifest {
-            format: FORMAT,
-            name: parts.name.clone(),
-            description: String::new(),
-            licence: String::new(),
-            languages: Vec::new(),
-            created: String::new(),
-            provenance: String::new(),
-            architecture: Architecture::Qwen25Vl,
-            patch: PatchSpec { size_px: ANY_SIZE_PX, mpp: MPP },
-            encoders: Vec::new(),
-            fusion: Fusion::default(),
-            projector: ProjectorSpec::default(),
             vision: Some(vision),
-            language,
             instructions,
             terms: known.map(Known::terms),
-            adapters: Vec::new(),
-            generation,
-            knows: Knows::default(),
-            files: std::collections::BTreeMap::new(),
+            ..begun(&parts.name, Architecture::Qwen25Vl, ANY_SIZE_PX, language, generation)
         };
-        files.extend(adapters::add(&parts.adapters, &mut manifest, &mut origins)?);
-        manifest.licence = parts.licence.clone().unwrap_or_else(|| origin::licences(&origins));
-        manifest.provenance = origin::provenance(&origins);
+        files.extend(finish(parts, &mut manifest, origins)?);
         Ok(Self { files, manifest, new_projector: None, template: Some(template) })
     }
 
@@ -281,6 +238,64 @@ impl Plan {
         }
         Error::Misfit(sentence.replace(&made.display().to_string(), &to.display().to_string()))
     }
+}
+
+/// A manifest with a language model, in which everything else is missing.
+fn begun(
+    name: &str,
+    architecture: Architecture,
+    size_px: u32,
+    language: LanguageSpec,
+    generation: Generation,
+) -> Manifest {
+    Manifest {
+        format: FORMAT,
+        name: name.to_owned(),
+        description: String::new(),
+        licence: String::new(),
+        languages: Vec::new(),
+        created: String::new(),
+        provenance: String::new(),
+        architecture,
+        patch: PatchSpec { size_px, mpp: MPP },
+        encoders: Vec::new(),
+        fusion: Fusion::default(),
+        projector: ProjectorSpec::default(),
+        vision: None,
+        language,
+        instructions: Instructions::default(),
+        terms: None,
+        adapters: Vec::new(),
+        generation,
+        knows: Knows::default(),
+        files: std::collections::BTreeMap::new(),
+    }
+}
+
+/// Puts into a manifest what comes last in both families: the adapters, the licences, and where all parts come from. What is
+/// returned are the adapters' files.
+fn finish(parts: &Parts, manifest: &mut Manifest, mut origins: Vec<Origin>) -> Result<Vec<Source>, Error> {
+    let files = adapters::add(&parts.adapters, manifest, &mut origins)?;
+    manifest.licence = parts.licence.clone().unwrap_or_else(|| origin::licences(&origins));
+    manifest.provenance = origin::provenance(&origins);
+    Ok(files)
+}
+
+/// The encoders that are named, at their own sizes; their files and origins are put to the others.
+fn find_encoders(
+    parts: &Parts,
+    files: &mut Vec<Source>,
+    origins: &mut Vec<Origin>,
+) -> Result<Vec<EncoderSpec>, Error> {
+    let mut encoders = Vec::new();
+    for (kind, path) in [(EncoderKind::Conch, &parts.conch), (EncoderKind::Uni, &parts.uni)] {
+        let Some(path) = path else { continue };
+        let (spec, file) = encoders::find(kind, path)?;
+        origins.push(Origin::of(kind.name(), path));
+        files.push(file);
+        encoders.push(spec);
+    }
+    Ok(encoders)
 }
 
 /// Puts a projector into a manifest; what is returned is its file.
