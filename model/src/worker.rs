@@ -16,7 +16,7 @@ use crossbeam_channel::{Sender, bounded};
 use serde::Serialize;
 
 use self::stamp::{inputs, stamp};
-use crate::answer::Question;
+use crate::answer::{Prepared, Question};
 use crate::attribution::Trace;
 use crate::device::{self, Precision};
 use crate::event::{AskEvent, Finished, Stop};
@@ -242,17 +242,7 @@ impl<W: Write> Worker<W> {
         let Some(Model { reinpath, device }) = &self.model else {
             return Err(Fault::Sentence("no model is loaded".to_owned()));
         };
-        let question = Question {
-            patches: patches(&request, &frame.bytes)?,
-            question: request.question.clone(),
-            choices: request.choices.clone(),
-            context: request.context.clone(),
-            history: request.history.clone(),
-            max_pixels: request.max_pixels,
-        };
-        if let Some(fault) = question.fault().or_else(|| crate::sampler::fault(&request.sampling)) {
-            return Err(Fault::Sentence(fault));
-        }
+        let question = question(&request, &frame.bytes)?;
         if request.save_inputs {
             frame::write(&mut self.output, &inputs(frame.id, reinpath, &question)?)?;
         }
@@ -265,42 +255,88 @@ impl<W: Write> Worker<W> {
         };
         let stamp = Box::new(stamp(reinpath, device, &request, &question, &prepared)?);
         frame::write(&mut self.output, &AskEvent::Started { stamp }.to_frame(frame.id)?)?;
-        let mut unheard = None;
-        let mut trace = Trace::default();
-        let mut finished: Finished = {
-            let output = &mut self.output;
-            let kept = request.save_maps.then_some(&mut trace);
-            let mut tell = |event: AskEvent| {
-                let told = event.to_frame(frame.id).and_then(|f| frame::write(output, &f));
-                if let Err(error) = told {
-                    cancel.store(true, Ordering::Relaxed);
-                    unheard = Some(error);
-                }
-            };
-            match &request.written {
-                Some(text) => reinpath.read_traced(&question, &prepared, text, cancel, kept, &mut tell)?,
-                None => reinpath.answer_traced(
-                    &question,
-                    &prepared,
-                    &request.sampling,
-                    cancel,
-                    kept,
-                    &mut tell,
-                )?,
-            }
+        let asked = Asked {
+            id: frame.id,
+            reinpath,
+            request: &request,
+            question: &question,
+            prepared: &prepared,
+            cancel,
         };
-        if let Some(error) = unheard {
-            return Err(error.into());
-        }
+        let mut trace = Trace::default();
+        let mut finished = asked.answer(&mut self.output, request.save_maps.then_some(&mut trace))?;
         if request.save_maps && finished.stop != Stop::Cancelled {
-            match reinpath.maps(&question, &prepared, &trace, request.sampling.seed, cancel) {
-                Ok(found) => frame::write(&mut self.output, &maps(frame.id, found)?)?,
-                // The answer is whole, but what was asked for is not.
-                Err(reinpath::Error::Cancelled) => finished.stop = Stop::Cancelled,
-                Err(error) => return Err(error.into()),
-            }
+            asked.tell_maps(&mut self.output, &trace, &mut finished)?;
         }
         Ok(frame::write(&mut self.output, &AskEvent::Finished(finished).to_frame(frame.id)?)?)
+    }
+}
+
+/// A question that was made ready, and is now answered.
+struct Asked<'a> {
+    id: u64,
+    reinpath: &'a ReinPath,
+    request: &'a Ask,
+    question: &'a Question,
+    prepared: &'a Prepared,
+    cancel: &'a AtomicBool,
+}
+
+impl Asked<'_> {
+    /// Writes the answer, or reads the one that is written, and tells its events; what maps need is put into `trace`.
+    fn answer(&self, output: &mut impl Write, trace: Option<&mut Trace>) -> Result<Finished, Fault> {
+        let Self { id, reinpath, request, question, prepared, cancel } = *self;
+        let mut unheard = None;
+        let mut tell = |event: AskEvent| {
+            let told = event.to_frame(id).and_then(|f| frame::write(output, &f));
+            if let Err(error) = told {
+                cancel.store(true, Ordering::Relaxed);
+                unheard = Some(error);
+            }
+        };
+        let finished = match &request.written {
+            Some(text) => reinpath.read_traced(question, prepared, text, cancel, trace, &mut tell)?,
+            None => {
+                reinpath.answer_traced(question, prepared, &request.sampling, cancel, trace, &mut tell)?
+            }
+        };
+        match unheard {
+            Some(error) => Err(error.into()),
+            None => Ok(finished),
+        }
+    }
+
+    /// Tells where each sentence of the answer looks; cancelled before that is known, the whole was.
+    fn tell_maps(
+        &self,
+        output: &mut impl Write,
+        trace: &Trace,
+        finished: &mut Finished,
+    ) -> Result<(), Fault> {
+        let seed = self.request.sampling.seed;
+        match self.reinpath.maps(self.question, self.prepared, trace, seed, self.cancel) {
+            Ok(found) => frame::write(output, &maps(self.id, found)?)?,
+            // The answer is whole, but what was asked for is not.
+            Err(reinpath::Error::Cancelled) => finished.stop = Stop::Cancelled,
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+}
+
+/// The question of a request, with its patches, if it can be asked.
+fn question(request: &Ask, bytes: &[u8]) -> Result<Question, Fault> {
+    let question = Question {
+        patches: patches(request, bytes)?,
+        question: request.question.clone(),
+        choices: request.choices.clone(),
+        context: request.context.clone(),
+        history: request.history.clone(),
+        max_pixels: request.max_pixels,
+    };
+    match question.fault().or_else(|| crate::sampler::fault(&request.sampling)) {
+        Some(fault) => Err(Fault::Sentence(fault)),
+        None => Ok(question),
     }
 }
 
