@@ -1,5 +1,6 @@
 //! ReinPath Desktop as a library: what the program does, so that tests can drive it without the program.
 
+mod allocator;
 pub mod annotation;
 pub mod ask;
 pub mod case;

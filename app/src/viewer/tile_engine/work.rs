@@ -10,6 +10,7 @@ use super::super::tile_cache::SlideKey;
 use super::super::tile_pixels::TilePixels;
 use super::queue::{Batch, Origin, Queue, Unit};
 use super::{Arrived, EngineSettings, Wake};
+use crate::allocator;
 use crate::slide::{DecodedTile, Error, SlideReply, TILE_PX, TileGrid, TileId};
 
 /// Answers of a child that wait to be prepared.
@@ -125,6 +126,8 @@ fn take_replies(shared: &Shared, slide: (SlideKey, u64), replies: &Receiver<Slid
             (shared.wake)();
         }
     }
+    // The slide is closed and its tiles are gone.
+    allocator::give_back();
 }
 
 fn read(shared: &Shared) {

@@ -1,9 +1,11 @@
 //! Products with packed weights in AVX-512.
 //!
 //! A tile of six rows of `x` and a panel of 64 outputs is summed in 24 vectors, over so many inputs at a time that the
-//! six rows stay in the first cache; a panel stays in the second while all rows of a block go past it. What the next
-//! tile reads is asked for while this one is computed. The sums begin as the bias, and what is wanted of the products
-//! (GELU, a residual) is done while they are at hand: the result is written once, into memory that nobody has cleared.
+//! six rows stay in the first cache; a panel stays in the second while all rows of a block go past it, and the next one
+//! is asked for meanwhile. The rows are first laid out as they are read, the six values of an input side by side: as
+//! they come, a power of two apart, they crowd each other out of the first cache. The sums begin as the bias, and what
+//! is wanted of the products (GELU, a residual) is done while they are at hand: the result is written once, into memory
+//! that nobody has cleared.
 
 #![expect(
     unsafe_code,
@@ -14,6 +16,7 @@ use std::arch::x86_64::{
     __m512, __mmask16, _MM_HINT_ET0, _MM_HINT_T0, _MM_HINT_T1, _mm_prefetch, _mm512_add_ps, _mm512_fmadd_ps,
     _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps,
 };
+use std::cell::RefCell;
 use std::ops::Range;
 
 use rayon::prelude::*;
@@ -30,10 +33,8 @@ const VECTORS: usize = WIDTH / LANES;
 const DEPTH: usize = 1024;
 /// Rows of `x` that go past a panel before the next one is read: they and it fit the second cache.
 const BLOCK: usize = 396;
-/// Inputs between two looks at what to ask memory for: one line of a row of `x`.
+/// Inputs between two looks at what to ask memory for.
 const STEP: usize = 16;
-/// Steps of a panel that are asked for in advance from the second cache.
-const SOON: usize = 8;
 /// Lines of the next panel that are asked for at a time, at most.
 const MOST_LINES: usize = 8;
 /// Fewer rows than this are not worth reading the weights for in another thread: it takes other panels instead.
@@ -95,14 +96,16 @@ struct Work<'a> {
     to: Out,
 }
 
-/// What the next tile reads.
+/// A part of the panel that comes next, and the lines to ask for at a time.
 #[derive(Clone, Copy)]
 struct Ahead {
-    /// The first of its rows of `x`.
-    x: *const f32,
-    /// A part of the panel that comes next, and the lines to ask for at a time.
     panel: *const f32,
     lines: usize,
+}
+
+thread_local! {
+    /// Rows of a block as tiles read them: what one product has laid out, the next one writes over.
+    static LAID_OUT: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Work<'_> {
@@ -117,48 +120,62 @@ impl Work<'_> {
             return;
         }
         let height = rows.len().div_ceil(rows.len().div_ceil(BLOCK)).next_multiple_of(ROWS);
+        let mut laid_out = LAID_OUT.take();
         for first in rows.clone().step_by(height) {
             let rows = first..rows.end.min(first + height);
+            self.lay_out(rows.clone(), &mut laid_out);
             for panel in panels.clone() {
                 for start in (0..self.inner).step_by(DEPTH) {
-                    self.pass(rows.clone(), panel, start..self.inner.min(start + DEPTH));
+                    self.pass(rows.clone(), &laid_out, panel, start..self.inner.min(start + DEPTH));
                 }
+            }
+        }
+        LAID_OUT.set(laid_out);
+    }
+
+    /// Tile after tile (the last may have fewer rows), input after input, the values of a tile's rows.
+    #[target_feature(enable = "avx512f")]
+    fn lay_out(&self, rows: Range<usize>, laid_out: &mut Vec<f32>) {
+        laid_out.resize(rows.len() * self.inner, 0.0);
+        let x = &self.values.x[rows.start * self.inner..rows.end * self.inner];
+        let tile = ROWS * self.inner;
+        for (x, laid_out) in x.chunks(tile).zip(laid_out.chunks_mut(tile)) {
+            match x.len() / self.inner {
+                ROWS => interleave::<ROWS>(x, laid_out),
+                5 => interleave::<5>(x, laid_out),
+                4 => interleave::<4>(x, laid_out),
+                3 => interleave::<3>(x, laid_out),
+                2 => interleave::<2>(x, laid_out),
+                _ => laid_out.copy_from_slice(x),
             }
         }
     }
 
-    /// Takes rows past some inputs of a panel.
+    /// Takes rows, laid out, past some inputs of a panel.
     #[target_feature(enable = "avx512f")]
-    fn pass(&self, rows: Range<usize>, panel: usize, span: Range<usize>) {
-        let x = self.values.x.as_ptr();
+    fn pass(&self, rows: Range<usize>, laid_out: &[f32], panel: usize, span: Range<usize>) {
         // Panels lie one after another, each with its inputs in their order.
         let next = self.values.panels[..(panel * self.inner + span.end) * WIDTH].as_ptr_range().end;
-        let next_span = if span.end < self.inner { span.end } else { 0 };
         let tiles = rows.len().div_ceil(ROWS);
         let share = span.len() * VECTORS / tiles;
         let lines = share.div_ceil(span.len().div_ceil(STEP)).min(MOST_LINES);
         for (tile, row) in rows.clone().step_by(ROWS).enumerate() {
-            let (next_row, input) =
-                if row + ROWS < rows.end { (row + ROWS, span.start) } else { (rows.start, next_span) };
-            let ahead = Ahead {
-                x: x.wrapping_add(next_row * self.inner + input),
-                panel: next.wrapping_add(tile * share * LANES),
-                lines,
-            };
+            let ahead = Ahead { panel: next.wrapping_add(tile * share * LANES), lines };
+            let x = &laid_out[(row - rows.start) * self.inner..];
             match rows.end - row {
-                1 => self.tile::<1>(row, panel, span.clone(), ahead),
-                2 => self.tile::<2>(row, panel, span.clone(), ahead),
-                3 => self.tile::<3>(row, panel, span.clone(), ahead),
-                4 => self.tile::<4>(row, panel, span.clone(), ahead),
-                5 => self.tile::<5>(row, panel, span.clone(), ahead),
-                _ => self.tile::<ROWS>(row, panel, span.clone(), ahead),
+                1 => self.tile::<1>(row, x, panel, span.clone(), ahead),
+                2 => self.tile::<2>(row, x, panel, span.clone(), ahead),
+                3 => self.tile::<3>(row, x, panel, span.clone(), ahead),
+                4 => self.tile::<4>(row, x, panel, span.clone(), ahead),
+                5 => self.tile::<5>(row, x, panel, span.clone(), ahead),
+                _ => self.tile::<ROWS>(row, x, panel, span.clone(), ahead),
             }
         }
     }
 
-    /// `R` rows from `row` times some inputs of a panel.
+    /// `R` rows from `row`, laid out at the start of `x`, times some inputs of a panel.
     #[target_feature(enable = "avx512f")]
-    fn tile<const R: usize>(&self, row: usize, panel: usize, span: Range<usize>, ahead: Ahead) {
+    fn tile<const R: usize>(&self, row: usize, x: &[f32], panel: usize, span: Range<usize>, ahead: Ahead) {
         let column = panel * WIDTH;
         let columns = WIDTH.min(self.out - column);
         let at = row * self.out + column;
@@ -184,12 +201,9 @@ impl Work<'_> {
             let [bias] = unsafe { load::<1>(bias[column..].as_ptr(), 0, columns) };
             sums = [bias; R];
         }
-        let mut x: [&[f32]; R] = [&[]; R];
-        for (r, x) in x.iter_mut().enumerate() {
-            *x = &self.values.x[(row + r) * self.inner..][span.clone()];
-        }
+        let x = &x.as_chunks().0[span.clone()];
         let weights = &self.values.panels.as_chunks().0[panel * self.inner..][span];
-        sums = accumulate(sums, x, weights, ahead, self.inner);
+        sums = accumulate::<R>(sums, x, weights, ahead);
         if let Some(residual) = residual {
             // SAFETY: `multiply` has seen that there are as many values as in the product, which has this tile.
             let residual = unsafe { load::<R>(residual.as_ptr(), self.out, columns) };
@@ -213,47 +227,44 @@ impl Work<'_> {
     }
 }
 
-/// Adds the products of `R` rows of `x` and the same inputs of a panel. Rows of `x` are `inner` apart.
+/// Rows one after another to input after input.
+#[target_feature(enable = "avx512f")]
+fn interleave<const R: usize>(x: &[f32], laid_out: &mut [f32]) {
+    let inner = x.len() / R;
+    let mut rows: [&[f32]; R] = [&[]; R];
+    for (row, values) in rows.iter_mut().zip(x.chunks_exact(inner)) {
+        *row = values;
+    }
+    for (i, values) in laid_out.as_chunks_mut::<R>().0.iter_mut().enumerate() {
+        for (value, row) in values.iter_mut().zip(rows) {
+            *value = row[i];
+        }
+    }
+}
+
+/// Adds the products of `R` rows of `x`, laid out, and the same inputs of a panel.
 #[target_feature(enable = "avx512f")]
 #[inline]
 fn accumulate<const R: usize>(
     mut sums: [[__m512; VECTORS]; R],
-    x: [&[f32]; R],
+    x: &[[f32; R]],
     weights: &[[f32; WIDTH]],
     ahead: Ahead,
-    inner: usize,
 ) -> [[__m512; VECTORS]; R] {
     let (whole, rest) = weights.as_chunks::<STEP>();
-    let mut steps: [&[[f32; STEP]]; R] = [&[]; R];
-    for (steps, x) in steps.iter_mut().zip(x) {
-        *steps = &x.as_chunks().0[..whole.len()];
-    }
-    let Ahead { x: mut next_x, mut panel, lines } = ahead;
-    for (i, weights) in whole.iter().enumerate() {
-        let mut values = [&[0.0; STEP]; R];
-        for r in 0..R {
-            values[r] = &steps[r][i];
-            ask::<_MM_HINT_T1>(next_x.wrapping_add(r * inner));
-        }
-        next_x = next_x.wrapping_add(STEP);
+    let (steps, rest_of_x) = x.as_chunks::<STEP>();
+    let Ahead { mut panel, lines } = ahead;
+    for (weights, x) in whole.iter().zip(steps) {
         for _ in 0..lines {
             ask::<_MM_HINT_T1>(panel);
             panel = panel.wrapping_add(LANES);
         }
-        for (u, weights) in weights.iter().enumerate() {
-            for v in 0..VECTORS {
-                ask::<_MM_HINT_T0>(weights.as_ptr().wrapping_add(SOON * WIDTH + v * LANES));
-            }
-            let mut x = [0.0; R];
-            for (x, values) in x.iter_mut().zip(values) {
-                *x = values[u];
-            }
-            sums = add(sums, x, weights);
+        for (weights, x) in weights.iter().zip(x) {
+            sums = add(sums, *x, weights);
         }
     }
-    let done = whole.len() * STEP;
-    for (i, weights) in rest.iter().enumerate() {
-        sums = add(sums, x.map(|x| x[done + i]), weights);
+    for (weights, x) in rest.iter().zip(rest_of_x) {
+        sums = add(sums, *x, weights);
     }
     sums
 }
