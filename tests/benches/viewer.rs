@@ -290,7 +290,10 @@ fn median(samples: &[f64]) -> f64 {
 /// Every path with what is promised about it.
 fn paths(promises: &mut Promises) -> anyhow::Result<()> {
     let small = SlideSpec { width: 2220, height: 2967, distinct_tiles: 108, ..SlideSpec::large_jpeg() };
-    let small = path(promises, "small, warm", &large("small", &small)?, &["--jumps", "20"])?;
+    let small = large("small", &small)?;
+    // Once before, so that the program and the driver come from memory: what is promised is a warm start.
+    path(&mut Promises::default(), "small, before", &small, &["--jumps", "0"])?;
+    let small = path(promises, "small, warm", &small, &["--jumps", "20"])?;
     let first =
         small["start_secs"].as_f64().zip(small["open_secs"].as_f64()).map(|(start, open)| start + open);
     promises.at_most("small: start to first picture, s", first, 0.6);

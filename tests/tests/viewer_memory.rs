@@ -12,9 +12,8 @@ use reinpath_tests::program;
 use reinpath_tests::slide_writer::{SlideSpec, write};
 
 const SLIDES: usize = 100;
-/// After so many every cache is as full as it becomes, and the allocator's arenas, one for each thread, have met their most: on a
-/// busy machine they grow in steps until here. Tiles that stayed would add 3 MiB a slide after it.
-const SETTLED: usize = 50;
+/// After so many every cache is as full as it becomes. Tiles that stayed would add 3 MiB a slide after it.
+const SETTLED: usize = 10;
 const MOST_GROWTH: f64 = 1.1;
 
 #[test]

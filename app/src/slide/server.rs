@@ -5,7 +5,7 @@
 
 use std::io::{self, BufReader, Write};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::thread::{self, Builder, ScopedJoinHandle};
 use std::time::Duration;
 
@@ -19,7 +19,10 @@ use super::{Pixels, Request, hash};
 
 /// Threads that read from the slide at the same time: at least a few even on two cores, because on a slow drive each mostly waits.
 pub(super) fn threads() -> usize {
-    thread::available_parallelism().map_or(4, usize::from).clamp(4, 8)
+    // Asked for with every tile, and the system reads a dozen files to tell.
+    static THREADS: LazyLock<usize> =
+        LazyLock::new(|| thread::available_parallelism().map_or(4, usize::from).clamp(4, 8));
+    *THREADS
 }
 
 /// Address space of the child: what a slide can make it take before it is refused more.

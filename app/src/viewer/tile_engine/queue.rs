@@ -180,6 +180,11 @@ impl Queue {
         !wanted.is_empty()
     }
 
+    /// Whether so much waits to be taken that nothing more is read, decoded or asked for.
+    pub(super) fn is_full(&self) -> bool {
+        self.arrived.len() >= MOST_ARRIVED
+    }
+
     /// Whether tiles wait to be taken.
     pub(super) fn has_arrived(&self) -> bool {
         !self.arrived.is_empty()
@@ -213,7 +218,7 @@ impl Queue {
 
     /// What is to be read next; `None` while enough waits to be decoded or taken.
     pub(super) fn next_read(&mut self) -> Option<Batch> {
-        if self.read.len() >= self.most_read || self.arrived.len() >= MOST_ARRIVED {
+        if self.read.len() >= self.most_read || self.is_full() {
             return None;
         }
         let most = self.most_reads_of_slide;
@@ -270,7 +275,7 @@ impl Queue {
 
     /// The most wanted of what was read.
     pub(super) fn next_decode(&mut self) -> Option<Unit> {
-        if self.arrived.len() >= MOST_ARRIVED {
+        if self.is_full() {
             return None;
         }
         let mut best: Option<((usize, Reverse<u64>), usize)> = None;
@@ -326,7 +331,7 @@ impl Queue {
     /// Asks the child processes for what only they can give, as much as each takes; true when one refused for good and said so.
     pub(super) fn ask_children(&mut self) -> bool {
         let mut is_first = false;
-        if self.arrived.len() >= MOST_ARRIVED {
+        if self.is_full() {
             return false;
         }
         for (&key, slide) in &mut self.slides {

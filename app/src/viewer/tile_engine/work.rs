@@ -58,7 +58,7 @@ impl Shared {
             queue.ask_children();
             let has_arrived = queue.has_arrived();
             drop(queue);
-            self.readable.notify_all();
+            self.readable.notify_one();
             // What was kept in memory is there at once, but this frame has taken its tiles already.
             if has_arrived {
                 (self.wake)();
@@ -68,12 +68,14 @@ impl Shared {
 
     pub(super) fn take(&self, most: usize) -> Vec<Arrived> {
         let mut queue = self.queue();
+        let was_full = queue.is_full();
         let taken = queue.take(most);
-        if !taken.is_empty() {
+        // Only what had no room waits for this.
+        if was_full && !taken.is_empty() {
             let is_first = queue.ask_children();
             drop(queue);
             self.decodable.notify_all();
-            self.readable.notify_all();
+            self.readable.notify_one();
             if is_first {
                 (self.wake)();
             }
@@ -139,6 +141,8 @@ fn read(shared: &Shared) {
             continue;
         };
         drop(queue);
+        // There may be more to be read: each wakes the next, instead of all being woken for what one reads.
+        shared.readable.notify_one();
         let is_read = read_batch(&batch, &mut buffer, shared);
         queue = shared.queue();
         let units = batch.units.len();
