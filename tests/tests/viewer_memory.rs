@@ -13,7 +13,7 @@ use reinpath_tests::slide_writer::{SlideSpec, write};
 
 const SLIDES: usize = 100;
 /// After so many every cache is as full as it becomes. Tiles that stayed would add 3 MiB a slide after it.
-const SETTLED: usize = 10;
+const SETTLED: usize = 20;
 const MOST_GROWTH: f64 = 1.1;
 
 #[test]
