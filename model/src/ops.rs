@@ -9,6 +9,8 @@
 //! graph (`llama/pass.rs`): nothing is kept that they do not keep.
 
 mod activation;
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod attention;
 mod gemm;
 mod linear;
@@ -29,7 +31,7 @@ pub use linear::linear;
 pub use log_probabilities::{Predictions, log_probabilities};
 pub use loss::cross_entropy;
 pub use norm::{layer_norm, rms_norm, rms_norm_back};
-pub use packed::{Packed, Then};
+pub use packed::{Packed, Rows, Then};
 pub use products::{Product, sum_of_products};
 pub use rope::{Rotary, Rotation, rope};
 

@@ -1,11 +1,15 @@
 //! Weights that are laid out once for products with them, for models that are trained no further.
 //!
 //! A general product arranges the weight anew each time, clears or presets what it adds to, and leaves GELU and sums to
-//! passes of their own. Here the weight lies in panels of 64 outputs, as the kernel (`avx512.rs`) reads it, in place of
-//! the plain one. Where there is no kernel for a processor, weights stay plain.
+//! passes of their own. Here the weight lies in panels of 64 outputs, as the kernels (`amx.rs`, `avx512.rs`) read it, in
+//! place of the plain one. Where there is no kernel for a processor, weights stay plain.
 
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod work;
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 use rayon::prelude::*;
@@ -21,6 +25,16 @@ pub struct Packed {
     panels: Vec<f32>,
     out: usize,
     inner: usize,
+    kernel: Kernel,
+}
+
+/// How many rows go past a packed weight at a time. Each row's product is the same to the last bit, however many they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rows {
+    /// One or a few, often, as when tokens are written.
+    Few,
+    /// A hundred or more, as of the cells of an image: for them there may be a faster kernel.
+    Many,
 }
 
 /// What is done with the product of a packed weight before it is written.
@@ -34,21 +48,18 @@ pub enum Then<'a> {
     Add(&'a Tensor),
 }
 
-/// A product's values, but for its shape.
-#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "there is no kernel that reads them"))]
-struct Values<'a> {
-    x: &'a [f32],
-    panels: &'a [f32],
-    bias: Option<&'a [f32]>,
-    residual: Option<&'a [f32]>,
-    gelu: bool,
-}
-
 impl Packed {
     /// The weight (out, in) in panels; `None` where there is no kernel for it, or it is being trained.
-    pub fn of(weight: &Tensor) -> Result<Option<Self>> {
+    pub fn of(weight: &Tensor, rows: Rows) -> Result<Option<Self>> {
+        match Kernel::of(rows) {
+            Some(kernel) => Self::for_kernel(weight, kernel),
+            None => Ok(None),
+        }
+    }
+
+    fn for_kernel(weight: &Tensor, kernel: Kernel) -> Result<Option<Self>> {
         let (out, inner) = weight.dims2()?;
-        if !is_plain(weight) || weight.track_op() || !is_able() || out * inner == 0 {
+        if !is_plain(weight) || weight.track_op() || out * inner == 0 {
             return Ok(None);
         }
         let mut panels = vec![0.0; out.div_ceil(WIDTH) * inner * WIDTH];
@@ -62,7 +73,7 @@ impl Packed {
                 }
             });
         })?;
-        Ok(Some(Self { panels, out, inner }))
+        Ok(Some(Self { panels, out, inner, kernel }))
     }
 
     /// (out, in)
@@ -122,7 +133,7 @@ impl Packed {
         let y = with_values(x, |x| {
             with_these(bias, |bias| {
                 with_these(residual, |residual| {
-                    multiply(&Values { x, panels: &self.panels, bias, residual, gelu }, sizes)
+                    multiply(self.kernel, &Values { x, panels: &self.panels, bias, residual, gelu }, sizes)
                 })
             })
         })???;
@@ -139,16 +150,35 @@ fn with_these<R>(x: Option<&Tensor>, f: impl FnOnce(Option<&[f32]>) -> R) -> Res
 }
 
 #[cfg(target_arch = "x86_64")]
-use avx512::{is_able, multiply};
+use work::{Kernel, Values, Work, multiply};
 
 #[cfg(not(target_arch = "x86_64"))]
-fn is_able() -> bool {
-    false
-}
+use none::{Kernel, Values, multiply};
 
+/// What stands for kernels where there are none.
 #[cfg(not(target_arch = "x86_64"))]
-fn multiply(_: &Values<'_>, _: (usize, usize, usize)) -> Vec<f32> {
-    unreachable!("no weight has been packed")
+mod none {
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(super) enum Kernel {}
+
+    impl Kernel {
+        pub(super) fn of(_: super::Rows) -> Option<Self> {
+            None
+        }
+    }
+
+    #[expect(dead_code, reason = "there is no kernel that reads them")]
+    pub(super) struct Values<'a> {
+        pub(super) x: &'a [f32],
+        pub(super) panels: &'a [f32],
+        pub(super) bias: Option<&'a [f32]>,
+        pub(super) residual: Option<&'a [f32]>,
+        pub(super) gelu: bool,
+    }
+
+    pub(super) fn multiply(kernel: Kernel, _: &Values<'_>, _: (usize, usize, usize)) -> Vec<f32> {
+        match kernel {}
+    }
 }
 
 #[cfg(test)]
@@ -161,13 +191,15 @@ mod tests {
         Ok(sample(shape, seed)?.as_tensor().detach())
     }
 
-    fn packed(weight: &Tensor) -> Result<Option<Packed>> {
-        let packed = Packed::of(weight)?;
-        assert_eq!(packed.is_some(), is_able());
-        if packed.is_none() {
-            eprintln!("skipped: there is no kernel for this processor");
+    /// The weight as each kernel of this processor takes it.
+    fn packed(weight: &Tensor) -> Result<Vec<Packed>> {
+        let mut kernels: Vec<Kernel> = [Rows::Few, Rows::Many].into_iter().filter_map(Kernel::of).collect();
+        kernels.dedup();
+        if kernels.len() < 2 {
+            eprintln!("skipped for want of a kernel: this processor has {kernels:?}");
         }
-        Ok(packed)
+        let packed = kernels.into_iter().map(|kernel| Packed::for_kernel(weight, kernel));
+        Ok(packed.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
     }
 
     fn near(got: &Tensor, want: &Tensor, what: &str) -> Result<()> {
@@ -182,25 +214,61 @@ mod tests {
     fn agrees((rows, inner, out): (usize, usize, usize)) -> Result<()> {
         let (x, weight) = (plain(&[1, rows, inner], 1)?, plain(&[out, inner], 2)?);
         let (bias, residual) = (plain(&[out], 3)?, plain(&[1, rows, out], 4)?);
-        let Some(packed) = packed(&weight)? else { return Ok(()) };
-        let what = |of: &str| format!("{of} of {rows} rows, {inner} to {out}");
         let product = linear(&x, &weight, None)?;
-        near(&packed.apply(&x, None, Then::Keep)?, &product, &what("product"))?;
-        let want = linear(&x, &weight, Some(&bias))?;
-        near(&packed.apply(&x, Some(&bias), Then::Keep)?, &want, &what("product with bias"))?;
-        near(&packed.apply(&x, Some(&bias), Then::Gelu)?, &gelu(&want)?, &what("GELU"))?;
-        near(&packed.apply(&x, Some(&bias), Then::Add(&residual))?, &(&want + &residual)?, &what("sum"))?;
-        near(
-            &packed.apply(&x, None, Then::Add(&residual))?,
-            &(product + &residual)?,
-            &what("sum without bias"),
-        )
+        let with_bias = linear(&x, &weight, Some(&bias))?;
+        for packed in packed(&weight)? {
+            let kernel = packed.kernel;
+            let what = |of: &str| format!("{of} of {rows} rows, {inner} to {out}, {kernel:?}");
+            near(&packed.apply(&x, None, Then::Keep)?, &product, &what("product"))?;
+            near(&packed.apply(&x, Some(&bias), Then::Keep)?, &with_bias, &what("product with bias"))?;
+            near(&packed.apply(&x, Some(&bias), Then::Gelu)?, &gelu(&with_bias)?, &what("GELU"))?;
+            let sum = packed.apply(&x, Some(&bias), Then::Add(&residual))?;
+            near(&sum, &(&with_bias + &residual)?, &what("sum"))?;
+            let sum = packed.apply(&x, None, Then::Add(&residual))?;
+            near(&sum, &(&product + &residual)?, &what("sum without bias"))?;
+        }
+        Ok(())
+    }
+
+    /// The largest error of a product of 40 rows, of what its terms are together without their signs.
+    fn error_of(packed: &Packed, x: &Tensor, weight: &Tensor) -> Result<f64> {
+        let got = packed.apply(x, None, Then::Keep)?.to_dtype(DType::F64)?;
+        let (x, weight) = (x.to_dtype(DType::F64)?, weight.to_dtype(DType::F64)?.t()?);
+        let terms = x.abs()?.matmul(&weight.abs()?)?;
+        ((got - x.matmul(&weight)?)?.abs()? / terms)?.max_all()?.to_scalar::<f64>()
+    }
+
+    #[test]
+    fn every_kernel_computes_in_single_precision() -> Result<()> {
+        // Values of many sizes, so that none of their digits can be left out unseen.
+        let spread = |x: Tensor| x.broadcast_mul(&x.abs()?.powf(3.0)?.affine(1.0, 1e-3)?);
+        let (x, weight) = (spread(plain(&[40, 700], 1)?)?, spread(plain(&[90, 700], 2)?)?);
+        for packed in packed(&weight)? {
+            let error = error_of(&packed, &x, &weight)?;
+            eprintln!("{:?}: off by {error:.1e} of the terms", packed.kernel);
+            assert!(error < 2e-6, "{:?}: {error}", packed.kernel);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_no_number_stays_none() -> Result<()> {
+        for value in [f32::NAN, f32::from_bits(0x7fff_ffff), f32::INFINITY, f32::NEG_INFINITY] {
+            let mut x = plain(&[1, 40], 1)?.flatten_all()?.to_vec1::<f32>()?;
+            x[17] = value;
+            let x = Tensor::from_vec(x, (1, 40), &Device::Cpu)?;
+            for packed in packed(&plain(&[33, 40], 2)?)? {
+                let y = packed.apply(&x, None, Then::Keep)?.flatten_all()?.to_vec1::<f32>()?;
+                assert!(y.iter().all(|y| !y.is_finite()), "{value} by {:?}: {y:?}", packed.kernel);
+            }
+        }
+        Ok(())
     }
 
     #[test]
     fn products_agree_with_those_of_the_plain_weight() -> Result<()> {
-        for rows in [1, 2, 3, 4, 5, 6, 197, 401] {
-            for inner in [7, 16, 100] {
+        for rows in [1, 2, 3, 4, 5, 6, 16, 17, 197, 401] {
+            for inner in [7, 16, 32, 100] {
                 for out in [1, 63, 64, 200] {
                     agrees((rows, inner, out))?;
                 }
@@ -214,21 +282,30 @@ mod tests {
     fn one_thread_computes_what_many_do() -> Result<()> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(5).build().expect("threads can be started");
         let (x, weight) = (plain(&[197, 300], 1)?, plain(&[333, 300], 2)?);
-        let Some(packed) = packed(&weight)? else { return Ok(()) };
-        let many = pool.install(|| packed.apply(&x, None, Then::Gelu))?;
-        // A thread that is in no pool yet.
-        let one = std::thread::scope(|scope| {
-            let one = scope.spawn(|| alone(|| packed.apply(&x, None, Then::Gelu)));
-            one.join().expect("the thread ends")
-        })?;
-        assert_eq!(many.to_vec2::<f32>()?, one.to_vec2::<f32>()?);
+        for packed in packed(&weight)? {
+            let many = pool.install(|| packed.apply(&x, None, Then::Gelu))?;
+            // A thread that is in no pool yet.
+            let one = std::thread::scope(|scope| {
+                let one = scope.spawn(|| alone(|| packed.apply(&x, None, Then::Gelu)));
+                one.join().expect("the thread ends")
+            })?;
+            assert_eq!(many.to_vec2::<f32>()?, one.to_vec2::<f32>()?, "{:?}", packed.kernel);
+            // Nor does it matter with how many others a row comes.
+            let row = packed.apply(&x.narrow(0, 190, 1)?, None, Then::Gelu)?;
+            assert_eq!(
+                many.narrow(0, 190, 1)?.to_vec2::<f32>()?,
+                row.to_vec2::<f32>()?,
+                "{:?}",
+                packed.kernel
+            );
+        }
         Ok(())
     }
 
     #[test]
     fn the_plain_weight_comes_back() -> Result<()> {
         let weight = plain(&[130, 9], 1)?;
-        let Some(packed) = packed(&weight)? else { return Ok(()) };
+        let Some(packed) = packed(&weight)?.pop() else { return Ok(()) };
         assert_eq!(packed.full()?.to_vec2::<f32>()?, weight.to_vec2::<f32>()?);
         let rows = Tensor::new(&[129u32, 0, 64], &Device::Cpu)?;
         let want = weight.index_select(&rows, 0)?;
@@ -239,8 +316,8 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_or_needs_gradients_is_refused() -> Result<()> {
-        assert!(Packed::of(sample(&[8, 5], 1)?.as_tensor())?.is_none(), "it is being trained");
-        let Some(packed) = packed(&plain(&[8, 5], 1)?)? else { return Ok(()) };
+        assert!(Packed::of(sample(&[8, 5], 1)?.as_tensor(), Rows::Many)?.is_none(), "it is being trained");
+        let Some(packed) = packed(&plain(&[8, 5], 1)?)?.pop() else { return Ok(()) };
         let refused = |x: &Tensor, bias: Option<&Tensor>, then: Then<'_>| {
             packed.apply(x, bias, then).expect_err("it is refused").to_string()
         };

@@ -5,7 +5,7 @@ use candle_nn::VarBuilder;
 
 use super::windows;
 use crate::layers::{Linear, RmsNorm};
-use crate::ops::{self, Rotation};
+use crate::ops::{self, Rotation, Rows};
 use crate::package::VisionSpec;
 
 /// The tower's epsilon, whatever its file says.
@@ -40,7 +40,7 @@ impl Block {
 
     pub(super) fn pack(&mut self) -> Result<()> {
         let Self { qkv, proj, gate_proj, up_proj, down_proj, .. } = self;
-        [qkv, proj, gate_proj, up_proj, down_proj].into_iter().try_for_each(Linear::pack)
+        [qkv, proj, gate_proj, up_proj, down_proj].into_iter().try_for_each(|layer| layer.pack(Rows::Many))
     }
 
     /// `x` is (cells, width), in stretches of these lengths that see themselves.

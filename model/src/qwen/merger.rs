@@ -5,6 +5,7 @@ use candle_nn::VarBuilder;
 
 use super::block::EPS;
 use crate::layers::{Linear, RmsNorm};
+use crate::ops::Rows;
 use crate::package::VisionSpec;
 
 #[derive(Clone, Debug)]
@@ -28,8 +29,8 @@ impl Merger {
     }
 
     pub(super) fn pack(&mut self) -> Result<()> {
-        self.first.pack()?;
-        self.second.pack()
+        self.first.pack(Rows::Many)?;
+        self.second.pack(Rows::Many)
     }
 
     /// (cells, width) to (cells / 4, out_width); the four cells of a token stand together.

@@ -19,13 +19,11 @@ use std::arch::x86_64::{
 use std::cell::RefCell;
 use std::ops::Range;
 
-use rayon::prelude::*;
-
-use super::{Values, WIDTH};
+use super::{WIDTH, Work};
 use crate::ops::activation::normal_distribution;
 
 /// Rows of `x` that are multiplied together.
-const ROWS: usize = 6;
+pub(super) const ROWS: usize = 6;
 /// Values of a vector, and vectors of a row of a panel.
 const LANES: usize = 16;
 const VECTORS: usize = WIDTH / LANES;
@@ -37,63 +35,9 @@ const BLOCK: usize = 396;
 const STEP: usize = 16;
 /// Lines of the next panel that are asked for at a time, at most.
 const MOST_LINES: usize = 8;
-/// Fewer rows than this are not worth reading the weights for in another thread: it takes other panels instead.
-const FEWEST: usize = 96;
-/// Into how many parts the work of a thread is cut, so that none waits long for the last.
-const TASKS_PER_THREAD: usize = 2;
-/// Products of fewer values than this are done before another thread has begun.
-const SMALL: usize = 1 << 18;
-
 /// Whether this processor can.
 pub(super) fn is_able() -> bool {
     is_x86_feature_detected!("avx512f")
-}
-
-/// `x Wᵀ` for rows `x` (m, k) and the panels of a matrix (n, k), with what comes before and after: (m, n).
-pub(super) fn multiply(values: &Values<'_>, (m, k, n): (usize, usize, usize)) -> Vec<f32> {
-    let Values { x, panels, bias, residual, .. } = values;
-    assert!(
-        is_able()
-            && x.len() == m * k
-            && panels.len() == n.div_ceil(WIDTH) * WIDTH * k
-            && bias.is_none_or(|bias| bias.len() == n)
-            && residual.is_none_or(|residual| residual.len() == m * n),
-        "the sizes of a product differ"
-    );
-    let mut y = Vec::with_capacity(m * n);
-    let work = Work { values, inner: k, out: n, to: Out(y.as_mut_ptr()) };
-    let (panels, threads) = (n.div_ceil(WIDTH), rayon::current_num_threads());
-    if threads == 1 || m * k * n < SMALL {
-        work.run(0..m, 0..panels);
-    } else {
-        let blocks = (m / FEWEST).clamp(1, threads);
-        let height = m.div_ceil(blocks).next_multiple_of(ROWS);
-        let width = panels.div_ceil((threads * TASKS_PER_THREAD).div_ceil(blocks));
-        let (down, across) = (m.div_ceil(height), panels.div_ceil(width));
-        (0..down * across).into_par_iter().for_each(|task| {
-            let (row, panel) = (task / across * height, task % across * width);
-            work.run(row..m.min(row + height), panel..panels.min(panel + width));
-        });
-    }
-    // SAFETY: there is room for so many, and the tasks together have written each of them.
-    unsafe { y.set_len(m * n) };
-    y
-}
-
-/// Where a product goes, (m, n). Each task writes rows and columns of its own.
-struct Out(*mut f32);
-
-// SAFETY: `Work::tile` alone uses the pointer, and no two tasks write or read the same value.
-unsafe impl Sync for Out {}
-
-/// A product, of which tasks do a part each.
-struct Work<'a> {
-    values: &'a Values<'a>,
-    /// Length of a row of `x`.
-    inner: usize,
-    /// Length of a row of the product.
-    out: usize,
-    to: Out,
 }
 
 /// A part of the panel that comes next, and the lines to ask for at a time.
@@ -108,17 +52,16 @@ thread_local! {
     static LAID_OUT: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
-impl Work<'_> {
-    fn run(&self, rows: Range<usize>, panels: Range<usize>) {
-        // SAFETY: `multiply` has asked whether the processor can.
-        unsafe { self.compute(rows, panels) }
-    }
+/// Some rows and panels of a product.
+pub(super) fn compute(work: &Work<'_>, rows: Range<usize>, panels: Range<usize>) {
+    assert!(is_able(), "this processor has no such vectors");
+    // SAFETY: it has.
+    unsafe { work.compute(rows, panels) }
+}
 
+impl Work<'_> {
     #[target_feature(enable = "avx512f")]
     fn compute(&self, rows: Range<usize>, panels: Range<usize>) {
-        if rows.is_empty() {
-            return;
-        }
         let height = rows.len().div_ceil(rows.len().div_ceil(BLOCK)).next_multiple_of(ROWS);
         let mut laid_out = LAID_OUT.take();
         for first in rows.clone().step_by(height) {
@@ -293,7 +236,7 @@ fn add<const R: usize>(
 
 /// Exact GELU of a row of a tile.
 #[target_feature(enable = "avx512f")]
-fn gelu(row: &mut [f32]) {
+pub(super) fn gelu(row: &mut [f32]) {
     for x in row {
         *x *= normal_distribution(*x);
     }
@@ -321,7 +264,7 @@ unsafe fn load<const R: usize>(from: *const f32, stride: usize, columns: usize) 
 
 /// Which lanes of the vectors of a row are among the first `columns`.
 #[inline]
-fn masks(columns: usize) -> [__mmask16; VECTORS] {
+pub(super) fn masks(columns: usize) -> [__mmask16; VECTORS] {
     std::array::from_fn(|v| {
         let lanes = columns.saturating_sub(v * LANES).min(LANES);
         ((1u32 << lanes) - 1) as __mmask16

@@ -1,0 +1,106 @@
+//! A product with packed weights, cut into parts that threads do.
+
+#![expect(
+    unsafe_code,
+    reason = "threads write rows and columns of their own into memory that nobody has cleared"
+)]
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::{Rows, WIDTH, amx, avx512};
+
+/// Fewer rows than this are not worth reading the weights for in another thread: it takes other panels instead.
+const FEWEST: usize = 96;
+/// Into how many parts the work of a thread is cut, so that none waits long for the last.
+const TASKS_PER_THREAD: usize = 2;
+/// Products of fewer values than this are done before another thread has begun.
+const SMALL: usize = 1 << 18;
+
+/// Which part of a processor multiplies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kernel {
+    /// The vectors of AVX-512: as good for one row as for many.
+    Vectors,
+    /// The tile unit (AMX): more than twice as fast for many rows, and no good for a few.
+    Tiles,
+}
+
+impl Kernel {
+    /// The best one that this processor has.
+    pub(super) fn of(rows: Rows) -> Option<Self> {
+        match rows {
+            Rows::Many if amx::is_able() => Some(Self::Tiles),
+            _ => avx512::is_able().then_some(Self::Vectors),
+        }
+    }
+
+    /// Rows that it multiplies together.
+    fn rows(self) -> usize {
+        match self {
+            Self::Vectors => avx512::ROWS,
+            Self::Tiles => amx::ROWS,
+        }
+    }
+}
+
+/// A product's values, but for its shape.
+pub(super) struct Values<'a> {
+    pub(super) x: &'a [f32],
+    pub(super) panels: &'a [f32],
+    pub(super) bias: Option<&'a [f32]>,
+    pub(super) residual: Option<&'a [f32]>,
+    pub(super) gelu: bool,
+}
+
+/// Where a product goes, (m, n). Each task writes rows and columns of its own.
+pub(super) struct Out(pub(super) *mut f32);
+
+// SAFETY: kernels alone use the pointer, and no two tasks write or read the same value.
+unsafe impl Sync for Out {}
+
+/// A product, of which tasks do a part each.
+pub(super) struct Work<'a> {
+    pub(super) values: &'a Values<'a>,
+    /// Length of a row of `x`.
+    pub(super) inner: usize,
+    /// Length of a row of the product.
+    pub(super) out: usize,
+    pub(super) to: Out,
+}
+
+/// `x Wᵀ` for rows `x` (m, k) and the panels of a matrix (n, k), with what comes before and after: (m, n).
+pub(super) fn multiply(kernel: Kernel, values: &Values<'_>, (m, k, n): (usize, usize, usize)) -> Vec<f32> {
+    let Values { x, panels, bias, residual, .. } = values;
+    assert!(
+        x.len() == m * k
+            && panels.len() == n.div_ceil(WIDTH) * WIDTH * k
+            && bias.is_none_or(|bias| bias.len() == n)
+            && residual.is_none_or(|residual| residual.len() == m * n),
+        "the sizes of a product differ"
+    );
+    let mut y = Vec::with_capacity(m * n);
+    let work = Work { values, inner: k, out: n, to: Out(y.as_mut_ptr()) };
+    let run = |rows: Range<usize>, panels: Range<usize>| match kernel {
+        _ if rows.is_empty() => (),
+        Kernel::Vectors => avx512::compute(&work, rows, panels),
+        Kernel::Tiles => amx::compute(&work, rows, panels),
+    };
+    let (panels, threads) = (n.div_ceil(WIDTH), rayon::current_num_threads());
+    if threads == 1 || m * k * n < SMALL {
+        run(0..m, 0..panels);
+    } else {
+        let blocks = (m / FEWEST).clamp(1, threads);
+        let height = m.div_ceil(blocks).next_multiple_of(kernel.rows());
+        let width = panels.div_ceil((threads * TASKS_PER_THREAD).div_ceil(blocks));
+        let (down, across) = (m.div_ceil(height), panels.div_ceil(width));
+        (0..down * across).into_par_iter().for_each(|task| {
+            let (row, panel) = (task / across * height, task % across * width);
+            run(row..m.min(row + height), panel..panels.min(panel + width));
+        });
+    }
+    // SAFETY: there is room for so many, and the tasks together have written each of them.
+    unsafe { y.set_len(m * n) };
+    y
+}
