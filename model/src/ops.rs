@@ -18,9 +18,12 @@ mod log_probabilities;
 mod loss;
 mod norm;
 mod packed;
+mod pages;
 mod products;
 mod rope;
 mod rows;
+#[cfg(target_arch = "x86_64")]
+mod share;
 
 pub use activation::{gelu, silu_mul, silu_mul_back};
 pub use attention::{

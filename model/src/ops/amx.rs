@@ -13,18 +13,20 @@
     reason = "tiles are loaded and stored through pointers, by instructions that have no safe names"
 )]
 
+mod product;
+mod split;
+
 use std::arch::asm;
-use std::arch::x86_64::{
-    __m512, __m512i, __mmask16, _mm512_add_epi32, _mm512_and_si512, _mm512_castps_si512, _mm512_castsi512_ps,
-    _mm512_mask_blend_epi16, _mm512_maskz_loadu_ps, _mm512_permutex2var_epi16, _mm512_set1_epi32,
-    _mm512_srli_epi32, _mm512_store_si512, _mm512_sub_ps,
-};
 use std::marker::PhantomData;
+
+pub(super) use self::product::{Finish, Left, Lines, Place, Product, Right};
 
 /// Rows and columns of a block of sums: two tiles by two.
 pub(super) const SIDE: usize = 32;
 /// Inputs that an instruction sums.
 pub(super) const STEP: usize = 32;
+/// Lines of memory that are asked for with each step.
+pub(super) const AHEAD: usize = 8;
 /// Values in f32 of a vector, and rows of a tile.
 const LANES: usize = 16;
 
@@ -41,8 +43,12 @@ pub(super) type Parts = [Tile; 6];
 pub(super) const NOTHING: Parts = [Tile([0; LANES * STEP]); 6];
 
 /// Sums of 32 rows and columns.
+#[derive(Clone, Copy)]
 #[repr(C, align(64))]
 pub(super) struct Sums(pub(super) [[f32; SIDE]; SIDE]);
+
+/// Sums that have not begun.
+pub(super) const NO_SUMS: Sums = Sums([[0.0; SIDE]; SIDE]);
 
 /// Whether this processor has the unit and the system lets this process use it.
 pub(super) fn is_able() -> bool {
@@ -101,19 +107,26 @@ impl Unit {
         Self(PhantomData)
     }
 
-    /// The sums of the products of 32 rows and 32 columns, over all steps. With `is_half` there are only the first sixteen
-    /// rows, and the sums of the others are not written.
+    /// Adds the products of 32 rows and 32 columns to sums, over all steps, or begins them anew. With `is_half` there are
+    /// only the first sixteen rows, and the sums of the others stay as they are.
     ///
-    /// Each step is read by a load of a tile as far as it can be, and each load of a tile serves two products or more.
-    pub(super) fn multiply(&self, rows: &[Parts], columns: &[Parts], sums: &mut Sums, is_half: bool) {
+    /// Meanwhile memory is asked for [`AHEAD`] lines from `ahead` on with each step, wherever that is.
+    pub(super) fn multiply(
+        &self,
+        rows: &[Parts],
+        columns: &[Parts],
+        sums: &mut Sums,
+        [is_first, is_half]: [bool; 2],
+        ahead: *const f32,
+    ) {
         assert!(rows.len() == columns.len() && !rows.is_empty(), "the steps of a product differ");
         let (rows, columns, steps) = (rows.as_ptr(), columns.as_ptr(), columns.len());
         // SAFETY: the tiles are set, as many steps can be read, and the sums have room for all that is stored.
         unsafe {
             if is_half {
-                multiply_16(rows, columns, sums, steps);
+                multiply_16(rows, columns, sums, steps, ahead, is_first);
             } else {
-                multiply_32(rows, columns, sums, steps);
+                multiply_32(rows, columns, sums, steps, ahead, is_first);
             }
         }
     }
@@ -127,12 +140,29 @@ impl Drop for Unit {
 }
 
 /// Sums in tiles 0 to 3 (first rows by first and second columns, second rows by them), rows in 4 and 5, columns in 6 and 7.
-unsafe fn multiply_32(rows: *const Parts, columns: *const Parts, sums: *mut Sums, steps: usize) {
+unsafe fn multiply_32(
+    rows: *const Parts,
+    columns: *const Parts,
+    sums: *mut Sums,
+    steps: usize,
+    ahead: *const f32,
+    is_first: bool,
+) {
     // SAFETY: the caller answers for it.
     unsafe {
         asm!(
             "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
+            "test {is_first}, {is_first}",
+            "jnz 2f",
+            "tileloadd tmm0, [{sums} + {row}]",
+            "tileloadd tmm1, [{sums} + {row} + 64]",
+            "tileloadd tmm2, [{sums} + {row} + 0x800]",
+            "tileloadd tmm3, [{sums} + {row} + 0x840]",
             "2:",
+            "prefetcht1 [{ahead}]",
+            "prefetcht1 [{ahead} + 0x40]",
+            "prefetcht1 [{ahead} + 0x80]",
+            "prefetcht1 [{ahead} + 0xc0]",
             // High rows with every part of the columns.
             "tileloadd tmm4, [{rows} + {line}]",
             "tileloadd tmm5, [{rows} + {line} + 0x400]",
@@ -154,6 +184,11 @@ unsafe fn multiply_32(rows: *const Parts, columns: *const Parts, sums: *mut Sums
             "tileloadd tmm7, [{columns} + {line} + 0x1400]",
             "tdpbf16ps tmm1, tmm4, tmm7",
             "tdpbf16ps tmm3, tmm5, tmm7",
+            "prefetcht1 [{ahead} + 0x100]",
+            "prefetcht1 [{ahead} + 0x140]",
+            "prefetcht1 [{ahead} + 0x180]",
+            "prefetcht1 [{ahead} + 0x1c0]",
+            "add {ahead}, 0x200",
             // Low and middle rows with high columns.
             "tileloadd tmm6, [{columns} + {line}]",
             "tileloadd tmm7, [{columns} + {line} + 0x400]",
@@ -187,6 +222,8 @@ unsafe fn multiply_32(rows: *const Parts, columns: *const Parts, sums: *mut Sums
             rows = inout(reg) rows => _,
             columns = inout(reg) columns => _,
             steps = inout(reg) steps => _,
+            ahead = inout(reg) ahead => _,
+            is_first = in(reg) usize::from(is_first),
             sums = in(reg) sums,
             line = in(reg) 64usize,
             row = in(reg) SIDE * size_of::<f32>(),
@@ -199,12 +236,27 @@ unsafe fn multiply_32(rows: *const Parts, columns: *const Parts, sums: *mut Sums
 }
 
 /// The first sixteen rows alone, in the same order: sums in tiles 0 and 1, parts of the rows in 2 to 4, columns in 5 to 7.
-unsafe fn multiply_16(rows: *const Parts, columns: *const Parts, sums: *mut Sums, steps: usize) {
+unsafe fn multiply_16(
+    rows: *const Parts,
+    columns: *const Parts,
+    sums: *mut Sums,
+    steps: usize,
+    ahead: *const f32,
+    is_first: bool,
+) {
     // SAFETY: the caller answers for it.
     unsafe {
         asm!(
             "tilezero tmm0", "tilezero tmm1",
+            "test {is_first}, {is_first}",
+            "jnz 2f",
+            "tileloadd tmm0, [{sums} + {row}]",
+            "tileloadd tmm1, [{sums} + {row} + 64]",
             "2:",
+            "prefetcht1 [{ahead}]",
+            "prefetcht1 [{ahead} + 0x40]",
+            "prefetcht1 [{ahead} + 0x80]",
+            "prefetcht1 [{ahead} + 0xc0]",
             "tileloadd tmm2, [{rows} + {line}]",
             "tileloadd tmm3, [{rows} + {line} + 0x800]",
             "tileloadd tmm4, [{rows} + {line} + 0x1000]",
@@ -220,6 +272,11 @@ unsafe fn multiply_16(rows: *const Parts, columns: *const Parts, sums: *mut Sums
             "tdpbf16ps tmm0, tmm2, tmm5",
             "tileloadd tmm5, [{columns} + {line} + 0x1400]",
             "tdpbf16ps tmm1, tmm2, tmm5",
+            "prefetcht1 [{ahead} + 0x100]",
+            "prefetcht1 [{ahead} + 0x140]",
+            "prefetcht1 [{ahead} + 0x180]",
+            "prefetcht1 [{ahead} + 0x1c0]",
+            "add {ahead}, 0x200",
             "tdpbf16ps tmm0, tmm4, tmm6",
             "tdpbf16ps tmm1, tmm4, tmm7",
             "tdpbf16ps tmm0, tmm3, tmm6",
@@ -237,6 +294,8 @@ unsafe fn multiply_16(rows: *const Parts, columns: *const Parts, sums: *mut Sums
             rows = inout(reg) rows => _,
             columns = inout(reg) columns => _,
             steps = inout(reg) steps => _,
+            ahead = inout(reg) ahead => _,
+            is_first = in(reg) usize::from(is_first),
             sums = in(reg) sums,
             line = in(reg) 64usize,
             row = in(reg) SIDE * size_of::<f32>(),
@@ -246,72 +305,4 @@ unsafe fn multiply_16(rows: *const Parts, columns: *const Parts, sums: *mut Sums
             options(nostack),
         );
     }
-}
-
-/// The parts of a row: 32 inputs, of which the first `inputs` are read from `x` and the others are zero, into line `row` of
-/// the tiles of the high, middle and low parts.
-#[target_feature(enable = "avx512f,avx512bw")]
-#[inline]
-pub(super) fn split_row(x: &[f32], row: usize, parts: &mut Parts) {
-    let x: [__m512; 2] = load(x);
-    // Of each pair of vectors, the upper halves of all lanes, in order.
-    let odd: [u16; STEP] = std::array::from_fn(|i| 2 * i as u16 + 1);
-    // SAFETY: the array has as many bytes as the vector.
-    let odd: __m512i = unsafe { std::mem::transmute(odd) };
-    let [first, second] = [parts_of(x[0]), parts_of(x[1])];
-    for part in 0..3 {
-        let values = _mm512_permutex2var_epi16(first[part], odd, second[part]);
-        store(&mut parts[2 * part + row / LANES], row % LANES, values);
-    }
-}
-
-/// The parts of two inputs of 32 columns, side by side as the unit multiplies them, into line `pair` of the tiles; the
-/// columns that there are not are zero.
-#[target_feature(enable = "avx512f,avx512bw")]
-#[inline]
-pub(super) fn split_pair(even: &[f32], odd: &[f32], pair: usize, parts: &mut Parts) {
-    let (even, odd): ([__m512; 2], [__m512; 2]) = (load(even), load(odd));
-    for half in 0..2 {
-        let [even, odd] = [parts_of(even[half]), parts_of(odd[half])];
-        for part in 0..3 {
-            let values = _mm512_mask_blend_epi16(0xaaaa_aaaa, _mm512_srli_epi32::<16>(even[part]), odd[part]);
-            store(&mut parts[2 * part + half], pair, values);
-        }
-    }
-}
-
-/// High, middle and low part of each lane: bf16 values in the upper halves. Each is rounded to the nearest, so that no rest is
-/// left after the third.
-#[target_feature(enable = "avx512f,avx512bw")]
-#[inline]
-fn parts_of(x: __m512) -> [__m512i; 3] {
-    let (half, upper) = (_mm512_set1_epi32(0x8000), _mm512_set1_epi32(0xffff_0000_u32 as i32));
-    let rounded = |x: __m512| _mm512_and_si512(_mm512_add_epi32(_mm512_castps_si512(x), half), upper);
-    let high = rounded(x);
-    let rest = _mm512_sub_ps(x, _mm512_castsi512_ps(high));
-    let middle = rounded(rest);
-    [high, middle, _mm512_castps_si512(_mm512_sub_ps(rest, _mm512_castsi512_ps(middle)))]
-}
-
-/// The first 32 values, and zeros where there are fewer.
-#[target_feature(enable = "avx512f,avx512bw")]
-#[inline]
-fn load(x: &[f32]) -> [__m512; 2] {
-    let mask = |half: usize| ((1u32 << x.len().saturating_sub(half * LANES).min(LANES)) - 1) as __mmask16;
-    // SAFETY: the masks leave out what is past the end.
-    unsafe {
-        [
-            _mm512_maskz_loadu_ps(mask(0), x.as_ptr()),
-            _mm512_maskz_loadu_ps(mask(1), x.as_ptr().wrapping_add(LANES)),
-        ]
-    }
-}
-
-/// Writes a line of a tile.
-#[target_feature(enable = "avx512f,avx512bw")]
-#[inline]
-fn store(tile: &mut Tile, line: usize, values: __m512i) {
-    let line = &mut tile.0.as_chunks_mut::<STEP>().0[line];
-    // SAFETY: a line is a vector, and so aligned, since the tile is.
-    unsafe { _mm512_store_si512(line.as_mut_ptr().cast(), values) };
 }

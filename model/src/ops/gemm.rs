@@ -1,4 +1,8 @@
-//! Products of matrices given as slices with strides: the one place that calls the `gemm` crate.
+//! Products of matrices given as slices with strides: the one place that calls the `gemm` crate, or the tile unit where
+//! there is one and it is faster.
+
+#[cfg(target_arch = "x86_64")]
+mod tiles;
 
 use gemm::Parallelism;
 
@@ -120,6 +124,12 @@ unsafe fn run(
     threads: Parallelism,
 ) {
     assert_eq!(a.columns, b.rows, "the inner sizes of a product differ");
+    #[cfg(target_arch = "x86_64")]
+    if tiles::can(a, b) {
+        let is_alone = matches!(threads, Parallelism::None);
+        // SAFETY: the caller answers for it.
+        return unsafe { tiles::run((out, row_stride), a, b, [keep, scale], is_alone) };
+    }
     // SAFETY: `Matrix::new` keeps every element of the factors inside its slice; the caller answers for `out`.
     unsafe {
         gemm::gemm(
@@ -148,7 +158,47 @@ unsafe fn run(
 
 #[cfg(test)]
 mod tests {
-    use super::{Matrix, multiply, product};
+    use super::{Matrix, multiply, multiply_here, product};
+
+    /// Values that differ, as many as asked for.
+    fn values(count: usize, seed: usize) -> Vec<f32> {
+        (0..count).map(|i| ((i * 7919 + seed * 104_729) % 2003) as f32 / 1001.0 - 1.0).collect()
+    }
+
+    #[test]
+    fn large_products_are_those_of_their_rows_and_columns() {
+        let (m, k, n) = (75, 613, 90);
+        let (left, right, before) = (values(m * (k + 3), 1), values(k * (n + 5), 2), values(m * (n + 2), 3));
+        let across =
+            |transposed: bool, values: &[f32], rows: usize, columns: usize, stride: usize| -> Vec<f32> {
+                let at = |i: usize| (i / columns * stride + i % columns, i % columns * rows + i / columns);
+                let mut lines = vec![0.0; rows * columns];
+                for i in 0..rows * columns {
+                    lines[if transposed { at(i).1 } else { i }] = values[at(i).0];
+                }
+                lines
+            };
+        let (left_t, right_t) = (across(true, &left, m, k, k + 3), across(true, &right, k, n, n + 5));
+        let lefts = [Matrix::new(&left, m, k, k + 3), Matrix::new(&left_t, k, m, m).t()];
+        let rights = [Matrix::new(&right, k, n, n + 5), Matrix::new(&right_t, n, k, k).t()];
+        for (a, b) in lefts.iter().flat_map(|&a| rights.map(|b| (a, b))) {
+            let (mut out, mut here) = (before.clone(), before.clone());
+            multiply(&mut out, n + 2, a, b, 0.5, 2.0);
+            multiply_here(&mut here, n + 2, a, b, 0.5, 2.0);
+            assert_eq!(out, here, "threads compute what one does");
+            for i in 0..m * (n + 2) {
+                let (row, column) = (i / (n + 2), i % (n + 2));
+                if column >= n {
+                    assert_eq!(out[i], before[i], "between rows nothing is written");
+                    continue;
+                }
+                let terms = (0..k)
+                    .map(|x| f64::from(left[row * (k + 3) + x]) * f64::from(right[x * (n + 5) + column]));
+                let want = 0.5 * f64::from(before[i]) + 2.0 * terms.sum::<f64>();
+                assert!((f64::from(out[i]) - want).abs() < 1e-4, "{} for {want} at {row}, {column}", out[i]);
+            }
+        }
+    }
 
     #[test]
     fn a_new_product_is_the_one_into_zeros_also_of_nothing() {

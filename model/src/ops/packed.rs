@@ -1,8 +1,8 @@
 //! Weights that are laid out once for products with them, for models that are trained no further.
 //!
 //! A general product arranges the weight anew each time, clears or presets what it adds to, and leaves GELU and sums to
-//! passes of their own. Here the weight lies in panels of 64 outputs, as the kernels (`amx.rs`, `avx512.rs`) read it, in
-//! place of the plain one. Where there is no kernel for a processor, weights stay plain.
+//! passes of their own. Here the weight lies in panels of some outputs, as a kernel (`amx.rs`, `avx512.rs`) reads
+//! it, in place of the plain one. Where there is no kernel for a processor, weights stay plain.
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
@@ -14,12 +14,10 @@ mod work;
 use candle_core::{DType, Device, Result, Tensor, bail};
 use rayon::prelude::*;
 
+use super::pages::ask_for_large;
 use super::{is_plain, with_values};
 
-/// Outputs of a panel.
-const WIDTH: usize = 64;
-
-/// A frozen weight (out, in), in panels (out / 64, in, 64), of which the last ends in zeros.
+/// A frozen weight (out, in), in panels (out / width, in, width), of which the last ends in zeros; the kernel has the width.
 #[derive(Debug)]
 pub struct Packed {
     panels: Vec<f32>,
@@ -62,12 +60,14 @@ impl Packed {
         if !is_plain(weight) || weight.track_op() || out * inner == 0 {
             return Ok(None);
         }
-        let mut panels = vec![0.0; out.div_ceil(WIDTH) * inner * WIDTH];
+        let width = kernel.width();
+        let mut panels = vec![0.0; out.next_multiple_of(width) * inner];
+        ask_for_large(&mut panels);
         with_values(weight, |weight| {
-            let panels = panels.par_chunks_exact_mut(inner * WIDTH);
-            panels.zip(weight.par_chunks(inner * WIDTH)).for_each(|(panel, rows)| {
+            let panels = panels.par_chunks_exact_mut(inner * width);
+            panels.zip(weight.par_chunks(inner * width)).for_each(|(panel, rows)| {
                 for (column, row) in rows.chunks_exact(inner).enumerate() {
-                    for (values, value) in panel.chunks_exact_mut(WIDTH).zip(row) {
+                    for (values, value) in panel.chunks_exact_mut(width).zip(row) {
                         values[column] = *value;
                     }
                 }
@@ -89,14 +89,15 @@ impl Packed {
     /// The rows of these indices, (indices, in).
     pub fn rows(&self, indices: &Tensor) -> Result<Tensor> {
         let indices = indices.to_dtype(DType::U32)?.flatten_all()?.to_vec1::<u32>()?;
+        let width = self.kernel.width();
         let mut values = Vec::with_capacity(indices.len() * self.inner);
         for &index in &indices {
             let index = index as usize;
             if index >= self.out {
                 bail!("there is no row {index} in a matrix of {} rows", self.out);
             }
-            let panel = self.panels[index / WIDTH * WIDTH * self.inner..].chunks_exact(WIDTH);
-            values.extend(panel.take(self.inner).map(|values| values[index % WIDTH]));
+            let panel = self.panels[index / width * width * self.inner..].chunks_exact(width);
+            values.extend(panel.take(self.inner).map(|values| values[index % width]));
         }
         Tensor::from_vec(values, (indices.len(), self.inner), &Device::Cpu)
     }
@@ -164,6 +165,10 @@ mod none {
     impl Kernel {
         pub(super) fn of(_: super::Rows) -> Option<Self> {
             None
+        }
+
+        pub(super) fn width(self) -> usize {
+            match self {}
         }
     }
 
@@ -305,12 +310,13 @@ mod tests {
     #[test]
     fn the_plain_weight_comes_back() -> Result<()> {
         let weight = plain(&[130, 9], 1)?;
-        let Some(packed) = packed(&weight)?.pop() else { return Ok(()) };
-        assert_eq!(packed.full()?.to_vec2::<f32>()?, weight.to_vec2::<f32>()?);
         let rows = Tensor::new(&[129u32, 0, 64], &Device::Cpu)?;
         let want = weight.index_select(&rows, 0)?;
-        assert_eq!(packed.rows(&rows)?.to_vec2::<f32>()?, want.to_vec2::<f32>()?);
-        assert!(packed.rows(&Tensor::new(&[130u32], &Device::Cpu)?).is_err());
+        for packed in packed(&weight)? {
+            assert_eq!(packed.full()?.to_vec2::<f32>()?, weight.to_vec2::<f32>()?);
+            assert_eq!(packed.rows(&rows)?.to_vec2::<f32>()?, want.to_vec2::<f32>()?);
+            assert!(packed.rows(&Tensor::new(&[130u32], &Device::Cpu)?).is_err());
+        }
         Ok(())
     }
 

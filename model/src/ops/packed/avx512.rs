@@ -19,13 +19,15 @@ use std::arch::x86_64::{
 use std::cell::RefCell;
 use std::ops::Range;
 
-use super::{WIDTH, Work};
+use super::Work;
 use crate::ops::activation::normal_distribution;
 
 /// Rows of `x` that are multiplied together.
 pub(super) const ROWS: usize = 6;
+/// Outputs of a panel.
+pub(super) const WIDTH: usize = 64;
 /// Values of a vector, and vectors of a row of a panel.
-const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 const VECTORS: usize = WIDTH / LANES;
 /// Inputs that are summed before sums go to memory: six rows of them are half of the first cache.
 const DEPTH: usize = 1024;
@@ -234,10 +236,16 @@ fn add<const R: usize>(
     sums
 }
 
-/// Exact GELU of a row of a tile.
+/// Exact GELU of a row of a tile, in vectors also where it is short.
 #[target_feature(enable = "avx512f")]
 pub(super) fn gelu(row: &mut [f32]) {
-    for x in row {
+    let (vectors, rest) = row.as_chunks_mut::<LANES>();
+    for vector in vectors {
+        for x in vector {
+            *x *= normal_distribution(*x);
+        }
+    }
+    for x in rest {
         *x *= normal_distribution(*x);
     }
 }
@@ -273,7 +281,7 @@ pub(super) fn masks(columns: usize) -> [__mmask16; VECTORS] {
 
 /// Asks for the line at an address, which may be any.
 #[inline]
-fn ask<const HINT: i32>(line: *const f32) {
+pub(super) fn ask<const HINT: i32>(line: *const f32) {
     // SAFETY: the line is asked for and not read, and every processor of this architecture has SSE.
     #[allow(unused_unsafe, reason = "whether this is unsafe depends on the version of the library")]
     unsafe {

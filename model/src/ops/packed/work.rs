@@ -7,14 +7,10 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
+use super::{Rows, amx, avx512};
+use crate::ops::pages::ask_for_large;
+use crate::ops::share::share;
 
-use super::{Rows, WIDTH, amx, avx512};
-
-/// Fewer rows than this are not worth reading the weights for in another thread: it takes other panels instead.
-const FEWEST: usize = 96;
-/// Into how many parts the work of a thread is cut, so that none waits long for the last.
-const TASKS_PER_THREAD: usize = 2;
 /// Products of fewer values than this are done before another thread has begun.
 const SMALL: usize = 1 << 18;
 
@@ -23,7 +19,7 @@ const SMALL: usize = 1 << 18;
 pub(super) enum Kernel {
     /// The vectors of AVX-512: as good for one row as for many.
     Vectors,
-    /// The tile unit (AMX): more than twice as fast for many rows, and no good for a few.
+    /// The tile unit (AMX): twice as fast for many rows, and no good for a few.
     Tiles,
 }
 
@@ -33,6 +29,14 @@ impl Kernel {
         match rows {
             Rows::Many if amx::is_able() => Some(Self::Tiles),
             _ => avx512::is_able().then_some(Self::Vectors),
+        }
+    }
+
+    /// Outputs of a panel.
+    pub(super) fn width(self) -> usize {
+        match self {
+            Self::Vectors => avx512::WIDTH,
+            Self::Tiles => amx::WIDTH,
         }
     }
 
@@ -75,30 +79,24 @@ pub(super) fn multiply(kernel: Kernel, values: &Values<'_>, (m, k, n): (usize, u
     let Values { x, panels, bias, residual, .. } = values;
     assert!(
         x.len() == m * k
-            && panels.len() == n.div_ceil(WIDTH) * WIDTH * k
+            && panels.len() == n.next_multiple_of(kernel.width()) * k
             && bias.is_none_or(|bias| bias.len() == n)
             && residual.is_none_or(|residual| residual.len() == m * n),
         "the sizes of a product differ"
     );
     let mut y = Vec::with_capacity(m * n);
+    ask_for_large(&mut y);
     let work = Work { values, inner: k, out: n, to: Out(y.as_mut_ptr()) };
     let run = |rows: Range<usize>, panels: Range<usize>| match kernel {
         _ if rows.is_empty() => (),
         Kernel::Vectors => avx512::compute(&work, rows, panels),
         Kernel::Tiles => amx::compute(&work, rows, panels),
     };
-    let (panels, threads) = (n.div_ceil(WIDTH), rayon::current_num_threads());
-    if threads == 1 || m * k * n < SMALL {
+    let panels = n.div_ceil(kernel.width());
+    if m * k * n < SMALL {
         run(0..m, 0..panels);
     } else {
-        let blocks = (m / FEWEST).clamp(1, threads);
-        let height = m.div_ceil(blocks).next_multiple_of(kernel.rows());
-        let width = panels.div_ceil((threads * TASKS_PER_THREAD).div_ceil(blocks));
-        let (down, across) = (m.div_ceil(height), panels.div_ceil(width));
-        (0..down * across).into_par_iter().for_each(|task| {
-            let (row, panel) = (task / across * height, task % across * width);
-            run(row..m.min(row + height), panel..panels.min(panel + width));
-        });
+        share((m, kernel.rows()), panels, run);
     }
     // SAFETY: there is room for so many, and the tasks together have written each of them.
     unsafe { y.set_len(m * n) };
