@@ -17,7 +17,7 @@ use super::slides_panel::thumbnail_ui;
 use super::state::{AppState, PackageState, Tool};
 use super::theme;
 use super::update::{NO_PATCH_TICKED, obstacle};
-use super::widgets::{caption, main_button, title};
+use super::widgets::{caption, main_button, tick_box, title};
 use crate::case::Id;
 
 /// What a true/false wording leaves to be filled in.
@@ -206,7 +206,7 @@ impl AskPanel {
         if self.editing.is_some() || !cases::shown(state).is_some_and(|shown| shown.answer.is_over()) {
             return;
         }
-        ui.checkbox(&mut self.has_history, "Give the model the conversation so far");
+        ui.add(tick_box(&mut self.has_history, "Give the model the conversation so far"));
         // Those of the other family were made for conversations.
         let is_of_reinpath = state.model.info().is_none_or(|model| model.vision().is_none());
         let remark = if is_of_reinpath { " This model was trained on single questions." } else { "" };

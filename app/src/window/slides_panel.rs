@@ -12,7 +12,7 @@ use super::read::survey::SurveyCommand;
 use super::read::views::{masked, tray};
 use super::state::{AppState, SlideStatus, SlideTab, Tool};
 use super::theme;
-use super::widgets::{caption, hairline, title, warning};
+use super::widgets::{caption, hairline, tick_box, title, warning};
 use crate::slide::SlideInfo;
 
 /// Draws the panel.
@@ -224,7 +224,7 @@ fn patch_ui(
 
 fn in_question_ui(ui: &mut Ui, number: usize, place: &PatchPlace, commands: &CommandSender) {
     let mut asked = place.in_question;
-    let check = ui.checkbox(&mut asked, "Ask").on_hover_text("The question is about this patch");
+    let check = ui.add(tick_box(&mut asked, "Ask")).on_hover_text("The question is about this patch");
     if check.accessible_name(format!("Ask about patch {number}")).changed() {
         commands.patch(PatchCommand::InQuestion(place.id, asked));
     }
@@ -232,8 +232,8 @@ fn in_question_ui(ui: &mut Ui, number: usize, place: &PatchPlace, commands: &Com
 
 fn seen_at(look: &PatchLook) -> String {
     look.mpp.map_or_else(
-        || format!("level {}", look.level),
-        |mpp| format!("{mpp:.2} µm/px, level {}", look.level),
+        || format!("level\u{a0}{}", look.level),
+        |mpp| format!("{mpp:.2} µm/px, level\u{a0}{}", look.level),
     )
 }
 

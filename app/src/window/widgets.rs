@@ -1,6 +1,9 @@
 //! Small pieces that several panels are made of.
 
-use egui::{Button, CornerRadius, Frame, Margin, Response, RichText, Stroke, StrokeKind, Ui, WidgetText};
+use egui::{
+    Align2, Button, Checkbox, CornerRadius, Frame, Id, Margin, Response, RichText, Stroke, StrokeKind, Ui,
+    Widget, WidgetText, Window,
+};
 
 use super::theme;
 
@@ -50,6 +53,26 @@ pub(super) fn main_button(ui: &Ui, words: &str) -> Button<'static> {
 /// A button that looks pressed while `on`.
 pub(super) fn toggle(ui: &mut Ui, on: bool, text: impl Into<WidgetText>) -> Response {
     ui.add(Button::selectable(on, text.into()))
+}
+
+/// A box to tick, with an outline that can be seen on every ground.
+pub(super) fn tick_box<'a>(on: &'a mut bool, words: impl Into<WidgetText>) -> impl Widget + 'a {
+    let words = words.into();
+    move |ui: &mut Ui| {
+        let line = Stroke::new(1.0, theme::of(ui).weak);
+        // Buttons have none: it is only this one's.
+        ui.scope(|ui| {
+            ui.visuals_mut().widgets.inactive.bg_stroke = line;
+            ui.add(Checkbox::new(on, words))
+        })
+        .inner
+    }
+}
+
+/// A window over the others, in the middle until somebody moves it.
+pub(super) fn dialog<'a>(ui: &Ui, title: impl Into<WidgetText>, id: &str) -> Window<'a> {
+    let middle = ui.ctx().content_rect().center();
+    Window::new(title).id(Id::unique(id)).pivot(Align2::CENTER_CENTER).default_pos(middle)
 }
 
 /// Outlines what has the keyboard's focus, the same way everywhere.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use egui::Key;
 
 use super::super::answer_view::QuestionText;
-use super::super::command::{Command, Named, alt, ctrl, key, named};
+use super::super::command::{Command, Named, alt, ctrl, ctrl_shift, key, named};
 use super::super::state::AppState;
 use super::super::update::{Effect, How};
 use super::{ReviewCommand, ReviewEffect, Shown};
@@ -210,6 +210,7 @@ pub const NAMED: &[Named] = &[
     }),
     named("New case", &[ctrl(Key::N)], true, || wish(CasesCommand::Begin)),
     named("Ask once more", &[ctrl(Key::J)], false, || wish(CasesCommand::Regenerate)),
+    named("Three samples side by side", &[ctrl_shift(Key::J)], false, || wish(CasesCommand::Samples(3))),
     named("Previous branch", &[key(Key::OpenBracket)], false, || wish(CasesCommand::Branch(-1))),
     named("Next branch", &[key(Key::CloseBracket)], false, || wish(CasesCommand::Branch(1))),
     named("Previous question", &[alt(Key::ArrowUp)], false, || wish(CasesCommand::Along(-1))),

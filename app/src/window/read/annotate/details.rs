@@ -10,7 +10,7 @@ use crate::annotation::{Annotation, Class, Geometry, edit, measure};
 use crate::slide::Mpp;
 use crate::window::command::CommandSender;
 use crate::window::state::AppState;
-use crate::window::widgets::{caption, title};
+use crate::window::widgets::{caption, tick_box, title};
 
 /// What is being typed about an annotation, until the field is left.
 #[derive(Default)]
@@ -74,7 +74,7 @@ pub(super) fn ui(
     });
     ui.horizontal(|ui| {
         let mut is_locked = annotation.is_locked;
-        if ui.checkbox(&mut is_locked, "Locked").changed() {
+        if ui.add(tick_box(&mut is_locked, "Locked")).changed() {
             replace(Annotation { is_locked, ..(**annotation).clone() });
         }
         if annotation.rgb.is_some() && ui.button("Colour of its class").clicked() {

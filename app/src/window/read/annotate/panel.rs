@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use egui::{Button, Checkbox, ComboBox, Response, RichText, ScrollArea, Slider, TextEdit, Ui, vec2};
+use egui::{Button, ComboBox, Response, RichText, ScrollArea, Slider, TextEdit, Ui, vec2};
 
 use super::details::Details;
 use super::drawing::Drawing;
@@ -18,7 +18,7 @@ use crate::window::read::ReadCommand;
 use crate::window::state::{AppState, Mark};
 use crate::window::theme;
 use crate::window::viewer_panel::PaneFrame;
-use crate::window::widgets::{caption, hairline, title, warning};
+use crate::window::widgets::{caption, hairline, tick_box, title, warning};
 
 /// Points.
 const ROW: f32 = 24.0;
@@ -231,7 +231,7 @@ fn news_ui(ui: &mut Ui, state: &AppState, annotations: &SlideAnnotations, comman
 /// Whether annotations of a class are drawn.
 fn shown_ui(ui: &mut Ui, state: &AppState, class: Option<String>, words: &str, commands: &CommandSender) {
     let mut is_shown = !state.read.annotate.look.hidden.contains(&class);
-    if ui.add(Checkbox::new(&mut is_shown, words)).on_hover_text("Draw annotations of this class").changed() {
+    if ui.add(tick_box(&mut is_shown, words)).on_hover_text("Draw annotations of this class").changed() {
         send(commands, AnnotateCommand::ShowClass(class, is_shown));
     }
 }
@@ -285,7 +285,7 @@ fn looks_ui(ui: &mut Ui, state: &AppState, mpp: Option<Mpp>, commands: &CommandS
     let annotate = &state.read.annotate;
     title(ui, "Shown");
     let mut is_shown = annotate.is_shown;
-    if ui.checkbox(&mut is_shown, "Draw annotations").changed() {
+    if ui.add(tick_box(&mut is_shown, "Draw annotations")).changed() {
         send(commands, AnnotateCommand::ToggleShown);
     }
     let mut fill = annotate.fill;
@@ -293,7 +293,7 @@ fn looks_ui(ui: &mut Ui, state: &AppState, mpp: Option<Mpp>, commands: &CommandS
         send(commands, AnnotateCommand::Fill(fill));
     }
     let mut is_grid_shown = annotate.is_grid_shown;
-    if ui.checkbox(&mut is_grid_shown, "Draw grid").changed() {
+    if ui.add(tick_box(&mut is_grid_shown, "Draw grid")).changed() {
         send(commands, AnnotateCommand::ToggleGrid);
     }
     let mut grid_um = state.settings.read.grid_um;

@@ -10,7 +10,7 @@ use super::super::super::command::{CommandSender, keys_of};
 use super::super::super::state::{AppState, Tool};
 use super::super::super::theme;
 use super::super::super::viewer_panel::PaneFrame;
-use super::super::super::widgets::{caption, hairline, title, toggle, warning};
+use super::super::super::widgets::{caption, hairline, tick_box, title, toggle, warning};
 use super::super::ReadCommand;
 use super::choices::STRONGEST;
 use super::{ColourCommand, Icc, SlideColour, StainPair};
@@ -143,7 +143,7 @@ impl Part<'_> {
                 let words = format!("ICC: {}, {}", profile.description, if is_off { "off" } else { "on" });
                 let mut is_on = !is_off;
                 let tip = "Colours are converted from the scanner's to sRGB, relative colorimetric. For all slides.";
-                if ui.checkbox(&mut is_on, words).on_hover_text(tip).changed() {
+                if ui.add(tick_box(&mut is_on, words)).on_hover_text(tip).changed() {
                     self.send(ColourCommand::SwitchIcc);
                 }
             }

@@ -6,7 +6,7 @@ use super::super::super::command::CommandSender;
 use super::super::super::patches::{self, PatchSize};
 use super::super::super::state::{AppState, ModelInfo, PATIENCE};
 use super::super::super::theme;
-use super::super::super::widgets::{caption, hairline, main_button, title, toggle, warning};
+use super::super::super::widgets::{caption, hairline, main_button, tick_box, title, toggle, warning};
 use super::super::{ReadCommand, views};
 use super::{GAPS, GridArea, MOST_MADE, MOST_SHOWN, PlanView, SurveyCommand, TissueStatus, TissueView};
 use crate::slide::{Mpp, SlideInfo};
@@ -76,7 +76,7 @@ fn tissue_ui(ui: &mut Ui, state: &AppState, key: SlideKey, commands: &CommandSen
 fn found_ui(ui: &mut Ui, state: &AppState, view: &TissueView, commands: &CommandSender) {
     ui.label(area_in_words(view));
     let mut is_shown = state.read.survey.is_mask_shown;
-    if ui.checkbox(&mut is_shown, "Show the mask on the slide").changed() {
+    if ui.add(tick_box(&mut is_shown, "Show the mask on the slide")).changed() {
         wish(commands, SurveyCommand::ShowMask(is_shown));
     }
     let mut threshold = view.chosen.unwrap_or(view.mask.threshold);

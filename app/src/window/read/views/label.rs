@@ -1,11 +1,11 @@
 //! The window of a label or macro image, which is shown only when it is asked for: it may name a patient.
 
-use egui::{Id, Image, Ui, Window, vec2};
+use egui::{Image, Ui, vec2};
 
 use super::super::super::command::CommandSender;
 use super::super::super::picture::Picture;
 use super::super::super::state::AppState;
-use super::super::super::widgets::{caption, warning};
+use super::super::super::widgets::{caption, dialog, warning};
 use super::super::ReadCommand;
 use super::ViewsCommand;
 use crate::viewer::tile_cache::SlideKey;
@@ -30,7 +30,7 @@ pub(super) fn ui(ui: &Ui, state: &AppState, commands: &CommandSender) {
     let Some(slide) = state.slide(label.key) else { return };
     let mut is_open = true;
     let title = format!("{} of {}", label.name, state.name_of(slide));
-    let window = Window::new(title).id(Id::unique("label")).open(&mut is_open);
+    let window = dialog(ui, title, "label").open(&mut is_open);
     window.collapsible(false).resizable(false).show(ui.ctx(), |ui| {
         match &label.picture {
             None => {

@@ -9,7 +9,7 @@ use egui::{
 use super::super::super::command::CommandSender;
 use super::super::super::state::AppState;
 use super::super::super::theme;
-use super::super::super::widgets::{caption, title, warning};
+use super::super::super::widgets::{caption, tick_box, title, warning};
 use super::panel::{CasesPanel, send};
 use super::{CasesCommand, update};
 use crate::case::{Case, Listed, utc};
@@ -95,7 +95,7 @@ impl ListInput {
             }
         }
         let mut is_of_slide = state.review.cases.is_of_slide;
-        if ui.checkbox(&mut is_of_slide, "Only the slide in view").changed() {
+        if ui.add(tick_box(&mut is_of_slide, "Only the slide in view")).changed() {
             send(commands, CasesCommand::OfSlide(is_of_slide));
         }
     }

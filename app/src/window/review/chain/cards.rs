@@ -7,7 +7,7 @@ use super::super::super::answer_cards::{self, Card};
 use super::super::super::command::CommandSender;
 use super::super::super::state::AppState;
 use super::super::super::theme;
-use super::super::super::widgets::{caption, hairline, toggle};
+use super::super::super::widgets::{caption, hairline, tick_box, toggle};
 use super::super::verdicts::VerdictsPanel;
 use super::super::{ReviewCommand, Shown};
 use super::glossary_window::GlossaryWindow;
@@ -208,7 +208,7 @@ fn marks_ui(ui: &mut Ui, view: View<'_>, glossary: &mut GlossaryWindow) {
     let settings = &view.state.settings.review;
     ui.menu_button("Reading aids", |ui| {
         let mut marks_terms = settings.marks_terms;
-        if ui.checkbox(&mut marks_terms, "Mark terms").changed() {
+        if ui.add(tick_box(&mut marks_terms, "Mark terms")).changed() {
             view.wish(ChainCommand::ToggleTerms);
         }
         ui.horizontal(|ui| {
@@ -220,7 +220,7 @@ fn marks_ui(ui: &mut Ui, view: View<'_>, glossary: &mut GlossaryWindow) {
             }
         });
         let mut makes_maps = settings.makes_maps;
-        if ui.checkbox(&mut makes_maps, "Find out where sentences look after each answer").changed() {
+        if ui.add(tick_box(&mut makes_maps, "Find out where sentences look after each answer")).changed() {
             view.wish(ChainCommand::MakesMaps(makes_maps));
         }
         if ui.button("Glossary…").clicked() {

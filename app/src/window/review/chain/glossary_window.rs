@@ -1,10 +1,10 @@
 //! The glossary's own window: all terms, to be searched, changed and added.
 
-use egui::{Button, Id, ScrollArea, TextEdit, Ui, Window};
+use egui::{Button, ScrollArea, TextEdit, Ui};
 
 use super::super::super::command::CommandSender;
 use super::super::super::state::AppState;
-use super::super::super::widgets::{caption, hairline, main_button, toggle, warning};
+use super::super::super::widgets::{caption, dialog, hairline, main_button, toggle, warning};
 use super::super::ReviewCommand;
 use super::{ChainCommand, OwnTerms};
 use crate::chain::glossary::{Term, is_same, is_shipped};
@@ -61,7 +61,7 @@ impl GlossaryWindow {
             return;
         }
         let mut is_open = true;
-        let window = Window::new("Glossary").id(Id::unique("glossary")).open(&mut is_open);
+        let window = dialog(ui, "Glossary", "glossary").open(&mut is_open);
         window.collapsible(false).resizable(false).show(ui.ctx(), |ui| {
             ui.set_width(WIDTH);
             if let OwnTerms::Broken(sentence) = &state.review.chain.own {

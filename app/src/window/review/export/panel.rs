@@ -1,6 +1,6 @@
 //! Buttons above the list of cases, and the window in which form, answers and place of an export are chosen.
 
-use egui::{Button, Id, TextEdit, Ui, Window};
+use egui::{Button, TextEdit, Ui};
 
 use super::update::selection;
 use super::{ExportCommand, Which};
@@ -8,7 +8,7 @@ use crate::review::export::Form;
 use crate::window::command::{CommandSender, keys_of};
 use crate::window::review::ReviewCommand;
 use crate::window::state::AppState;
-use crate::window::widgets::{caption, main_button, title, toggle};
+use crate::window::widgets::{caption, dialog, main_button, tick_box, title, toggle};
 
 /// Points.
 const WIDTH: f32 = 460.0;
@@ -52,7 +52,7 @@ impl ExportPanel {
             return;
         }
         let mut is_open = true;
-        let window = Window::new("Export reviews").id(Id::unique("export reviews")).open(&mut is_open);
+        let window = dialog(ui, "Export reviews", "export reviews").open(&mut is_open);
         window.default_width(WIDTH).collapsible(false).resizable(false).show(ui.ctx(), |ui| {
             ui.set_max_width(WIDTH);
             which_ui(ui, state, commands);
@@ -96,7 +96,7 @@ fn form_ui(ui: &mut Ui, state: &AppState, commands: &CommandSender) {
     });
     caption(ui, about(export.form));
     let mut tells_names = export.tells_names;
-    if ui.checkbox(&mut tells_names, "Tell the names of slides and reviewers").changed() {
+    if ui.add(tick_box(&mut tells_names, "Tell the names of slides and reviewers")).changed() {
         send(commands, ExportCommand::TellNames(tells_names));
     }
     let names = if export.tells_names {

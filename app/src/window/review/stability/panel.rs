@@ -8,7 +8,7 @@ use reinpath_model::stage::AnswerStage;
 use super::super::super::command::{CommandSender, keys_of};
 use super::super::super::state::AppState;
 use super::super::super::theme;
-use super::super::super::widgets::caption;
+use super::super::super::widgets::{caption, tick_box};
 use super::super::cases::CasesCommand;
 use super::super::verdicts::difference_job;
 use super::super::{ReviewCommand, Shown};
@@ -158,7 +158,7 @@ fn settings_ui(ui: &mut Ui, state: &AppState, shown: Shown<'_>, commands: &Comma
         let mut is_on = is_on;
         let is_about_options = words.starts_with("Options");
         let can_be = !is_about_options || shown.question.choices.len() > 1;
-        if ui.add_enabled(can_be, egui::Checkbox::new(&mut is_on, words)).changed() {
+        if ui.add_enabled(can_be, tick_box(&mut is_on, words)).changed() {
             send(commands, wish(is_on));
         }
     }

@@ -8,7 +8,7 @@ use egui::{Align, Button, Id, Label, Layout, PopupCloseBehavior, RichText, Slide
 use super::super::super::command::CommandSender;
 use super::super::super::state::{AppState, ChartSettings};
 use super::super::super::theme;
-use super::super::super::widgets::{caption, title, toggle};
+use super::super::super::widgets::{caption, tick_box, title, toggle};
 use super::super::TrainCommand;
 use super::super::rollouts::RolloutsCommand;
 use super::measures::{self, Group};
@@ -210,7 +210,7 @@ fn shown_plots_ui(ui: &mut Ui, stage: &StageTold, settings: &ChartSettings, comm
     MenuButton::new("Plots").config(stays_open).ui(ui, |ui| {
         for group in measures::groups(stage) {
             let mut is_shown = !settings.hidden.contains(&group.key);
-            if ui.checkbox(&mut is_shown, group.title.as_str()).clicked() {
+            if ui.add(tick_box(&mut is_shown, group.title.as_str())).clicked() {
                 commands.train(TrainCommand::Chart(ChartCommand::Hide(group.key, !is_shown)));
             }
         }

@@ -1,13 +1,13 @@
 //! A data set looked through, in a window of its own: findings by kind with their count, and places that open their row.
 
-use egui::{CollapsingHeader, Id, RichText, ScrollArea, Ui, Window};
+use egui::{CollapsingHeader, RichText, ScrollArea, Ui};
 use reinpath_training::dataset::{Finding, Place, grouped};
 
 use super::{CheckState, CheckSummary, LookCommand};
 use crate::window::command::{Command, CommandSender};
 use crate::window::theme;
 use crate::window::train::TrainCommand;
-use crate::window::widgets::{caption, problem_ui};
+use crate::window::widgets::{caption, dialog, problem_ui};
 
 /// Places of a finding that are listed.
 const MOST_PLACES: usize = 100;
@@ -15,7 +15,7 @@ const MOST_PLACES: usize = 100;
 /// Draws it.
 pub(super) fn ui(ui: &Ui, check: &CheckState, commands: &CommandSender) {
     let mut is_open = true;
-    let window = Window::new("Check of a data set").id(Id::unique("data check")).open(&mut is_open);
+    let window = dialog(ui, "Check of a data set", "data check").open(&mut is_open);
     window.default_size([520.0, 480.0]).collapsible(false).show(ui.ctx(), |ui| {
         caption(ui, check.data.display().to_string());
         if check.is_running {

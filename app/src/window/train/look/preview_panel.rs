@@ -1,12 +1,12 @@
 //! A row as the model gets it, in a window of its own: what each encoder receives, the prompt, the answer, the row as it is written.
 
-use egui::{Button, CollapsingHeader, Id, Image, Key, RichText, ScrollArea, TextEdit, Ui, Window, vec2};
+use egui::{Button, CollapsingHeader, Image, Key, RichText, ScrollArea, TextEdit, Ui, vec2};
 
 use super::{EncoderPicture, LookCommand, PreviewState, RowView};
 use crate::window::command::{Command, CommandSender};
 use crate::window::train::TrainCommand;
 use crate::window::train::staged;
-use crate::window::widgets::{caption, problem_ui, title, warning};
+use crate::window::widgets::{caption, dialog, problem_ui, title, warning};
 
 /// The side at which an encoder's picture is shown, in points.
 const PICTURE: f32 = 200.0;
@@ -21,7 +21,7 @@ impl PreviewPanel {
     /// Draws it.
     pub(super) fn ui(&mut self, ui: &Ui, preview: &PreviewState, commands: &CommandSender) {
         let mut is_open = true;
-        let window = Window::new("Rows as the model gets them").id(Id::unique("row preview"));
+        let window = dialog(ui, "Rows as the model gets them", "row preview");
         let window = window.open(&mut is_open).default_size([640.0, 620.0]).collapsible(false);
         window.show(ui.ctx(), |ui| {
             self.head_ui(ui, preview, commands);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use egui::{Grid, Id, RichText, ScrollArea, Ui, Window};
+use egui::{Grid, RichText, ScrollArea, Ui};
 use reinpath_model::event::Stop;
 use reinpath_training::rollout_record::{AnswerRecord, RolloutRecord};
 
@@ -11,7 +11,7 @@ use crate::window::command::CommandSender;
 use crate::window::theme;
 use crate::window::train::TrainCommand;
 use crate::window::train::staged;
-use crate::window::widgets::caption;
+use crate::window::widgets::{caption, dialog};
 
 /// The widest that an answer is shown, in points.
 const WIDEST: f32 = 340.0;
@@ -19,7 +19,7 @@ const WIDEST: f32 = 340.0;
 /// Draws it.
 pub(super) fn ui(ui: &Ui, records: &[RolloutRecord], commands: &CommandSender) {
     let mut is_open = true;
-    let window = Window::new("Sampled answers").id(Id::unique("sampled answers")).open(&mut is_open);
+    let window = dialog(ui, "Sampled answers", "sampled answers").open(&mut is_open);
     window.default_size([760.0, 520.0]).collapsible(false).show(ui.ctx(), |ui| {
         caption(ui, "Written by the model as it is before the first step, with what each answer would earn.");
         ScrollArea::both().id_salt("sampled answers").auto_shrink(false).show(ui, |ui| {

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use egui::{
-    Align, Button, Checkbox, Color32, Label, Layout, Response, RichText, ScrollArea, TextEdit, Ui,
-    WidgetText, vec2,
+    Align, Button, Color32, Label, Layout, Response, RichText, ScrollArea, TextEdit, Ui, WidgetText, vec2,
 };
 use reinpath_training::run_folder::RunState;
 
@@ -17,7 +16,7 @@ use crate::runs::told::{Listed, ListedRun, RunTold};
 use crate::window::command::{CommandSender, keys_of};
 use crate::window::state::AppState;
 use crate::window::theme;
-use crate::window::widgets::{caption, hairline, title, toggle, warning};
+use crate::window::widgets::{caption, hairline, tick_box, title, toggle, warning};
 
 /// Points.
 const MOST_HEIGHT: f32 = 236.0;
@@ -167,7 +166,7 @@ fn run_ui(
         send(commands, RunsCommand::Show(key.clone()));
     }
     let mut is_compared = runs.compared.contains(key);
-    let compare = ui.add_enabled(!is_shown, Checkbox::new(&mut is_compared, "Compare"));
+    let compare = ui.add_enabled(!is_shown, tick_box(&mut is_compared, "Compare"));
     let compare = compare.on_hover_text("Lay it beside the run that is shown");
     if compare.accessible_name(format!("Compare {name}")).changed() {
         send(commands, RunsCommand::Compare(key.clone(), is_compared));

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::super::super::command::CommandSender;
 use super::super::super::state::AppState;
-use super::super::super::widgets::{caption, problem_ui};
+use super::super::super::widgets::{caption, problem_ui, tick_box};
 use super::super::TrainCommand;
 use super::field::{self, Field, FieldKind, joined};
 use super::{SetupCommand, data_source, draft};
@@ -94,7 +94,7 @@ impl<'a> Form<'a> {
     fn stage_ui(&mut self, ui: &mut Ui, field: &Field, fields: &[Field], key: &str) {
         let is_on = self.value(key).is_some_and(|value| !value.is_null());
         let mut on = is_on;
-        let box_to_tick = ui.checkbox(&mut on, field.title.as_str());
+        let box_to_tick = ui.add(tick_box(&mut on, field.title.as_str()));
         let box_to_tick = self.explained(box_to_tick, field);
         if box_to_tick.changed() {
             self.change(key, if on { field.inner().start() } else { Value::Null });
@@ -221,7 +221,7 @@ impl<'a> Form<'a> {
             name_ui(ui, field);
             for (word, help) in choices {
                 let mut on = has(word);
-                let tick = ui.checkbox(&mut on, word.as_str());
+                let tick = ui.add(tick_box(&mut on, word.as_str()));
                 let tick = tick.accessible_name(format!("{word} ({key})"));
                 let is_ticked = tick.changed();
                 self.explained(tick, field);

@@ -1,6 +1,6 @@
 //! A control for each kind of setting.
 
-use egui::{Button, Checkbox, ComboBox, Id, Response, TextEdit, Ui};
+use egui::{Button, ComboBox, Id, Response, TextEdit, Ui};
 use reinpath_training::machine::MachineSample;
 use serde_json::Value;
 
@@ -8,6 +8,7 @@ use super::super::super::TrainCommand;
 use super::super::field::{Field, FieldKind};
 use super::super::{Pick, SetupCommand};
 use super::{Form, LEAST_WIDTH};
+use crate::window::widgets::tick_box;
 
 /// The button that opens a dialog.
 const CHOOSE_WIDTH: f32 = 78.0;
@@ -39,7 +40,7 @@ impl Form<'_> {
 
     fn switch_ui(&mut self, ui: &mut Ui, field: &Field, key: &str) -> Response {
         let mut on = self.value(key).or(field.default.as_ref()).and_then(Value::as_bool).unwrap_or_default();
-        let response = ui.add(Checkbox::without_text(&mut on));
+        let response = ui.add(tick_box(&mut on, ""));
         if response.changed() {
             self.change(key, Value::Bool(on));
         }
