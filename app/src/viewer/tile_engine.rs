@@ -122,7 +122,7 @@ impl TileEngine {
 
     /// Forgets a slide with its wishes and its tiles.
     pub fn close(&self, key: SlideKey) {
-        self.shared.queue().close(key);
+        self.shared.close(key);
     }
 
     /// Replaces all wishes of this slide, most wanted first. Never waits. Of several slides the one that was wanted last comes first, where

@@ -25,8 +25,6 @@ pub(super) use self::product::{Finish, Left, Lines, Place, Product, Right};
 pub(super) const SIDE: usize = 32;
 /// Inputs that an instruction sums.
 pub(super) const STEP: usize = 32;
-/// Lines of memory that are asked for with each step.
-pub(super) const AHEAD: usize = 8;
 /// Values in f32 of a vector, and rows of a tile.
 const LANES: usize = 16;
 
@@ -110,7 +108,7 @@ impl Unit {
     /// Adds the products of 32 rows and 32 columns to sums, over all steps, or begins them anew. With `is_half` there are
     /// only the first sixteen rows, and the sums of the others stay as they are.
     ///
-    /// Meanwhile memory is asked for [`AHEAD`] lines from `ahead` on with each step, wherever that is.
+    /// Meanwhile memory is asked for eight lines from `ahead` on with each step, wherever that is.
     pub(super) fn multiply(
         &self,
         rows: &[Parts],

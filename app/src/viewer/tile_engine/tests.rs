@@ -329,6 +329,23 @@ fn tiles_come_and_the_window_is_woken() {
 }
 
 #[test]
+fn after_a_jump_from_where_nothing_was_taken_tiles_come() {
+    let (engine, _calls) = engine();
+    engine.open_source(A, Fake::new(FAR));
+    let rows = |rows: std::ops::Range<u32>| -> Vec<TileId> {
+        rows.flat_map(|row| (0..16).map(move |column| id(column, row))).collect()
+    };
+    for round in 0..20 {
+        // More than is decoded before somebody takes it, and read before it is decoded: every thread comes to wait.
+        let (before, after) = if round % 2 == 0 { (0..7, 8..10) } else { (7..14, 0..2) };
+        engine.want(A, &rows(before));
+        std::thread::sleep(Duration::from_millis(20));
+        engine.want(A, &rows(after));
+        wait_for(&engine, 32);
+    }
+}
+
+#[test]
 fn a_read_that_hangs_stops_no_other_slide_and_not_the_end() {
     let (engine, _calls) = engine();
     let (hung, sound) = (Fake::new(FAR), Fake::new(FAR));

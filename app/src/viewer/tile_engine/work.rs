@@ -54,15 +54,18 @@ impl Shared {
 
     pub(super) fn want(&self, key: SlideKey, wanted: &[TileId]) {
         let mut queue = self.queue();
-        if queue.want(key, wanted) {
+        let was_full = queue.is_full();
+        let is_something_to_do = queue.want(key, wanted);
+        let mut has_arrived = false;
+        if is_something_to_do {
             queue.ask_children();
-            let has_arrived = queue.has_arrived();
-            drop(queue);
-            self.readable.notify_one();
-            // What was kept in memory is there at once, but this frame has taken its tiles already.
-            if has_arrived {
-                (self.wake)();
-            }
+            has_arrived = queue.has_arrived();
+        }
+        // What came too late has left.
+        self.rouse(queue, was_full, is_something_to_do);
+        // What was kept in memory is there at once, but this frame has taken its tiles already.
+        if has_arrived {
+            (self.wake)();
         }
     }
 
@@ -71,16 +74,31 @@ impl Shared {
         let was_full = queue.is_full();
         let taken = queue.take(most);
         // Only what had no room waits for this.
-        if was_full && !taken.is_empty() {
-            let is_first = queue.ask_children();
-            drop(queue);
-            self.decodable.notify_all();
-            self.readable.notify_one();
-            if is_first {
-                (self.wake)();
-            }
+        let is_first = was_full && queue.ask_children();
+        self.rouse(queue, was_full, false);
+        if is_first {
+            (self.wake)();
         }
         taken
+    }
+
+    pub(super) fn close(&self, key: SlideKey) {
+        let mut queue = self.queue();
+        let was_full = queue.is_full();
+        queue.close(key);
+        self.rouse(queue, was_full, true);
+    }
+
+    /// Lets go of the queue, and wakes threads for what is new: wishes, or room where there was none.
+    fn rouse(&self, queue: MutexGuard<'_, Queue>, was_full: bool, is_readable: bool) {
+        let has_room = was_full && !queue.is_full();
+        drop(queue);
+        if has_room {
+            self.decodable.notify_all();
+        }
+        if has_room || is_readable {
+            self.readable.notify_one();
+        }
     }
 
     fn wait<'a>(condition: &Condvar, queue: MutexGuard<'a, Queue>) -> MutexGuard<'a, Queue> {
@@ -175,6 +193,8 @@ fn decode(shared: &Shared) {
     let mut queue = shared.queue();
     while !queue.is_stopped {
         let Some(unit) = queue.next_decode() else {
+            // What nobody wants any more was let go of, and there may be room again for what somebody wants.
+            shared.readable.notify_one();
             queue = Shared::wait(&shared.decodable, queue);
             continue;
         };
