@@ -56,7 +56,7 @@ pub(super) fn toggle(ui: &mut Ui, on: bool, text: impl Into<WidgetText>) -> Resp
 }
 
 /// A box to tick, with an outline that can be seen on every ground.
-pub(super) fn tick_box<'a>(on: &'a mut bool, words: impl Into<WidgetText>) -> impl Widget + 'a {
+pub(super) fn tick_box(on: &mut bool, words: impl Into<WidgetText>) -> impl Widget + '_ {
     let words = words.into();
     move |ui: &mut Ui| {
         let line = Stroke::new(1.0, theme::of(ui).weak);

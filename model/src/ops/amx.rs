@@ -109,6 +109,7 @@ impl Unit {
     /// only the first sixteen rows, and the sums of the others stay as they are.
     ///
     /// Meanwhile memory is asked for eight lines from `ahead` on with each step, wherever that is.
+    #[expect(clippy::unused_self, reason = "who has it has set the tiles")]
     pub(super) fn multiply(
         &self,
         rows: &[Parts],

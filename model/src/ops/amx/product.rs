@@ -117,13 +117,16 @@ impl<F: Finish> Product<'_, F> {
         for first in rows.clone().step_by(height) {
             let rows = first..rows.end.min(first + height);
             let groups = rows.len().div_ceil(SIDE);
-            grow(&mut room.sums, groups * panels.len(), NO_SUMS);
+            let sums = room_for(&mut room.sums, groups * panels.len(), NO_SUMS);
             for start in (0..self.inner).step_by(DEPTH) {
                 let span = start..self.inner.min(start + DEPTH);
-                self.split_rows(rows.clone(), span.clone(), &mut room.rows);
-                for (panel, sums) in panels.clone().zip(room.sums.chunks_exact_mut(groups)) {
-                    self.split_panel(panel, span.clone(), &mut room.panel);
-                    self.pass(unit, (rows.clone(), panel, &span), (&room.rows, &room.panel, sums));
+                let steps = span.len().div_ceil(STEP);
+                let left = room_for(&mut room.rows, groups * steps, NOTHING);
+                let right = room_for(&mut room.panel, steps, NOTHING);
+                self.split_rows(rows.clone(), span.clone(), left);
+                for (panel, sums) in panels.clone().zip(sums.chunks_exact_mut(groups)) {
+                    self.split_panel(panel, span.clone(), right);
+                    self.pass(unit, (rows.clone(), panel, &span), (left, right, sums));
                 }
             }
         }
@@ -131,10 +134,9 @@ impl<F: Finish> Product<'_, F> {
 
     /// Splits some inputs of rows.
     #[target_feature(enable = "avx512f,avx512bw")]
-    fn split_rows(&self, rows: Range<usize>, span: Range<usize>, parts: &mut Vec<Parts>) {
+    fn split_rows(&self, rows: Range<usize>, span: Range<usize>, parts: &mut [Parts]) {
         let steps = span.len().div_ceil(STEP);
         // What is not written of the last 32 rows belongs to rows that there are not, and nobody reads their sums.
-        grow(parts, rows.len().div_ceil(SIDE) * steps, NOTHING);
         for (first, parts) in rows.clone().step_by(SIDE).zip(parts.chunks_exact_mut(steps)) {
             let rows = first..rows.end.min(first + SIDE);
             match self.left {
@@ -149,8 +151,7 @@ impl<F: Finish> Product<'_, F> {
 
     /// Splits some inputs of a panel.
     #[target_feature(enable = "avx512f,avx512bw")]
-    fn split_panel(&self, panel: usize, span: Range<usize>, parts: &mut Vec<Parts>) {
-        grow(parts, span.len().div_ceil(STEP), NOTHING);
+    fn split_panel(&self, panel: usize, span: Range<usize>, parts: &mut [Parts]) {
         let columns = panel * SIDE..self.columns.min((panel + 1) * SIDE);
         match self.right {
             Right::Panels(values) => {
@@ -234,11 +235,12 @@ fn transpose_all(parts: &mut [Parts]) {
     }
 }
 
-/// Makes room that may hold anything.
-fn grow<T: Copy>(room: &mut Vec<T>, len: usize, nothing: T) {
-    if room.capacity() < len {
+/// Room for so many, which may hold anything.
+fn room_for<T: Copy>(room: &mut Vec<T>, len: usize, nothing: T) -> &mut [T] {
+    if room.len() < len {
         *room = Vec::with_capacity(len);
         ask_for_large(room);
+        room.resize(len, nothing);
     }
-    room.resize(len, nothing);
+    &mut room[..len]
 }
