@@ -9,7 +9,7 @@ use candle_nn::{Init, VarBuilder};
 
 pub use self::passed::Learnt;
 pub(crate) use self::passed::read_gradient;
-use crate::ops::{self, Packed, Product, Rows, Then};
+use crate::ops::{self, Packed, Product, RowCount, Then};
 use crate::tensors::{Matrix, Tensors};
 
 /// A linear layer, with at most one LoRA adapter that can be taken off: `y = W x + b + (α / rank) · B A x`.
@@ -206,7 +206,7 @@ impl Linear {
 
     /// Lays the weight out for products, where there is a kernel for it: for a layer that is trained and changed no
     /// further, and that so many rows go through. A weight that is a variable stays as it is.
-    pub fn pack(&mut self, rows: Rows) -> Result<()> {
+    pub fn pack(&mut self, rows: RowCount) -> Result<()> {
         if let Matrix::Full(weight) = &self.weight
             && let Some(packed) = Packed::of(weight, rows)?
         {
@@ -310,7 +310,7 @@ mod tests {
         let scale = sample(&[70], 0.21)?;
         plain.fold(&scale)?;
         let mut packed = plain.clone();
-        packed.pack(Rows::Many)?;
+        packed.pack(RowCount::Many)?;
         let (x, residual) = (sample(&[2, 5, 33], 0.11)?, sample(&[2, 5, 70], 0.13)?);
         near(&packed.forward(&x)?, &plain.forward(&x)?)?;
         near(&packed.forward_scaled(&x, Some(&scale))?, &plain.forward_scaled(&x, Some(&scale))?)?;

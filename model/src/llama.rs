@@ -22,7 +22,7 @@ pub use self::course::{Course, Stretch};
 pub use self::params::Params;
 pub use self::pass::{Kept, Pass};
 use crate::layers::{Linear, LoraConfig, LoraPair, RmsNorm};
-use crate::ops::{self, Attention, Rotary, Rotation, Rows};
+use crate::ops::{self, Attention, Rotary, Rotation, RowCount};
 use crate::tensors::{Matrix, Tensors};
 
 /// A Llama.
@@ -215,7 +215,7 @@ impl Llama {
     /// further. Embeddings and head stay plain, of which few rows are used at a time, and adapters stay beside: merge them
     /// first.
     pub fn pack(&mut self) -> Result<()> {
-        self.linears().try_for_each(|layer| layer.pack(Rows::Few))
+        self.linears().try_for_each(|layer| layer.pack(RowCount::Few))
     }
 
     /// Embeddings of token ids: (batch, seq) to (batch, seq, hidden).

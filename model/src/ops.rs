@@ -13,6 +13,8 @@ mod activation;
 mod amx;
 mod attention;
 mod gemm;
+#[cfg(target_arch = "x86_64")]
+mod lanes;
 mod linear;
 mod log_probabilities;
 mod loss;
@@ -34,7 +36,7 @@ pub use linear::linear;
 pub use log_probabilities::{Predictions, log_probabilities};
 pub use loss::cross_entropy;
 pub use norm::{layer_norm, rms_norm, rms_norm_back};
-pub use packed::{Packed, Rows, Then};
+pub use packed::{Packed, RowCount, Then};
 pub use products::{Product, sum_of_products};
 pub use rope::{Rotary, Rotation, rope};
 

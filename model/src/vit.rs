@@ -10,7 +10,7 @@ use candle_core::{Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 
 use crate::layers::{LayerNorm, Linear};
-use crate::ops::{self, Rows};
+use crate::ops::{self, RowCount};
 use crate::package::EncoderSpec;
 
 /// timm's epsilon for vision transformers.
@@ -74,7 +74,7 @@ impl Vit {
     /// Lays the weights out for products: for a model that is trained no further, after [`Self::fold_scales`].
     pub fn pack(&mut self) -> Result<()> {
         for Block { qkv, proj, fc1, fc2, .. } in &mut self.blocks {
-            [qkv, proj, fc1, fc2].into_iter().try_for_each(|layer| layer.pack(Rows::Many))?;
+            [qkv, proj, fc1, fc2].into_iter().try_for_each(|layer| layer.pack(RowCount::Many))?;
         }
         Ok(())
     }

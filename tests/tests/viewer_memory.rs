@@ -13,7 +13,7 @@ use reinpath_tests::slide_writer::{SlideSpec, write};
 
 const SLIDES: usize = 100;
 /// After so many every cache is as full as it becomes. Tiles that stayed would add 3 MiB a slide after it.
-const SETTLED: usize = 20;
+const SETTLED: usize = 30;
 /// Slides over which a mean is taken: with each of them memory goes up and down by some MiB.
 const AROUND: usize = 10;
 const MOST_GROWTH: f64 = 1.1;
@@ -52,6 +52,5 @@ fn a_hundred_slides_one_after_the_other_leave_memory_flat() {
     let (settled, end) = (mean(SETTLED), mean(SLIDES - AROUND));
     let peak = resident.iter().copied().fold(0.0, f64::max);
     eprintln!("after {SETTLED} slides {settled:.0} MiB, at most {peak:.0} MiB, after {SLIDES} {end:.0} MiB");
-    assert!(end <= settled * MOST_GROWTH, "{resident:?}");
-    assert!(peak <= end * MOST_GROWTH, "{resident:?}");
+    assert!(peak <= settled.min(end) * MOST_GROWTH, "{resident:?}");
 }

@@ -1,8 +1,8 @@
 //! Small pieces that several panels are made of.
 
 use egui::{
-    Align2, Button, Checkbox, CornerRadius, Frame, Id, Margin, Response, RichText, Stroke, StrokeKind, Ui,
-    Widget, WidgetText, Window,
+    Align2, Button, Checkbox, CornerRadius, Frame, Id, IntoAtoms, Margin, Response, RichText, Stroke,
+    StrokeKind, Ui, Widget, WidgetText, Window,
 };
 
 use super::theme;
@@ -56,14 +56,15 @@ pub(super) fn toggle(ui: &mut Ui, on: bool, text: impl Into<WidgetText>) -> Resp
 }
 
 /// A box to tick, with an outline that can be seen on every ground.
-pub(super) fn tick_box(on: &mut bool, words: impl Into<WidgetText>) -> impl Widget + '_ {
-    let words = words.into();
+#[expect(clippy::disallowed_methods, reason = "this is what stands in its place")]
+pub(super) fn tick_box<'a>(on: &'a mut bool, words: impl IntoAtoms<'a>) -> impl Widget + 'a {
+    let tick = Checkbox::new(on, words);
     move |ui: &mut Ui| {
         let line = Stroke::new(1.0, theme::of(ui).weak);
-        // Buttons have none: it is only this one's.
+        // Only here: the theme's would be around buttons as well.
         ui.scope(|ui| {
             ui.visuals_mut().widgets.inactive.bg_stroke = line;
-            ui.add(Checkbox::new(on, words))
+            ui.add(tick)
         })
         .inner
     }

@@ -1,9 +1,8 @@
 //! Products in single precision by the tile unit of a processor (AMX), which multiplies in bf16 only.
 //!
 //! A value of 24 bits is the sum of three of 8 bits, without rest: high, middle and low. Of the nine products of two such
-//! sums the six largest are added up, in f32; the other three are together below 2⁻²³ of the product, as its rounding is.
-//! Six products in bf16 take the unit less than half the time that one in f32 takes the vectors of AVX-512.
-//! (Henry, Tang, Heinecke 2019, "Leveraging the bfloat16 artificial intelligence datatype for higher-precision
+//! sums the six largest are added up, in f32; the other three are together at most about 2⁻²³ of the product, as its
+//! rounding is. The unit does six products in bf16 sooner than vectors of AVX-512 do one in f32. (Henry, Tang, Heinecke 2019, "Leveraging the bfloat16 artificial intelligence datatype for higher-precision
 //! computations": three parts and six products.)
 //!
 //! The standard library has no names for the unit's instructions yet, so they are written as they are.
@@ -19,16 +18,15 @@ mod split;
 use std::arch::asm;
 use std::marker::PhantomData;
 
-pub(super) use self::product::{Finish, Left, Lines, Place, Product, Right};
+pub(super) use self::product::{Finish, Left, Lines, Place, Right, TileProduct};
+use super::lanes::LANES;
 
 /// Rows and columns of a block of sums: two tiles by two.
 pub(super) const SIDE: usize = 32;
 /// Inputs that an instruction sums.
 pub(super) const STEP: usize = 32;
-/// Values in f32 of a vector, and rows of a tile.
-const LANES: usize = 16;
 
-/// Sixteen rows of 32 values in bf16.
+/// Rows of 32 values in bf16, as many as a vector has lanes.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
 pub(super) struct Tile([u16; LANES * STEP]);
@@ -138,170 +136,171 @@ impl Drop for Unit {
     }
 }
 
-/// Sums in tiles 0 to 3 (first rows by first and second columns, second rows by them), rows in 4 and 5, columns in 6 and 7.
-unsafe fn multiply_32(
-    rows: *const Parts,
-    columns: *const Parts,
-    sums: *mut Sums,
-    steps: usize,
-    ahead: *const f32,
-    is_first: bool,
-) {
-    // SAFETY: the caller answers for it.
-    unsafe {
-        asm!(
-            "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
-            "test {is_first}, {is_first}",
-            "jnz 2f",
-            "tileloadd tmm0, [{sums} + {row}]",
-            "tileloadd tmm1, [{sums} + {row} + 64]",
-            "tileloadd tmm2, [{sums} + {row} + 0x800]",
-            "tileloadd tmm3, [{sums} + {row} + 0x840]",
-            "2:",
-            "prefetcht1 [{ahead}]",
-            "prefetcht1 [{ahead} + 0x40]",
-            "prefetcht1 [{ahead} + 0x80]",
-            "prefetcht1 [{ahead} + 0xc0]",
-            // High rows with every part of the columns.
-            "tileloadd tmm4, [{rows} + {line}]",
-            "tileloadd tmm5, [{rows} + {line} + 0x400]",
-            "tileloadd tmm6, [{columns} + {line}]",
-            "tileloadd tmm7, [{columns} + {line} + 0x400]",
-            "tdpbf16ps tmm0, tmm4, tmm6",
-            "tdpbf16ps tmm2, tmm5, tmm6",
-            "tdpbf16ps tmm1, tmm4, tmm7",
-            "tdpbf16ps tmm3, tmm5, tmm7",
-            "tileloadd tmm6, [{columns} + {line} + 0x800]",
-            "tdpbf16ps tmm0, tmm4, tmm6",
-            "tdpbf16ps tmm2, tmm5, tmm6",
-            "tileloadd tmm7, [{columns} + {line} + 0xc00]",
-            "tdpbf16ps tmm1, tmm4, tmm7",
-            "tdpbf16ps tmm3, tmm5, tmm7",
-            "tileloadd tmm6, [{columns} + {line} + 0x1000]",
-            "tdpbf16ps tmm0, tmm4, tmm6",
-            "tdpbf16ps tmm2, tmm5, tmm6",
-            "tileloadd tmm7, [{columns} + {line} + 0x1400]",
-            "tdpbf16ps tmm1, tmm4, tmm7",
-            "tdpbf16ps tmm3, tmm5, tmm7",
-            "prefetcht1 [{ahead} + 0x100]",
-            "prefetcht1 [{ahead} + 0x140]",
-            "prefetcht1 [{ahead} + 0x180]",
-            "prefetcht1 [{ahead} + 0x1c0]",
-            "add {ahead}, 0x200",
-            // Low and middle rows with high columns.
-            "tileloadd tmm6, [{columns} + {line}]",
-            "tileloadd tmm7, [{columns} + {line} + 0x400]",
-            "tileloadd tmm4, [{rows} + {line} + 0x1000]",
-            "tdpbf16ps tmm0, tmm4, tmm6",
-            "tdpbf16ps tmm1, tmm4, tmm7",
-            "tileloadd tmm5, [{rows} + {line} + 0x1400]",
-            "tdpbf16ps tmm2, tmm5, tmm6",
-            "tdpbf16ps tmm3, tmm5, tmm7",
-            "tileloadd tmm4, [{rows} + {line} + 0x800]",
-            "tdpbf16ps tmm0, tmm4, tmm6",
-            "tdpbf16ps tmm1, tmm4, tmm7",
-            "tileloadd tmm5, [{rows} + {line} + 0xc00]",
-            "tdpbf16ps tmm2, tmm5, tmm6",
-            "tdpbf16ps tmm3, tmm5, tmm7",
-            // Middle rows with middle columns.
-            "tileloadd tmm6, [{columns} + {line} + 0x800]",
-            "tileloadd tmm7, [{columns} + {line} + 0xc00]",
-            "tdpbf16ps tmm0, tmm4, tmm6",
-            "tdpbf16ps tmm1, tmm4, tmm7",
-            "tdpbf16ps tmm2, tmm5, tmm6",
-            "tdpbf16ps tmm3, tmm5, tmm7",
-            "add {rows}, {parts}",
-            "add {columns}, {parts}",
-            "dec {steps}",
-            "jnz 2b",
-            "tilestored [{sums} + {row}], tmm0",
-            "tilestored [{sums} + {row} + 64], tmm1",
-            "tilestored [{sums} + {row} + 0x800], tmm2",
-            "tilestored [{sums} + {row} + 0x840], tmm3",
-            rows = inout(reg) rows => _,
-            columns = inout(reg) columns => _,
-            steps = inout(reg) steps => _,
-            ahead = inout(reg) ahead => _,
-            is_first = in(reg) usize::from(is_first),
-            sums = in(reg) sums,
-            line = in(reg) 64usize,
-            row = in(reg) SIDE * size_of::<f32>(),
-            parts = const size_of::<Parts>(),
-            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-            options(nostack),
-        );
+/// A function that adds the products of all steps to tiles of sums, which begin at zero or are read, and in the end are
+/// stored. Halfway through a step and at its beginning memory is asked for four lines each.
+macro_rules! kernel {
+    (
+        $(#[$about:meta])*
+        $name:ident
+        zero { $($zero:literal,)+ }
+        read { $($read:literal,)+ }
+        begin { $($begin:literal,)+ }
+        end { $($end:literal,)+ }
+        store { $($store:literal,)+ }
+    ) => {
+        $(#[$about])*
+        unsafe fn $name(
+            rows: *const Parts,
+            columns: *const Parts,
+            sums: *mut Sums,
+            steps: usize,
+            ahead: *const f32,
+            is_first: bool,
+        ) {
+            // SAFETY: the caller answers for it.
+            unsafe {
+                asm!(
+                    $($zero,)+
+                    "test {is_first}, {is_first}",
+                    "jnz 2f",
+                    $($read,)+
+                    "2:",
+                    "prefetcht1 [{ahead}]",
+                    "prefetcht1 [{ahead} + 0x40]",
+                    "prefetcht1 [{ahead} + 0x80]",
+                    "prefetcht1 [{ahead} + 0xc0]",
+                    $($begin,)+
+                    "prefetcht1 [{ahead} + 0x100]",
+                    "prefetcht1 [{ahead} + 0x140]",
+                    "prefetcht1 [{ahead} + 0x180]",
+                    "prefetcht1 [{ahead} + 0x1c0]",
+                    "add {ahead}, 0x200",
+                    $($end,)+
+                    "add {rows}, {parts}",
+                    "add {columns}, {parts}",
+                    "dec {steps}",
+                    "jnz 2b",
+                    $($store,)+
+                    rows = inout(reg) rows => _,
+                    columns = inout(reg) columns => _,
+                    steps = inout(reg) steps => _,
+                    ahead = inout(reg) ahead => _,
+                    is_first = in(reg) usize::from(is_first),
+                    sums = in(reg) sums,
+                    line = in(reg) 64usize,
+                    row = in(reg) SIDE * size_of::<f32>(),
+                    parts = const size_of::<Parts>(),
+                    out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                    out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                    options(nostack),
+                );
+            }
+        }
+    };
+}
+
+kernel! {
+    /// Sums in tiles 0 to 3 (first rows by first and second columns, second rows by them), rows in 4 and 5, columns in 6 and 7.
+    multiply_32
+    zero { "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3", }
+    read {
+        "tileloadd tmm0, [{sums} + {row}]",
+        "tileloadd tmm1, [{sums} + {row} + 64]",
+        "tileloadd tmm2, [{sums} + {row} + 0x800]",
+        "tileloadd tmm3, [{sums} + {row} + 0x840]",
+    }
+    begin {
+        // High rows with every part of the columns.
+        "tileloadd tmm4, [{rows} + {line}]",
+        "tileloadd tmm5, [{rows} + {line} + 0x400]",
+        "tileloadd tmm6, [{columns} + {line}]",
+        "tileloadd tmm7, [{columns} + {line} + 0x400]",
+        "tdpbf16ps tmm0, tmm4, tmm6",
+        "tdpbf16ps tmm2, tmm5, tmm6",
+        "tdpbf16ps tmm1, tmm4, tmm7",
+        "tdpbf16ps tmm3, tmm5, tmm7",
+        "tileloadd tmm6, [{columns} + {line} + 0x800]",
+        "tdpbf16ps tmm0, tmm4, tmm6",
+        "tdpbf16ps tmm2, tmm5, tmm6",
+        "tileloadd tmm7, [{columns} + {line} + 0xc00]",
+        "tdpbf16ps tmm1, tmm4, tmm7",
+        "tdpbf16ps tmm3, tmm5, tmm7",
+        "tileloadd tmm6, [{columns} + {line} + 0x1000]",
+        "tdpbf16ps tmm0, tmm4, tmm6",
+        "tdpbf16ps tmm2, tmm5, tmm6",
+        "tileloadd tmm7, [{columns} + {line} + 0x1400]",
+        "tdpbf16ps tmm1, tmm4, tmm7",
+        "tdpbf16ps tmm3, tmm5, tmm7",
+    }
+    end {
+        // Low and middle rows with high columns.
+        "tileloadd tmm6, [{columns} + {line}]",
+        "tileloadd tmm7, [{columns} + {line} + 0x400]",
+        "tileloadd tmm4, [{rows} + {line} + 0x1000]",
+        "tdpbf16ps tmm0, tmm4, tmm6",
+        "tdpbf16ps tmm1, tmm4, tmm7",
+        "tileloadd tmm5, [{rows} + {line} + 0x1400]",
+        "tdpbf16ps tmm2, tmm5, tmm6",
+        "tdpbf16ps tmm3, tmm5, tmm7",
+        "tileloadd tmm4, [{rows} + {line} + 0x800]",
+        "tdpbf16ps tmm0, tmm4, tmm6",
+        "tdpbf16ps tmm1, tmm4, tmm7",
+        "tileloadd tmm5, [{rows} + {line} + 0xc00]",
+        "tdpbf16ps tmm2, tmm5, tmm6",
+        "tdpbf16ps tmm3, tmm5, tmm7",
+        // Middle rows with middle columns.
+        "tileloadd tmm6, [{columns} + {line} + 0x800]",
+        "tileloadd tmm7, [{columns} + {line} + 0xc00]",
+        "tdpbf16ps tmm0, tmm4, tmm6",
+        "tdpbf16ps tmm1, tmm4, tmm7",
+        "tdpbf16ps tmm2, tmm5, tmm6",
+        "tdpbf16ps tmm3, tmm5, tmm7",
+    }
+    store {
+        "tilestored [{sums} + {row}], tmm0",
+        "tilestored [{sums} + {row} + 64], tmm1",
+        "tilestored [{sums} + {row} + 0x800], tmm2",
+        "tilestored [{sums} + {row} + 0x840], tmm3",
     }
 }
 
-/// The first sixteen rows alone, in the same order: sums in tiles 0 and 1, parts of the rows in 2 to 4, columns in 5 to 7.
-unsafe fn multiply_16(
-    rows: *const Parts,
-    columns: *const Parts,
-    sums: *mut Sums,
-    steps: usize,
-    ahead: *const f32,
-    is_first: bool,
-) {
-    // SAFETY: the caller answers for it.
-    unsafe {
-        asm!(
-            "tilezero tmm0", "tilezero tmm1",
-            "test {is_first}, {is_first}",
-            "jnz 2f",
-            "tileloadd tmm0, [{sums} + {row}]",
-            "tileloadd tmm1, [{sums} + {row} + 64]",
-            "2:",
-            "prefetcht1 [{ahead}]",
-            "prefetcht1 [{ahead} + 0x40]",
-            "prefetcht1 [{ahead} + 0x80]",
-            "prefetcht1 [{ahead} + 0xc0]",
-            "tileloadd tmm2, [{rows} + {line}]",
-            "tileloadd tmm3, [{rows} + {line} + 0x800]",
-            "tileloadd tmm4, [{rows} + {line} + 0x1000]",
-            "tileloadd tmm6, [{columns} + {line}]",
-            "tileloadd tmm7, [{columns} + {line} + 0x400]",
-            "tdpbf16ps tmm0, tmm2, tmm6",
-            "tdpbf16ps tmm1, tmm2, tmm7",
-            "tileloadd tmm5, [{columns} + {line} + 0x800]",
-            "tdpbf16ps tmm0, tmm2, tmm5",
-            "tileloadd tmm5, [{columns} + {line} + 0xc00]",
-            "tdpbf16ps tmm1, tmm2, tmm5",
-            "tileloadd tmm5, [{columns} + {line} + 0x1000]",
-            "tdpbf16ps tmm0, tmm2, tmm5",
-            "tileloadd tmm5, [{columns} + {line} + 0x1400]",
-            "tdpbf16ps tmm1, tmm2, tmm5",
-            "prefetcht1 [{ahead} + 0x100]",
-            "prefetcht1 [{ahead} + 0x140]",
-            "prefetcht1 [{ahead} + 0x180]",
-            "prefetcht1 [{ahead} + 0x1c0]",
-            "add {ahead}, 0x200",
-            "tdpbf16ps tmm0, tmm4, tmm6",
-            "tdpbf16ps tmm1, tmm4, tmm7",
-            "tdpbf16ps tmm0, tmm3, tmm6",
-            "tdpbf16ps tmm1, tmm3, tmm7",
-            "tileloadd tmm6, [{columns} + {line} + 0x800]",
-            "tdpbf16ps tmm0, tmm3, tmm6",
-            "tileloadd tmm7, [{columns} + {line} + 0xc00]",
-            "tdpbf16ps tmm1, tmm3, tmm7",
-            "add {rows}, {parts}",
-            "add {columns}, {parts}",
-            "dec {steps}",
-            "jnz 2b",
-            "tilestored [{sums} + {row}], tmm0",
-            "tilestored [{sums} + {row} + 64], tmm1",
-            rows = inout(reg) rows => _,
-            columns = inout(reg) columns => _,
-            steps = inout(reg) steps => _,
-            ahead = inout(reg) ahead => _,
-            is_first = in(reg) usize::from(is_first),
-            sums = in(reg) sums,
-            line = in(reg) 64usize,
-            row = in(reg) SIDE * size_of::<f32>(),
-            parts = const size_of::<Parts>(),
-            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-            options(nostack),
-        );
+kernel! {
+    /// The first sixteen rows alone, in the same order: sums in tiles 0 and 1, parts of the rows in 2 to 4, columns in 5 to 7.
+    multiply_16
+    zero { "tilezero tmm0", "tilezero tmm1", }
+    read {
+        "tileloadd tmm0, [{sums} + {row}]",
+        "tileloadd tmm1, [{sums} + {row} + 64]",
+    }
+    begin {
+        "tileloadd tmm2, [{rows} + {line}]",
+        "tileloadd tmm3, [{rows} + {line} + 0x800]",
+        "tileloadd tmm4, [{rows} + {line} + 0x1000]",
+        "tileloadd tmm6, [{columns} + {line}]",
+        "tileloadd tmm7, [{columns} + {line} + 0x400]",
+        "tdpbf16ps tmm0, tmm2, tmm6",
+        "tdpbf16ps tmm1, tmm2, tmm7",
+        "tileloadd tmm5, [{columns} + {line} + 0x800]",
+        "tdpbf16ps tmm0, tmm2, tmm5",
+        "tileloadd tmm5, [{columns} + {line} + 0xc00]",
+        "tdpbf16ps tmm1, tmm2, tmm5",
+        "tileloadd tmm5, [{columns} + {line} + 0x1000]",
+        "tdpbf16ps tmm0, tmm2, tmm5",
+        "tileloadd tmm5, [{columns} + {line} + 0x1400]",
+        "tdpbf16ps tmm1, tmm2, tmm5",
+    }
+    end {
+        "tdpbf16ps tmm0, tmm4, tmm6",
+        "tdpbf16ps tmm1, tmm4, tmm7",
+        "tdpbf16ps tmm0, tmm3, tmm6",
+        "tdpbf16ps tmm1, tmm3, tmm7",
+        "tileloadd tmm6, [{columns} + {line} + 0x800]",
+        "tdpbf16ps tmm0, tmm3, tmm6",
+        "tileloadd tmm7, [{columns} + {line} + 0xc00]",
+        "tdpbf16ps tmm1, tmm3, tmm7",
+    }
+    store {
+        "tilestored [{sums} + {row}], tmm0",
+        "tilestored [{sums} + {row} + 64], tmm1",
     }
 }

@@ -165,20 +165,15 @@ mod tests {
         (0..count).map(|i| ((i * 7919 + seed * 104_729) % 2003) as f32 / 1001.0 - 1.0).collect()
     }
 
-    #[test]
-    fn large_products_are_those_of_their_rows_and_columns() {
-        let (m, k, n) = (75, 613, 90);
+    /// Rows that are `stride` apart, as columns one after the other.
+    fn transposed(values: &[f32], rows: usize, columns: usize, stride: usize) -> Vec<f32> {
+        (0..rows * columns).map(|i| values[i % rows * stride + i / rows]).collect()
+    }
+
+    /// A product (m, k) by (k, n) of factors in either order, some of whose values are held against a sum in f64.
+    fn agrees((m, k, n): (usize, usize, usize), every: usize) {
         let (left, right, before) = (values(m * (k + 3), 1), values(k * (n + 5), 2), values(m * (n + 2), 3));
-        let across =
-            |transposed: bool, values: &[f32], rows: usize, columns: usize, stride: usize| -> Vec<f32> {
-                let at = |i: usize| (i / columns * stride + i % columns, i % columns * rows + i / columns);
-                let mut lines = vec![0.0; rows * columns];
-                for i in 0..rows * columns {
-                    lines[if transposed { at(i).1 } else { i }] = values[at(i).0];
-                }
-                lines
-            };
-        let (left_t, right_t) = (across(true, &left, m, k, k + 3), across(true, &right, k, n, n + 5));
+        let (left_t, right_t) = (transposed(&left, m, k, k + 3), transposed(&right, k, n, n + 5));
         let lefts = [Matrix::new(&left, m, k, k + 3), Matrix::new(&left_t, k, m, m).t()];
         let rights = [Matrix::new(&right, k, n, n + 5), Matrix::new(&right_t, n, k, k).t()];
         for (a, b) in lefts.iter().flat_map(|&a| rights.map(|b| (a, b))) {
@@ -186,7 +181,7 @@ mod tests {
             multiply(&mut out, n + 2, a, b, 0.5, 2.0);
             multiply_here(&mut here, n + 2, a, b, 0.5, 2.0);
             assert_eq!(out, here, "threads compute what one does");
-            for i in 0..m * (n + 2) {
+            for i in (0..m * (n + 2)).step_by(every) {
                 let (row, column) = (i / (n + 2), i % (n + 2));
                 if column >= n {
                     assert_eq!(out[i], before[i], "between rows nothing is written");
@@ -198,6 +193,13 @@ mod tests {
                 assert!((f64::from(out[i]) - want).abs() < 1e-4, "{} for {want} at {row}, {column}", out[i]);
             }
         }
+    }
+
+    #[test]
+    fn large_products_are_those_of_their_rows_and_columns() {
+        agrees((75, 613, 90), 1);
+        // More columns than the sums of one thread wait for at a time.
+        agrees((33, 530, 8300), 101);
     }
 
     #[test]

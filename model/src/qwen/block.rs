@@ -5,7 +5,7 @@ use candle_nn::VarBuilder;
 
 use super::windows;
 use crate::layers::{Linear, RmsNorm};
-use crate::ops::{self, Rotation, Rows};
+use crate::ops::{self, Rotation, RowCount};
 use crate::package::VisionSpec;
 
 /// The tower's epsilon, whatever its file says.
@@ -40,7 +40,9 @@ impl Block {
 
     pub(super) fn pack(&mut self) -> Result<()> {
         let Self { qkv, proj, gate_proj, up_proj, down_proj, .. } = self;
-        [qkv, proj, gate_proj, up_proj, down_proj].into_iter().try_for_each(|layer| layer.pack(Rows::Many))
+        [qkv, proj, gate_proj, up_proj, down_proj]
+            .into_iter()
+            .try_for_each(|layer| layer.pack(RowCount::Many))
     }
 
     /// `x` is (cells, width), in stretches of these lengths that see themselves.

@@ -5,7 +5,7 @@ use candle_nn::VarBuilder;
 
 use super::block::EPS;
 use crate::layers::{Linear, RmsNorm};
-use crate::ops::Rows;
+use crate::ops::RowCount;
 use crate::package::VisionSpec;
 
 #[derive(Clone, Debug)]
@@ -29,8 +29,8 @@ impl Merger {
     }
 
     pub(super) fn pack(&mut self) -> Result<()> {
-        self.first.pack(Rows::Many)?;
-        self.second.pack(Rows::Many)
+        self.first.pack(RowCount::Many)?;
+        self.second.pack(RowCount::Many)
     }
 
     /// (cells, width) to (cells / 4, out_width); the four cells of a token stand together.

@@ -341,7 +341,8 @@ fn after_a_jump_from_where_nothing_was_taken_tiles_come() {
         engine.want(A, &rows(before));
         // Until every thread waits: as much is decoded as anybody may have to take, and more is read.
         let begun = Instant::now();
-        while engine.counters().decoded_here < decoded + 60 && begun.elapsed() < Duration::from_secs(20) {
+        while engine.counters().decoded_here < decoded + 60 {
+            assert!(begun.elapsed() < Duration::from_secs(20), "nothing is decoded any more");
             std::thread::sleep(Duration::from_millis(5));
         }
         std::thread::sleep(Duration::from_millis(50));

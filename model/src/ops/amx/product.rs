@@ -7,17 +7,21 @@
 
 #![expect(unsafe_code, reason = "functions for a kind of processor are unsafe to call")]
 
+use std::arch::x86_64::__mmask16;
 use std::cell::RefCell;
 use std::ops::Range;
 
 use super::split::{split_pair, split_row, transpose};
 use super::{NO_SUMS, NOTHING, Parts, SIDE, STEP, Sums, Unit};
+use crate::ops::lanes::{self, LANES};
 use crate::ops::pages::ask_for_large;
 
 /// Inputs that are summed before sums go to memory.
 const DEPTH: usize = 512;
 /// Rows of a block: with so many inputs, in parts, they and what goes past them fit the second cache.
 const BLOCK: usize = 384;
+/// Panels whose sums wait at a time, however many columns there are: with a block of rows 6 MiB a thread.
+const PANELS: usize = 128;
 
 /// Lines of values, so far apart.
 #[derive(Clone, Copy)]
@@ -60,10 +64,17 @@ pub(in crate::ops) struct Place {
     pub(in crate::ops) columns: usize,
 }
 
+impl Place {
+    /// Which lanes of the two vectors of a row are in it.
+    pub(in crate::ops) fn masks(&self) -> [__mmask16; 2] {
+        [lanes::first(self.columns), lanes::first(self.columns.saturating_sub(LANES))]
+    }
+}
+
 /// What becomes of the sums.
 pub(in crate::ops) trait Finish {
     /// Asks memory for what will be read and written.
-    fn ask(&self, place: &Place);
+    fn ask(&self, _: &Place) {}
 
     /// Takes the sums.
     ///
@@ -73,7 +84,7 @@ pub(in crate::ops) trait Finish {
 }
 
 /// A product.
-pub(in crate::ops) struct Product<'a, F> {
+pub(in crate::ops) struct TileProduct<'a, F> {
     pub(in crate::ops) left: Left<'a>,
     pub(in crate::ops) right: Right<'a>,
     /// Columns of the left matrix, and rows of the right one.
@@ -98,21 +109,25 @@ thread_local! {
     static ROOM: RefCell<Room> = RefCell::default();
 }
 
-impl<F: Finish> Product<'_, F> {
-    /// Some rows of the product and some panels of 32 of its columns.
-    pub(in crate::ops) fn compute(&self, rows: Range<usize>, panels: Range<usize>) {
+impl<F: Finish> TileProduct<'_, F> {
+    /// Some rows of the product, at least one, and some panels of 32 of its columns.
+    ///
+    /// # Safety
+    /// No other thread has the same rows and panels, and there is what [`Finish`] reads and writes of them.
+    pub(in crate::ops) unsafe fn compute(&self, rows: Range<usize>, panels: Range<usize>) {
         let unit = Unit::new();
         let mut room = ROOM.take();
-        // SAFETY: who has the unit has these vectors.
-        unsafe { self.compute_with(&unit, &mut room, rows, panels) }
+        for first in panels.clone().step_by(PANELS) {
+            // SAFETY: who has the unit has these vectors; the caller answers for the rest.
+            unsafe {
+                self.compute_with(&unit, &mut room, rows.clone(), first..panels.end.min(first + PANELS));
+            }
+        }
         ROOM.set(room);
     }
 
     #[target_feature(enable = "avx512f,avx512bw")]
     fn compute_with(&self, unit: &Unit, room: &mut Room, rows: Range<usize>, panels: Range<usize>) {
-        if rows.is_empty() {
-            return;
-        }
         let height = rows.len().div_ceil(rows.len().div_ceil(BLOCK)).next_multiple_of(SIDE);
         for first in rows.clone().step_by(height) {
             let rows = first..rows.end.min(first + height);

@@ -6,17 +6,18 @@
 )]
 
 use std::arch::x86_64::{
-    __m512, __m512i, __mmask16, _mm512_add_epi32, _mm512_and_si512, _mm512_castps_si512, _mm512_castsi512_ps,
+    __m512, __m512i, _mm512_add_epi32, _mm512_and_si512, _mm512_castps_si512, _mm512_castsi512_ps,
     _mm512_load_si512, _mm512_loadu_ps, _mm512_mask_blend_epi16, _mm512_maskz_loadu_ps,
     _mm512_permutex2var_epi16, _mm512_set1_epi32, _mm512_setzero_si512, _mm512_shuffle_i32x4,
     _mm512_srli_epi32, _mm512_store_si512, _mm512_sub_ps, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64,
     _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
 };
 
-use super::{LANES, Parts, STEP, Tile};
+use super::{Parts, STEP, Tile};
+use crate::ops::lanes::{self, LANES};
 
-/// The parts of a row: 32 inputs, of which the first `inputs` are read from `x` and the others are zero, into line `row` of
-/// the tiles of the high, middle and low parts.
+/// The parts of up to 32 inputs of a row into line `row` of the tiles of the high, middle and low parts; the inputs that
+/// there are not are zero.
 #[target_feature(enable = "avx512f,avx512bw")]
 #[inline]
 pub(super) fn split_row(x: &[f32], row: usize, parts: &mut Parts) {
@@ -68,12 +69,14 @@ fn load(x: &[f32]) -> [__m512; 2] {
         // SAFETY: there are as many values.
         return unsafe { [_mm512_loadu_ps(x.as_ptr()), _mm512_loadu_ps(x.as_ptr().add(LANES))] };
     }
-    let mask = |half: usize| ((1u32 << x.len().saturating_sub(half * LANES).min(LANES)) - 1) as __mmask16;
     // SAFETY: the masks leave out what is past the end.
     unsafe {
         [
-            _mm512_maskz_loadu_ps(mask(0), x.as_ptr()),
-            _mm512_maskz_loadu_ps(mask(1), x.as_ptr().wrapping_add(LANES)),
+            _mm512_maskz_loadu_ps(lanes::first(x.len()), x.as_ptr()),
+            _mm512_maskz_loadu_ps(
+                lanes::first(x.len().saturating_sub(LANES)),
+                x.as_ptr().wrapping_add(LANES),
+            ),
         ]
     }
 }

@@ -6,20 +6,19 @@
 )]
 
 use std::arch::x86_64::{
-    __mmask16, _mm512_fmadd_ps, _mm512_load_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_mul_ps,
+    _mm512_fmadd_ps, _mm512_load_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_mul_ps,
     _mm512_set1_ps,
 };
 
 use super::Matrix;
-use crate::ops::amx::{Finish, Left, Lines, Place, Product, Right, SIDE, Sums, is_able};
+use crate::ops::amx::{Finish, Left, Lines, Place, Right, SIDE, Sums, TileProduct, is_able};
+use crate::ops::lanes::LANES;
 use crate::ops::share::share;
 
 /// Rows, columns and inputs that a product has to have: of fewer, most of a tile would be empty.
 const FEWEST: usize = 24;
 /// Products of fewer values than this take less time than the tiles need to be filled.
 const SMALLEST: usize = 1 << 19;
-/// Values of a vector.
-const LANES: usize = 16;
 
 /// Whether a product of so many rows, inputs and columns is for the unit, and it can read its factors.
 pub(super) fn can(a: Matrix<'_>, b: Matrix<'_>) -> bool {
@@ -47,7 +46,7 @@ pub(super) unsafe fn run(
     let ((a_along, a_stride), (b_along, b_stride)) = (lines(a), lines(b));
     let (left, right) =
         (Lines { values: a.values, stride: a_stride }, Lines { values: b.values, stride: b_stride });
-    let product = Product {
+    let product = TileProduct {
         left: if a_along { Left::Rows(left) } else { Left::Inputs(left) },
         right: if b_along { Right::Inputs(right) } else { Right::Columns(right) },
         inner: a.columns,
@@ -55,10 +54,12 @@ pub(super) unsafe fn run(
         finish: Scaled { to: out.0, stride: out.1, keep, scale },
     };
     let panels = b.columns.div_ceil(SIDE);
+    // SAFETY: the caller answers for the values; threads have rows and panels of their own.
+    let compute = |rows, panels| unsafe { product.compute(rows, panels) };
     if is_alone {
-        product.compute(0..a.rows, 0..panels);
+        compute(0..a.rows, 0..panels);
     } else {
-        share((a.rows, SIDE), panels, |rows, panels| product.compute(rows, panels));
+        share((a.rows, SIDE), panels, compute);
     }
 }
 
@@ -74,8 +75,6 @@ struct Scaled {
 unsafe impl Sync for Scaled {}
 
 impl Finish for Scaled {
-    fn ask(&self, _: &Place) {}
-
     unsafe fn put(&self, sums: &mut Sums, place: &Place) {
         // SAFETY: the caller answers for it.
         unsafe { self.write(sums, place) }
@@ -85,11 +84,10 @@ impl Finish for Scaled {
 impl Scaled {
     #[target_feature(enable = "avx512f")]
     fn write(&self, sums: &Sums, place: &Place) {
-        let mask = |v: usize| ((1u32 << place.columns.saturating_sub(v * LANES).min(LANES)) - 1) as __mmask16;
         let (keep, scale) = (_mm512_set1_ps(self.keep), _mm512_set1_ps(self.scale));
         for (r, sums) in sums.0[..place.rows].iter().enumerate() {
             let at = (place.row + r) * self.stride + place.column;
-            for (v, mask) in [mask(0), mask(1)].into_iter().enumerate() {
+            for (v, mask) in place.masks().into_iter().enumerate() {
                 // SAFETY: a vector of sums is aligned, since the sums are; the caller of `run` answers for the place, of
                 // which the mask leaves out what belongs to others, and that there are values in it where they are kept.
                 unsafe {

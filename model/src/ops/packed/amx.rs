@@ -7,9 +7,10 @@ use std::arch::x86_64::{
 };
 use std::ops::Range;
 
-use super::Work;
-use super::avx512::{LANES, ask, gelu, masks};
-use crate::ops::amx::{Finish, Left, Lines, Place, Product, Right, SIDE, Sums};
+use super::avx512::{ask, gelu};
+use super::work::Work;
+use crate::ops::amx::{Finish, Left, Lines, Place, Right, SIDE, Sums, TileProduct};
+use crate::ops::lanes::LANES;
 
 pub(super) use crate::ops::amx::is_able;
 
@@ -19,14 +20,15 @@ pub(super) const WIDTH: usize = SIDE;
 
 /// Some rows and panels of a product.
 pub(super) fn compute(work: &Work<'_>, rows: Range<usize>, panels: Range<usize>) {
-    let product = Product {
+    let product = TileProduct {
         left: Left::Rows(Lines { values: work.values.x, stride: work.inner }),
         right: Right::Panels(work.values.panels),
         inner: work.inner,
         columns: work.out,
         finish: Written(work),
     };
-    product.compute(rows, panels);
+    // SAFETY: `multiply` gives each task rows and panels of its own, and has seen that all values are there.
+    unsafe { product.compute(rows, panels) };
 }
 
 /// A product whose sums are written with what is wanted of them.
@@ -55,7 +57,6 @@ impl Written<'_> {
     #[target_feature(enable = "avx512f")]
     fn write(&self, sums: &Sums, place: &Place) {
         let Work { values, out, to, .. } = self.0;
-        let [first, second, ..] = masks(place.columns);
         let at = place.row * out + place.column;
         let bias = values.bias.map(|bias| bias[place.column..].as_ptr());
         let residual = values.residual.map(|residual| residual[at..].as_ptr());
@@ -63,7 +64,7 @@ impl Written<'_> {
             let row = r * out;
             // SAFETY: `multiply` has made room for the product; these columns of this row belong to this task alone.
             let to = unsafe { to.0.add(at + row) };
-            for (v, mask) in [first, second].into_iter().enumerate() {
+            for (v, mask) in place.masks().into_iter().enumerate() {
                 let v = v * LANES;
                 // SAFETY: a vector of sums is aligned, since the sums are; the masks leave out what belongs to another
                 // row, of which `multiply` has seen that all there is can be read.

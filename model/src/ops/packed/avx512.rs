@@ -19,15 +19,15 @@ use std::arch::x86_64::{
 use std::cell::RefCell;
 use std::ops::Range;
 
-use super::Work;
+use super::work::Work;
 use crate::ops::activation::normal_distribution;
+use crate::ops::lanes::{self, LANES};
 
 /// Rows of `x` that are multiplied together.
 pub(super) const ROWS: usize = 6;
 /// Outputs of a panel.
 pub(super) const WIDTH: usize = 64;
-/// Values of a vector, and vectors of a row of a panel.
-pub(super) const LANES: usize = 16;
+/// Vectors of a row of a panel.
 const VECTORS: usize = WIDTH / LANES;
 /// Inputs that are summed before sums go to memory: six rows of them are half of the first cache.
 const DEPTH: usize = 1024;
@@ -37,6 +37,7 @@ const BLOCK: usize = 396;
 const STEP: usize = 16;
 /// Lines of the next panel that are asked for at a time, at most.
 const MOST_LINES: usize = 8;
+
 /// Whether this processor can.
 pub(super) fn is_able() -> bool {
     is_x86_feature_detected!("avx512f")
@@ -272,11 +273,8 @@ unsafe fn load<const R: usize>(from: *const f32, stride: usize, columns: usize) 
 
 /// Which lanes of the vectors of a row are among the first `columns`.
 #[inline]
-pub(super) fn masks(columns: usize) -> [__mmask16; VECTORS] {
-    std::array::from_fn(|v| {
-        let lanes = columns.saturating_sub(v * LANES).min(LANES);
-        ((1u32 << lanes) - 1) as __mmask16
-    })
+fn masks(columns: usize) -> [__mmask16; VECTORS] {
+    std::array::from_fn(|v| lanes::first(columns.saturating_sub(v * LANES)))
 }
 
 /// Asks for the line at an address, which may be any.

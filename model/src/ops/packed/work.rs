@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use super::{Rows, amx, avx512};
+use super::{RowCount, Values, amx, avx512};
 use crate::ops::pages::ask_for_large;
 use crate::ops::share::share;
 
@@ -19,15 +19,15 @@ const SMALL: usize = 1 << 18;
 pub(super) enum Kernel {
     /// The vectors of AVX-512: as good for one row as for many.
     Vectors,
-    /// The tile unit (AMX): twice as fast for many rows, and no good for a few.
+    /// The tile unit (AMX): faster for many rows, and no good for a few.
     Tiles,
 }
 
 impl Kernel {
     /// The best one that this processor has.
-    pub(super) fn of(rows: Rows) -> Option<Self> {
+    pub(super) fn of(rows: RowCount) -> Option<Self> {
         match rows {
-            Rows::Many if amx::is_able() => Some(Self::Tiles),
+            RowCount::Many if amx::is_able() => Some(Self::Tiles),
             _ => avx512::is_able().then_some(Self::Vectors),
         }
     }
@@ -47,15 +47,6 @@ impl Kernel {
             Self::Tiles => amx::ROWS,
         }
     }
-}
-
-/// A product's values, but for its shape.
-pub(super) struct Values<'a> {
-    pub(super) x: &'a [f32],
-    pub(super) panels: &'a [f32],
-    pub(super) bias: Option<&'a [f32]>,
-    pub(super) residual: Option<&'a [f32]>,
-    pub(super) gelu: bool,
 }
 
 /// Where a product goes, (m, n). Each task writes rows and columns of its own.
@@ -88,15 +79,14 @@ pub(super) fn multiply(kernel: Kernel, values: &Values<'_>, (m, k, n): (usize, u
     ask_for_large(&mut y);
     let work = Work { values, inner: k, out: n, to: Out(y.as_mut_ptr()) };
     let run = |rows: Range<usize>, panels: Range<usize>| match kernel {
-        _ if rows.is_empty() => (),
         Kernel::Vectors => avx512::compute(&work, rows, panels),
         Kernel::Tiles => amx::compute(&work, rows, panels),
     };
     let panels = n.div_ceil(kernel.width());
-    if m * k * n < SMALL {
-        run(0..m, 0..panels);
-    } else {
+    if m * k * n >= SMALL {
         share((m, kernel.rows()), panels, run);
+    } else if m > 0 {
+        run(0..m, 0..panels);
     }
     // SAFETY: there is room for so many, and the tasks together have written each of them.
     unsafe { y.set_len(m * n) };

@@ -243,8 +243,10 @@ fn run_buttons(
     commands: &CommandSender,
 ) {
     let control = &state.train.control;
+    // A run that has told its end has its model, also while its process still goes.
+    let is_finished = told.is_some_and(|told| matches!(told.listed, Listed::Known(RunState::Finished(_))));
     let is_at_work = control.started.contains(run) || told.is_some_and(RunTold::is_running);
-    if is_at_work {
+    if is_at_work && !is_finished {
         let stop = ui.add_enabled(!control.stopping.contains(run), Button::new("Stop"));
         if stop.on_hover_text("Writes a checkpoint and ends; the run can be resumed").clicked() {
             wish(commands, ControlCommand::Stop(run.clone()));
@@ -384,7 +386,28 @@ fn in_words(kind: AlarmKind) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use egui_kittest::Harness;
+    use egui_kittest::kittest::Queryable as _;
+
     use super::*;
+
+    #[test]
+    fn a_finished_run_can_be_used_before_its_process_is_gone() {
+        for (state, button) in
+            [(RunState::Finished("package".into()), "Use this model"), (RunState::Stopped, "Stop")]
+        {
+            let run = RunKey::new("/runs/a".into());
+            let told = RunTold { listed: Listed::Known(state), ..RunTold::new(run.clone()) };
+            let mut window = AppState::default();
+            window.train.control.started.push(run.clone());
+            let (commands, _sent) = CommandSender::new();
+            let harness = Harness::builder().with_context_setup(theme::install).build_ui(move |ui| {
+                run_buttons(ui, &window, &run, Some(&told), &commands);
+            });
+            assert!(harness.query_by_label(button).is_some(), "{button}");
+            assert_eq!(harness.query_by_label("Kill").is_some(), button == "Stop");
+        }
+    }
 
     #[test]
     fn many_runs_are_named_by_the_first_ones() {

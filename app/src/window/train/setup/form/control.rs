@@ -40,7 +40,7 @@ impl Form<'_> {
 
     fn switch_ui(&mut self, ui: &mut Ui, field: &Field, key: &str) -> Response {
         let mut on = self.value(key).or(field.default.as_ref()).and_then(Value::as_bool).unwrap_or_default();
-        let response = ui.add(tick_box(&mut on, ""));
+        let response = ui.add(tick_box(&mut on, ()));
         if response.changed() {
             self.change(key, Value::Bool(on));
         }
