@@ -1,11 +1,13 @@
 //! Where an answer looks: a map over the image tokens for each of its sentences, and how much that map is worth.
 //!
-//! The maps are token activation maps (`tam.rs`) averaged over the words with content of a sentence (`sentences.rs`);
-//! relative attention (`relative.rs`) is there to compare with. What was said earlier in a conversation stands before the
-//! patches: it takes no part in a map. What a map points at is an explanation only if the
-//! sentence depends on it: the deletion test (`deletion.rs`) measures that, and its number belongs beside the map.
+//! Where there is time for it, the maps are what the sentence loses when places of the patch cannot be seen
+//! (`occlusion.rs`). Token activation maps (`tam.rs`) averaged over the words with content of a sentence (`sentences.rs`)
+//! are always there; relative attention (`relative.rs`) is there to compare with. What was said earlier in a conversation
+//! stands before the patches: it takes no part in a map. What a map points at is an explanation only if the sentence depends
+//! on it: the deletion test (`deletion.rs`) measures that, and its number belongs beside the map.
 
 mod deletion;
+mod occlusion;
 mod relative;
 mod sentences;
 mod tam;
@@ -13,6 +15,7 @@ mod tam;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use candle_core::Tensor;
 use rand::SeedableRng;
@@ -20,6 +23,7 @@ use rand_chacha::ChaCha8Rng;
 
 use self::deletion::Reader;
 pub(crate) use self::deletion::log_probability;
+use self::occlusion::{Occlusion, Scene, occlusion};
 use self::sentences::Sentence;
 pub(crate) use self::sentences::first_token_of;
 use self::tam::Activations;
@@ -118,17 +122,19 @@ struct Falls {
 
 impl ReinPath {
     /// Where each sentence of an answer looks: sentence by sentence, patch by patch, a map of each method with its
-    /// values from 0 to 1, row by row. Values of one sentence's maps are comparable between its patches.
+    /// values from 0 to 1, row by row. Values of one sentence's maps are comparable between its patches. Those of occlusion
+    /// are there where they take no longer than `patience`, as a few of them tell.
     ///
     /// `trace` is what [`ReinPath::answer_traced`] kept; `seed` draws the random masks. Reads the answer again
-    /// (patches · (sentences + 9) + 1) times, mostly in part; a cancel is looked for in between and ends with
-    /// [`Error::Cancelled`].
+    /// (patches · (sentences + 9) + 1) times, mostly in part, and for occlusion (patches · (sentences + 44)) times with
+    /// what is seen; a cancel is looked for in between and ends with [`Error::Cancelled`].
     pub fn maps(
         &self,
         question: &Question,
         prepared: &Prepared,
         trace: &Trace,
         seed: u64,
+        patience: Duration,
         cancel: &AtomicBool,
     ) -> Result<Vec<(SentenceMap, Vec<f32>)>, Error> {
         let sentences = sentences::sentences(&self.token_texts(&trace.ids)?);
@@ -140,43 +146,38 @@ impl ReinPath {
         let images = self.images(&prepared.seen)?;
         let x = splice(&self.llama, &prepared.prompt, &images)?;
         let demand = Demand::of_one(x.tokens()?.saturating_add(trace.ids.len()), 0);
-        let (attention, falls) = self.with_room(demand, || {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let (attention, falls, hidden) = self.with_room(demand, || {
             let mut reader = Reader::new(&self.llama, &x, &trace.ids, cancel)?;
-            let whole = reader.read()?;
+            let begun = Instant::now();
+            let (whole, reading) = (reader.read()?, begun.elapsed());
             let before = turns(self.manifest().instructions.options, &question.history);
             let attention =
                 relative::relative_attention(self, &mut reader, &images, &places, &before, cancel)?;
-            let falls = falls(&mut reader, &sentences, &whole, &places, &grids, &attention, seed)?;
-            Ok((attention, falls))
+            let falls = falls(&mut reader, &sentences, &whole, &places, &grids, &attention, &mut rng)?;
+            let mut scene = Scene {
+                model: self,
+                question,
+                places: &places,
+                sentences: &sentences,
+                whole: &whole,
+                reading,
+                reader: &mut reader,
+            };
+            let hidden = match occlusion(&mut scene, &mut rng, patience) {
+                Err(Error::Cancelled) => return Err(Error::Cancelled),
+                // The other maps are there, and better than none.
+                Err(error) => {
+                    tracing::warn!("maps of occlusion cannot be made: {error}");
+                    None
+                }
+                Ok(hidden) => hidden,
+            };
+            Ok((attention, falls, hidden))
         })?;
         let crops = question.patches.iter().map(|patch| self.crop(patch)).collect::<Result<Vec<_>, _>>()?;
-        let cells = places.cells();
-        let mut maps = Vec::new();
-        for (i, sentence) in sentences.iter().enumerate() {
-            for (patch, (falls, crop)) in falls.iter().zip(&crops).enumerate() {
-                let Grid { rows, cols } = places.grids[patch];
-                for (method, grid, fall) in [
-                    (MapMethod::Tam, &grids[i], falls.tam[i]),
-                    (MapMethod::RelativeAttention, &attention, falls.attention[i]),
-                ] {
-                    let head = SentenceMap {
-                        stage: sentence.stage,
-                        sentence: sentence.text.clone(),
-                        first_token: sentence.tokens.start,
-                        tokens: sentence.tokens.len(),
-                        patch,
-                        rows,
-                        cols,
-                        crop: *crop,
-                        method,
-                        drop: fall as f32,
-                        random_drop: falls.random[i] as f32,
-                    };
-                    maps.push((head, grid[cells[patch].clone()].to_vec()));
-                }
-            }
-        }
-        Ok(maps)
+        let made = Made { grids, attention, falls, hidden };
+        Ok(made.maps(&sentences, &crops, &places))
     }
 
     /// The text of each token; what was an incomplete character comes with the token that completes it.
@@ -257,6 +258,60 @@ impl ReinPath {
     }
 }
 
+/// All that maps are told from.
+struct Made {
+    /// Token activation maps, per sentence over all image tokens.
+    grids: Vec<Vec<f32>>,
+    /// The map of relative attention that all sentences share.
+    attention: Vec<f32>,
+    /// Per patch.
+    falls: Vec<Falls>,
+    /// Where there was time for it.
+    hidden: Option<Occlusion>,
+}
+
+impl Made {
+    /// Sentence by sentence, patch by patch, one of each method.
+    fn maps(
+        &self,
+        sentences: &[Sentence],
+        crops: &[[f64; 4]],
+        places: &Places,
+    ) -> Vec<(SentenceMap, Vec<f32>)> {
+        let cells = places.cells();
+        let mut maps = Vec::new();
+        for (i, sentence) in sentences.iter().enumerate() {
+            for (patch, (falls, crop)) in self.falls.iter().zip(crops).enumerate() {
+                let Grid { rows, cols } = places.grids[patch];
+                let mut of_methods = vec![
+                    (MapMethod::Tam, &self.grids[i], falls.tam[i], falls.random[i]),
+                    (MapMethod::RelativeAttention, &self.attention, falls.attention[i], falls.random[i]),
+                ];
+                if let Some(Occlusion { grids, falls, random }) = &self.hidden {
+                    of_methods.push((MapMethod::Occlusion, &grids[i], falls[patch][i], random[patch][i]));
+                }
+                for (method, grid, fall, random) in of_methods {
+                    let head = SentenceMap {
+                        stage: sentence.stage,
+                        sentence: sentence.text.clone(),
+                        first_token: sentence.tokens.start,
+                        tokens: sentence.tokens.len(),
+                        patch,
+                        rows,
+                        cols,
+                        crop: *crop,
+                        method,
+                        drop: fall as f32,
+                        random_drop: random as f32,
+                    };
+                    maps.push((head, grid[cells[patch].clone()].to_vec()));
+                }
+            }
+        }
+        maps
+    }
+}
+
 /// The deletion tests of all maps, patch by patch. `grids` are the sentences' own maps, `attention` the one they share.
 fn falls(
     reader: &mut Reader<'_>,
@@ -265,11 +320,9 @@ fn falls(
     places: &Places,
     grids: &[Vec<f32>],
     attention: &[f32],
-    seed: u64,
+    rng: &mut ChaCha8Rng,
 ) -> Result<Vec<Falls>, Error> {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let masks: Vec<_> =
-        places.grids.iter().map(|grid| deletion::random_masks(&mut rng, grid.tokens())).collect();
+    let masks: Vec<_> = places.grids.iter().map(|grid| deletion::random_masks(rng, grid.tokens())).collect();
     let mut falls = Vec::with_capacity(places.patches.len());
     // The last patch first: see `Reader::read_masked`.
     let of_patches = places.patches.iter().zip(places.cells()).zip(&masks);

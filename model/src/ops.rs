@@ -12,6 +12,7 @@ mod activation;
 #[cfg(target_arch = "x86_64")]
 mod amx;
 mod attention;
+mod few;
 mod gemm;
 #[cfg(target_arch = "x86_64")]
 mod lanes;

@@ -150,7 +150,7 @@ pub struct SentenceMap {
     pub crop: [f64; 4],
     pub method: MapMethod,
     /// By how much the log-likelihood (nats) of the sentence falls when the fifth of the cells with the highest
-    /// values is masked.
+    /// values is masked: of 7 × 7 cells of the picture where the map is one of occlusion, else of the image tokens.
     pub drop: f32,
     /// The mean of the same over random masks of as many cells.
     pub random_drop: f32,
@@ -172,6 +172,8 @@ pub enum MapMethod {
     /// Attention of the question's end relative to that of a general question: one map for all sentences of an answer,
     /// to compare with.
     RelativeAttention,
+    /// What the sentence loses where pixels are hidden: it points best, and takes the longest.
+    Occlusion,
 }
 
 impl MapMethod {
@@ -180,6 +182,7 @@ impl MapMethod {
         match self {
             Self::Tam => "tam",
             Self::RelativeAttention => "relative_attention",
+            Self::Occlusion => "occlusion",
         }
     }
 }

@@ -11,6 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
 use serde::Serialize;
@@ -28,6 +29,8 @@ use crate::request::{Ask, Cancel, Hello, Load, Loaded, PROTOCOL, Progress, Sente
 
 /// Requests that wait while one is served.
 const WAITING_REQUESTS: usize = 16;
+/// How long maps may take that point better than the usual ones: whoever asks for maps waits for them.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Serves one program until it says quit or closes `input`.
 pub fn serve(
@@ -314,7 +317,8 @@ impl Asked<'_> {
         finished: &mut Finished,
     ) -> Result<(), Fault> {
         let seed = self.request.sampling.seed;
-        match self.reinpath.maps(self.question, self.prepared, trace, seed, self.cancel) {
+        let Self { reinpath, question, prepared, cancel, .. } = *self;
+        match reinpath.maps(question, prepared, trace, seed, PATIENCE, cancel) {
             Ok(found) => frame::write(output, &maps(self.id, found)?)?,
             // The answer is whole, but what was asked for is not.
             Err(reinpath::Error::Cancelled) => finished.stop = Stop::Cancelled,

@@ -12,8 +12,8 @@ use reinpath_model::fixture::{Family, STAGED, Speech, write_package_of};
 use reinpath_model::frame::{self, Frame, Incoming};
 use reinpath_model::package::MANIFEST;
 use reinpath_model::request::{
-    Ask, Cancel, Exchange, Hello, InputImage, Load, Loaded, PROTOCOL, PatchHeader, Progress, Sampling,
-    SentenceMap,
+    Ask, Cancel, Exchange, Hello, InputImage, Load, Loaded, MapMethod, PROTOCOL, PatchHeader, Progress,
+    Sampling, SentenceMap,
 };
 
 struct Conversation {
@@ -193,7 +193,9 @@ fn maps_come_between_the_last_token_and_the_end() {
         };
         assert_eq!((maps.id, before.last().map(String::as_str)), (2, Some("token")));
         let heads: Vec<SentenceMap> = maps.parse().unwrap();
-        assert_eq!(heads.len(), 3 * 2 * 2, "three sentences, two patches, two methods");
+        // Of occlusion there is one where the machine is fast enough.
+        let others = heads.iter().filter(|head| head.method != MapMethod::Occlusion).count();
+        assert_eq!(others, 3 * 2 * 2, "three sentences, two patches, two methods");
         for head in &heads {
             let cols = if family == Family::Qwen && head.patch == 1 { 3 } else { 2 };
             assert_eq!((head.rows, head.cols), (2, cols), "{family:?}, patch {}", head.patch);
@@ -207,7 +209,8 @@ fn maps_come_between_the_last_token_and_the_end() {
         assert_eq!(maps.bytes.len(), cells * 4);
         let mut values = maps.bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
         assert!(values.all(|value| (0.0..=1.0).contains(&value)));
-        let sentences: Vec<&str> = heads.iter().step_by(4).map(|head| head.sentence.as_str()).collect();
+        let mut sentences: Vec<&str> = heads.iter().map(|head| head.sentence.as_str()).collect();
+        sentences.dedup();
         assert_eq!(sentences, ["Glands are seen.", "They are regular.", "B) glands"]);
         let end = talk.answer(2);
         assert_eq!((end.len(), finished(&end).stop), (1, Stop::End));

@@ -35,12 +35,15 @@ pub fn index_of(maps: &Maps, text: &str, stage: AnswerStage, nth: usize, patch: 
         None if sentences.len() == 1 => (sentences[0], nth),
         None => return None,
     };
-    let is_meant = |map: &SentenceMap| {
-        map.method == MapMethod::Tam && map.stage == stage && map.patch == patch && map.sentence == sentence
-    };
-    let mut found: Vec<usize> = (0..maps.len()).filter(|&at| is_meant(&maps[at].0)).collect();
-    found.sort_by_key(|&at| maps[at].0.first_token);
-    found.get(equal).copied()
+    // Those of occlusion point best, and are not always there.
+    [MapMethod::Occlusion, MapMethod::Tam].into_iter().find_map(|method| {
+        let is_meant = |map: &SentenceMap| {
+            map.method == method && map.stage == stage && map.patch == patch && map.sentence == sentence
+        };
+        let mut found: Vec<usize> = (0..maps.len()).filter(|&at| is_meant(&maps[at].0)).collect();
+        found.sort_by_key(|&at| maps[at].0.first_token);
+        found.get(equal).copied()
+    })
 }
 
 /// The places of a sentence's maps over all patches.
@@ -137,6 +140,12 @@ mod tests {
             map("Glands.", 1, 1),
             map("Necrosis is seen.", 5, 0),
         ]);
+        let (mut hidden, mut with_hidden) = (map("Glands.", 9, 0), maps.to_vec());
+        hidden.0.method = MapMethod::Occlusion;
+        let other = (SentenceMap { first_token: 1, ..hidden.0.clone() }, hidden.1.clone());
+        with_hidden.extend([hidden, other]);
+        let best = index_of(&Arc::new(with_hidden), "Glands.", AnswerStage::Observation, 0, 0);
+        assert_eq!(best, Some(7), "those of occlusion before the others, in the order of the text");
         let text = "Glands. Necrosis is seen. Glands. So.";
         let observation = AnswerStage::Observation;
         let first = |nth: usize, patch: usize| {

@@ -93,7 +93,9 @@ impl JpegTables {
         if self.is_ycbcr {
             return decoder.decode_into(rgba).map_err(|error| error.to_string());
         }
-        rgb.resize(pixels * 3, 0);
+        // Nothing of the tile before, where this one ends too early.
+        rgb.clear();
+        rgb.resize(pixels * 3, 255);
         decoder.decode_into(rgb).map_err(|error| error.to_string())?;
         for (to, from) in rgba.chunks_exact_mut(4).zip(rgb.chunks_exact(3)) {
             to[..3].copy_from_slice(from);

@@ -14,6 +14,7 @@ use super::read::{self, ReadCommand};
 use super::review::{self, ReviewCommand};
 use super::state::{Mode, Tool};
 use super::train::{TrainCommand, keys};
+use super::widgets::leave_escape_to_dialog;
 use crate::viewer::tile_cache::SlideKey;
 use crate::viewer::viewport::SlideRect;
 
@@ -317,12 +318,15 @@ pub fn send_for_keys(ctx: &egui::Context, mode: Mode, commands: &CommandSender) 
     let keys = key_map::of(ctx);
     if keys.is_dialog_open {
         // The command list and the dialog for a place take all keys.
+        leave_escape_to_dialog(ctx, true);
         return;
     }
     // In an open menu arrows go from row to row, not over the slide.
     let typing = ctx.text_edit_focused() || egui::Popup::is_any_open(ctx);
-    // Escape is for the nearest first: an open menu, or what the pointer is drawing or dragging.
-    let escape_is_taken = egui::Popup::is_any_open(ctx) || ctx.input(|input| input.pointer.any_down());
+    // Escape is for the nearest first: an open menu, what the pointer is drawing or dragging, a window over the others.
+    let is_busy = egui::Popup::is_any_open(ctx) || ctx.input(|input| input.pointer.any_down());
+    let is_asked = ctx.memory(|memory| memory.top_modal_layer().is_some());
+    let escape_is_taken = leave_escape_to_dialog(ctx, is_busy || is_asked) || is_busy;
     // A button that was gone to with Tab is pressed with these.
     let presses = ctx.egui_wants_keyboard_input();
     // A slider, which nothing but dragging moves, is moved with these.

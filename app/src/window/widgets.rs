@@ -1,8 +1,8 @@
 //! Small pieces that several panels are made of.
 
 use egui::{
-    Align2, Button, Checkbox, CornerRadius, Frame, Id, IntoAtoms, Margin, Response, RichText, Stroke,
-    StrokeKind, Ui, Widget, WidgetText, Window,
+    Align2, Button, Checkbox, Context, CornerRadius, Frame, Id, IntoAtoms, Key, LayerId, Margin, Modifiers,
+    Order, Response, RichText, Stroke, StrokeKind, Ui, Widget, WidgetText, Window,
 };
 
 use super::theme;
@@ -70,10 +70,45 @@ pub(super) fn tick_box<'a>(on: &'a mut bool, words: impl IntoAtoms<'a>) -> impl 
     }
 }
 
-/// A window over the others, in the middle until somebody moves it.
-pub(super) fn dialog<'a>(ui: &Ui, title: impl Into<WidgetText>, id: &str) -> Window<'a> {
-    let middle = ui.ctx().content_rect().center();
-    Window::new(title).id(Id::unique(id)).pivot(Align2::CENTER_CENTER).default_pos(middle)
+/// A window over the others, in the middle until somebody moves it; Escape closes it like its own button.
+pub(super) fn dialog<'a>(
+    ui: &Ui,
+    title: impl Into<WidgetText>,
+    id: &str,
+    is_open: &'a mut bool,
+) -> Window<'a> {
+    let (ctx, layer) = (ui.ctx(), LayerId::new(Order::Middle, Id::unique(id)));
+    ctx.data_mut(|data| {
+        let known = data.get_temp_mut_or_default::<Vec<LayerId>>(Id::unique(DIALOGS));
+        if !known.contains(&layer) {
+            known.push(layer);
+        }
+    });
+    let is_meant =
+        ctx.data(|data| data.get_temp::<Option<LayerId>>(Id::unique(ESCAPED))) == Some(Some(layer));
+    if is_meant && ctx.input_mut(|input| input.consume_key(Modifiers::NONE, Key::Escape)) {
+        *is_open = false;
+    }
+    let middle = ctx.content_rect().center();
+    Window::new(title).id(layer.id).open(is_open).pivot(Align2::CENTER_CENTER).default_pos(middle)
+}
+
+/// Where the layers of all [`dialog`]s are kept.
+const DIALOGS: &str = "dialogs";
+/// Where the layer of the one is kept that Escape closes in this frame.
+const ESCAPED: &str = "escaped dialog";
+
+/// Decides before anything is drawn which [`dialog`] Escape closes in this frame: the one in front; none where something else
+/// takes the key. Returns whether there is one.
+pub(super) fn leave_escape_to_dialog(ctx: &Context, is_taken: bool) -> bool {
+    let known = ctx.data(|data| data.get_temp::<Vec<LayerId>>(Id::unique(DIALOGS))).unwrap_or_default();
+    let in_front = ctx.memory(|memory| {
+        let seen = |layer: &LayerId| known.contains(layer) && memory.areas().visible_last_frame(layer);
+        memory.layer_ids().filter(seen).last()
+    });
+    let meant = in_front.filter(|_| !is_taken);
+    ctx.data_mut(|data| data.insert_temp(Id::unique(ESCAPED), meant));
+    meant.is_some()
 }
 
 /// Outlines what has the keyboard's focus, the same way everywhere.

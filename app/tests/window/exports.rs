@@ -141,4 +141,25 @@ fn without_reviews_a_sentence_says_what_is_missing() {
     harness.get_by_label("Write the export").click();
     harness.run_ok();
     assert_eq!(harness.state().state().review.export.running, None, "there is no path to write to");
+    harness.key_press(Key::Escape);
+    harness.run_ok();
+    assert!(!harness.state().state().review.export.is_open, "Escape closes the window over the others");
+}
+
+#[test]
+fn escape_closes_the_dialog_and_only_then_stops_the_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = Script::default();
+    let mut harness = ready(folder.path(), &script);
+    ask_about_the_middle(&mut harness);
+    script.write(AnswerStage::Observation, OBSERVATION);
+    harness.state().commands().review(ReviewCommand::Export(ExportCommand::Toggle));
+    until(&mut harness, "the dialog", |app| app.state().review.export.is_open);
+    harness.step();
+    harness.key_press(Key::Escape);
+    until(&mut harness, "its end", |app| !app.state().review.export.is_open);
+    assert!(harness.state().state().is_asking(), "the answer goes on");
+    harness.step();
+    harness.key_press(Key::Escape);
+    until(&mut harness, "the stop", |_| !script.stopped().is_empty());
 }

@@ -175,7 +175,7 @@ mod tests {
 
     fn maps(model: &ReinPath, question: &Question, trace: &Trace) -> Vec<(SentenceMap, Vec<f32>)> {
         let prepared = model.prepare(question).unwrap();
-        model.maps(question, &prepared, trace, 0, &AtomicBool::new(false)).unwrap()
+        model.maps(question, &prepared, trace, 0, std::time::Duration::MAX, &AtomicBool::new(false)).unwrap()
     }
 
     #[test]
@@ -205,7 +205,7 @@ mod tests {
             assert!((read.logprob - written.logprob).abs() < 1e-4, "{read:?} and {written:?}");
         }
         let (read, written) = (maps(&model, &question, &trace), maps(&model, &question, &kept));
-        assert_eq!(read.len(), 3 * 2 * 2);
+        assert_eq!(read.len(), 3 * 2 * 3);
         for ((head, grid), (head_written, grid_written)) in read.iter().zip(&written) {
             assert_eq!((head, grid.len()), (head_written, grid_written.len()));
             assert!(grid.iter().zip(grid_written).all(|(a, b)| (a - b).abs() < 1e-4), "{}", head.sentence);

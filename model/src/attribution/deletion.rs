@@ -74,10 +74,15 @@ impl<'a> Reader<'a> {
         count: usize,
         cells: &[usize],
     ) -> Result<Vec<f64>, Error> {
-        let from = start.min(self.unmasked);
-        let end = start + count;
         let patch = self.x.narrow(1, start, count)?.squeeze(0)?;
-        let mut parts = vec![masked(&patch, cells)?.unsqueeze(0)?];
+        self.read_with(start, &masked(&patch, cells)?)
+    }
+
+    /// The same with other embeddings (image tokens, hidden) of the patch whose image tokens begin at `start`.
+    pub(super) fn read_with(&mut self, start: usize, patch: &Tensor) -> Result<Vec<f64>, Error> {
+        let from = start.min(self.unmasked);
+        let end = start + patch.dim(0)?;
+        let mut parts = vec![patch.to_dtype(self.x.dtype())?.unsqueeze(0)?];
         if from < start {
             parts.insert(0, self.x.narrow(1, from, start - from)?);
         }
@@ -90,6 +95,11 @@ impl<'a> Reader<'a> {
         let logprobs = self.read_from(from, &Tensor::cat(&parts, 1)?)?;
         self.unmasked = start;
         Ok(logprobs)
+    }
+
+    /// Ends every reading once it is set.
+    pub(super) fn cancel(&self) -> &'a AtomicBool {
+        self.cancel
     }
 
     /// How much the prompt's last token attends to each token of the prompt at a layer, the mean over its heads.

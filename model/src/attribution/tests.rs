@@ -49,15 +49,15 @@ fn every_sentence_has_a_map_of_each_method_on_each_patch() {
     let places = Places::of(&prepared.prompt, &prepared.grids, &model.tokenizer).unwrap();
     assert_eq!(trace.hidden[0].dims(), [1, places.len, model.llama.config.hidden_size]);
     assert_eq!(model.tokenizer.tokenizer().decode(&places.question, false).unwrap(), "\nWhat?");
-    let maps = model.maps(&question, &prepared, &trace, 0, &cancel).unwrap();
-    assert_eq!(maps.len(), 3 * 2 * 2);
+    let maps = model.maps(&question, &prepared, &trace, 0, Duration::MAX, &cancel).unwrap();
+    assert_eq!(maps.len(), 3 * 2 * 3);
     for (i, (head, grid)) in maps.iter().enumerate() {
-        assert_eq!((head.patch, head.rows, head.cols, grid.len()), (i / 2 % 2, 2, 2, 4));
+        assert_eq!((head.patch, head.rows, head.cols, grid.len()), (i / 3 % 2, 2, 2, 4));
         assert!(grid.iter().all(|x| (0.0..=1.0).contains(x)), "{grid:?}");
         // The script is said whatever is seen.
         assert_eq!((head.drop, head.random_drop), (0.0, 0.0));
     }
-    let heads: Vec<_> = maps.iter().step_by(4).map(|(head, _)| head).collect();
+    let heads: Vec<_> = maps.iter().step_by(6).map(|(head, _)| head).collect();
     let told: Vec<_> =
         heads.iter().map(|h| (h.stage, h.sentence.as_str(), h.first_token, h.tokens)).collect();
     assert_eq!(
@@ -68,8 +68,12 @@ fn every_sentence_has_a_map_of_each_method_on_each_patch() {
             (AnswerStage::Conclusion, "B) glands", 7, 2),
         ]
     );
-    assert_eq!((maps[0].0.method, maps[1].0.method), (MapMethod::Tam, MapMethod::RelativeAttention));
-    assert_eq!((maps[0].0.crop, maps[2].0.crop), ([0.0, 0.0, 32.0, 32.0], [8.0, 0.0, 32.0, 32.0]));
+    let methods = [MapMethod::Tam, MapMethod::RelativeAttention, MapMethod::Occlusion];
+    assert_eq!(maps.iter().take(3).map(|(head, _)| head.method).collect::<Vec<_>>(), methods);
+    assert_eq!((maps[0].0.crop, maps[3].0.crop), ([0.0, 0.0, 32.0, 32.0], [8.0, 0.0, 32.0, 32.0]));
+    let quick = model.maps(&question, &prepared, &trace, 0, Duration::ZERO, &cancel).unwrap();
+    let without: Vec<_> = maps.into_iter().filter(|(head, _)| head.method != MapMethod::Occlusion).collect();
+    assert_eq!(quick, without, "no time for those of occlusion changes nothing else");
 }
 
 #[test]
@@ -78,9 +82,11 @@ fn maps_are_the_same_twice_and_what_is_masked_matters() {
     let question = question();
     let prepared = model.prepare(&question).unwrap();
     let trace = written(&model, &prepared, "[Observation]\nGlands.\n[Conclusion]\nIt is tumour.");
-    let run = |seed| model.maps(&question, &prepared, &trace, seed, &AtomicBool::new(false)).unwrap();
+    let run = |seed| {
+        model.maps(&question, &prepared, &trace, seed, Duration::MAX, &AtomicBool::new(false)).unwrap()
+    };
     let first = run(3);
-    assert_eq!(first.len(), 2 * 2 * 2);
+    assert_eq!(first.len(), 2 * 2 * 3);
     assert_eq!(first, run(3));
     let other = run(4);
     let grids = |maps: &[(SentenceMap, Vec<f32>)]| maps.iter().map(|m| m.1.clone()).collect::<Vec<_>>();
@@ -89,10 +95,12 @@ fn maps_are_the_same_twice_and_what_is_masked_matters() {
     assert_ne!(random(&first), random(&other));
     assert!(first.iter().all(|(head, _)| head.drop != 0.0 && head.difference() != 0.0), "{first:?}");
     let brightest = |grids: &[Vec<f32>]| grids.concat().into_iter().fold(0.0, f32::max);
-    for sentence in grids(&first).chunks(4) {
+    for sentence in grids(&first).chunks(6) {
         // The patches of a sentence share one scale.
-        let tam = [sentence[0].clone(), sentence[2].clone()];
-        assert_eq!(brightest(&tam), 1.0, "{tam:?}");
+        for method in [0, 2] {
+            let both = [sentence[method].clone(), sentence[method + 3].clone()];
+            assert_eq!(brightest(&both), 1.0, "{both:?}");
+        }
     }
 }
 
@@ -103,10 +111,12 @@ fn without_sentences_there_are_no_maps_and_a_cancel_ends_them() {
     let prepared = model.prepare(&question).unwrap();
     let cancelled = AtomicBool::new(true);
     let outside = written(&model, &prepared, "no stage at all");
-    assert!(model.maps(&question, &prepared, &outside, 0, &cancelled).unwrap().is_empty());
-    assert!(model.maps(&question, &prepared, &Trace::default(), 0, &cancelled).unwrap().is_empty());
+    assert!(model.maps(&question, &prepared, &outside, 0, Duration::MAX, &cancelled).unwrap().is_empty());
+    assert!(
+        model.maps(&question, &prepared, &Trace::default(), 0, Duration::MAX, &cancelled).unwrap().is_empty()
+    );
     let inside = written(&model, &prepared, "[Observation]\nGlands.");
-    let ended = model.maps(&question, &prepared, &inside, 0, &cancelled);
+    let ended = model.maps(&question, &prepared, &inside, 0, Duration::MAX, &cancelled);
     assert!(matches!(ended, Err(Error::Cancelled)));
 }
 
@@ -128,9 +138,9 @@ fn patches_of_any_size_have_maps_of_their_own_grid_over_the_whole_of_them() {
     assert_eq!(model.tokenizer.tokenizer().decode(&places.question, false).unwrap(), "What?");
     assert_eq!(places.text, places.patches[1] + 6 + 1);
     let trace = written(&model, &prepared, "[Observation]\nGlands.\n[Conclusion]\nIt is tumour.");
-    let run = || model.maps(&question, &prepared, &trace, 3, &AtomicBool::new(false)).unwrap();
+    let run = || model.maps(&question, &prepared, &trace, 3, Duration::MAX, &AtomicBool::new(false)).unwrap();
     let maps = run();
-    assert_eq!(maps.len(), 2 * 2 * 2);
+    assert_eq!(maps.len(), 2 * 2 * 3);
     for (head, map) in &maps {
         let (grid, width) = if head.patch == 0 { (Grid::square(2), 60.0) } else { (wide, 90.0) };
         assert_eq!((head.rows, head.cols, map.len()), (grid.rows, grid.cols, grid.tokens()));

@@ -5,13 +5,8 @@
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::gemm::{Matrix, multiply, multiply_here};
-use super::{is_plain, values, with_values};
-
-/// Outputs of one row that a thread computes at a time.
-const OUTPUTS: usize = 512;
-/// A weight of fewer values than this is read before another thread has begun.
-const SMALL: usize = 1 << 18;
+use super::gemm::{Matrix, multiply};
+use super::{few, is_plain, values, with_values};
 
 /// A linear layer: `x` is (…, in), `weight` (out, in), `bias` (out); the result (…, out).
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
@@ -50,20 +45,11 @@ impl Linear {
         shape.push(out);
         let (x, weight) = (values(x.0, x.1)?, values(weight.0, weight.1)?);
         let rows = x.len() / inner;
-        let mut y = vec![0.0; rows * out];
-        if let Some(bias) = bias {
-            // Parts long enough that a thread is worth its while.
-            let at_a_time = ((1 << 15) / out.max(1)).max(1);
-            let rows = y.par_chunks_exact_mut(out.max(1)).with_min_len(at_a_time);
-            rows.for_each(|y| y.copy_from_slice(bias));
-        }
-        let keep = if bias.is_some() { 1.0 } else { 0.0 };
-        let (x, weight) = (Matrix::new(x, rows, inner, inner), Matrix::new(weight, out, inner, inner));
-        if rows == 1 && out * inner >= SMALL {
-            one_row(&mut y, x, weight, keep);
+        let y = if (1..=few::MOST_ROWS).contains(&rows) {
+            few_rows((x, rows), weight, inner, bias)
         } else {
-            multiply(&mut y, out, x, weight.t(), keep, 1.0);
-        }
+            many_rows((x, rows), weight, inner, bias)
+        };
         Ok((CpuStorage::F32(y), shape.into()))
     }
 
@@ -112,13 +98,34 @@ impl Linear {
     }
 }
 
-/// `y = keep * y + x Wᵀ` for one row `x`. Such a product takes as long as the memory needs for the weight, which `gemm` reads
-/// on one thread; here each thread reads rows of its own. How it is shared does not depend on how many threads there are.
-fn one_row(y: &mut [f32], x: Matrix<'_>, weight: Matrix<'_>, keep: f32) {
-    y.par_chunks_mut(OUTPUTS).enumerate().for_each(|(part, y)| {
-        let (first, count) = (part * OUTPUTS, y.len());
-        multiply_here(y, count, x, weight.rows(first..first + count).t(), keep, 1.0);
-    });
+/// Rows past a weight that is read once for all of them.
+fn few_rows((x, rows): (&[f32], usize), weight: &[f32], inner: usize, bias: Option<&[f32]>) -> Vec<f32> {
+    let columns = few::products(x, weight, inner);
+    let out = weight.len() / inner;
+    let mut y = if rows == 1 {
+        columns
+    } else {
+        (0..rows * out).map(|i| columns[i % out * rows + i / out]).collect()
+    };
+    if let Some(bias) = bias {
+        y.chunks_exact_mut(out.max(1)).for_each(|y| y.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias));
+    }
+    y
+}
+
+fn many_rows((x, rows): (&[f32], usize), weight: &[f32], inner: usize, bias: Option<&[f32]>) -> Vec<f32> {
+    let out = weight.len() / inner;
+    let mut y = vec![0.0; rows * out];
+    if let Some(bias) = bias {
+        // Parts long enough that a thread is worth its while.
+        let at_a_time = ((1 << 15) / out.max(1)).max(1);
+        let rows = y.par_chunks_exact_mut(out.max(1)).with_min_len(at_a_time);
+        rows.for_each(|y| y.copy_from_slice(bias));
+    }
+    let keep = if bias.is_some() { 1.0 } else { 0.0 };
+    let (x, weight) = (Matrix::new(x, rows, inner, inner), Matrix::new(weight, out, inner, inner));
+    multiply(&mut y, out, x, weight.t(), keep, 1.0);
+    y
 }
 
 impl CustomOp2 for Linear {
@@ -204,15 +211,17 @@ mod tests {
     }
 
     #[test]
-    fn one_row_past_a_large_weight_is_the_same_row_among_others() -> Result<()> {
+    fn a_row_past_a_large_weight_is_the_same_row_among_few_and_many_others() -> Result<()> {
         let (inner, out) = (300, 1100);
-        let (x, weight, bias) = (sample(&[3, inner], 1)?, sample(&[out, inner], 2)?, sample(&[out], 3)?);
+        let (x, weight, bias) = (sample(&[20, inner], 1)?, sample(&[out, inner], 2)?, sample(&[out], 3)?);
         let far = |a: &Tensor, b: &Tensor| (a - b)?.abs()?.max_all()?.to_scalar::<f32>();
         for bias in [None, Some(bias.as_tensor())] {
             let all = linear(x.as_tensor(), weight.as_tensor(), bias)?;
             for row in 0..3 {
-                let one = linear(&x.narrow(0, row, 1)?, weight.as_tensor(), bias)?;
-                assert!(far(&one, &all.narrow(0, row, 1)?)? < 1e-4, "row {row}");
+                for among in [1, 2, 7] {
+                    let some = linear(&x.narrow(0, row, among)?, weight.as_tensor(), bias)?;
+                    assert!(far(&some, &all.narrow(0, row, among)?)? < 1e-4, "row {row} among {among}");
+                }
             }
         }
         let pool = rayon::ThreadPoolBuilder::new().num_threads(5).build().expect("threads can be started");

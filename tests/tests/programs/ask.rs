@@ -119,7 +119,9 @@ fn maps_are_written_as_pictures_and_numbers() {
         assert!(output.status.success(), "{}", stderr(&output));
         let text = std::fs::read_to_string(maps.join("maps.json")).unwrap();
         let records: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
-        assert_eq!(records.len(), 3 * 2 * 2, "three sentences, two patches, two methods");
+        // Of occlusion there is one where the machine is fast enough.
+        let others = records.iter().filter(|record| record["method"] != "occlusion").count();
+        assert_eq!(others, 3 * 2 * 2, "three sentences, two patches, two methods");
         for record in &records {
             let file = record["file"].as_str().unwrap();
             let picture = image::open(maps.join(file)).unwrap().into_rgb8();

@@ -46,14 +46,18 @@ fn a_sentence_counts_where_it_is_true_and_what_it_names_is_there() {
         // The fixture's grid has four cells.
         assert!([0.25, 0.5, 0.75, 1.0].contains(&hit.chance), "{hit:?}");
         if hit.chance == 1.0 {
-            assert_eq!((hit.tam, hit.relative_attention), (1.0, 1.0), "whatever is brightest hits");
+            assert_eq!(
+                (hit.occlusion, hit.tam, hit.relative_attention),
+                (1.0, 1.0, 1.0),
+                "whatever is brightest hits"
+            );
         }
     }
     assert!(hits.iter().any(|(hit, _)| hit.chance == 1.0), "{hits:?}");
     let all = figures.all.unwrap();
-    let sum: f64 = hits.iter().map(|(hit, _)| hit.tam - hit.chance).sum();
+    let sum: f64 = hits.iter().map(|(hit, _)| hit.occlusion - hit.chance).sum();
     assert_eq!(all.n, hits.len());
-    assert!((all.tam_above_chance.mean - sum / hits.len() as f64).abs() < 1e-12);
+    assert!((all.occlusion_above_chance.mean - sum / hits.len() as f64).abs() < 1e-12);
     assert_eq!(figures.by_structure.keys().collect::<Vec<_>>(), ["fat"]);
     // Whatever else was said of a field was the same: there is no false sentence to put in its place.
     assert_eq!((figures.deletion.true_is_larger.total, figures.deletion.auc), (0, None));
@@ -87,7 +91,12 @@ fn the_demo_model_is_measured_by_the_command_and_twice_to_the_same_figures() {
     assert!(all.n > 10 && all.chance > 0.0 && all.chance < 1.0, "{figures}");
     for sentence in told.iter().filter(|sentence| !sentence["hit"].is_null()) {
         let of = |key: &str| sentence["hit"][key].as_f64().expect("a share");
-        assert!((0.0..=1.0).contains(&of("tam")) && of("chance") > 0.0 && of("chance") <= 1.0);
+        assert!(
+            (0.0..=1.0).contains(&of("occlusion"))
+                && (0.0..=1.0).contains(&of("tam"))
+                && of("chance") > 0.0
+                && of("chance") <= 1.0
+        );
     }
     // At most one sentence of a field was replaced, and only a true one.
     let replaced: Vec<_> = told.iter().filter(|sentence| !sentence["replaced_by"].is_null()).collect();

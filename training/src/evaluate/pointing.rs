@@ -13,6 +13,7 @@ mod figures;
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::thread;
+use std::time::Duration;
 
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -36,6 +37,7 @@ const AT_ONCE: usize = 16;
 /// bright), and the share of cells that hold it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Hit {
+    pub occlusion: f64,
     pub tam: f64,
     pub relative_attention: f64,
     pub chance: f64,
@@ -52,7 +54,7 @@ pub struct Pointed {
     pub structures: BTreeMap<&'static str, Hit>,
     /// Whether all that it states is true of the field; `None` where it states nothing.
     pub is_true: Option<bool>,
-    /// The deletion test of its map, in nats (`SentenceMap::difference`).
+    /// The deletion test of its map of occlusion, in nats (`SentenceMap::difference`).
     pub difference: f32,
     /// A sentence from another field that is false of this one, read in its place, and its deletion test.
     pub replaced_by: Option<(String, f32)>,
@@ -164,33 +166,28 @@ fn look<'a>(model: &ReinPath, asked: &'a Asked<'a>) -> Result<Looked<'a>> {
     let (going, mut trace) = (AtomicBool::new(false), Trace::default());
     let finished =
         model.answer_traced(&question, &prepared, &sampling, &going, Some(&mut trace), &mut |_| {})?;
-    let maps = model.maps(&question, &prepared, &trace, asked.seed, &going)?;
-    let mut sentences = Vec::new();
+    let maps = model.maps(&question, &prepared, &trace, asked.seed, Duration::MAX, &going)?;
     // Of one patch there is a map of each method for each sentence.
-    for pair in maps.chunks_exact(2) {
-        let [(head, tam), (other, attention)] = pair else { continue };
-        let is_pair = head.method == MapMethod::Tam && other.method == MapMethod::RelativeAttention;
-        if is_pair && head.stage == AnswerStage::Observation {
-            sentences.push(pointed(
-                asked,
-                head,
-                [tam.as_slice(), attention.as_slice()],
-                &mask,
-                spec.size_px as usize,
-            ));
-        }
-    }
+    let of_sentences = maps.chunk_by(|(a, _), (b, _)| (a.stage, a.first_token) == (b.stage, b.first_token));
+    let of_observation = of_sentences
+        .filter(|maps| maps.iter().all(|(head, _)| head.stage == AnswerStage::Observation))
+        .filter_map(|maps| pointed(asked, maps, &mask, spec.size_px as usize));
+    let sentences = of_observation.collect();
     Ok(Looked { asked, question, prepared, answer: finished.answer, sentences })
 }
 
-fn pointed(asked: &Asked<'_>, head: &SentenceMap, maps: [&[f32]; 2], mask: &[u8], side: usize) -> Pointed {
+/// `maps` are those of one sentence; `None` where one of the methods is missing.
+fn pointed(asked: &Asked<'_>, maps: &[(SentenceMap, Vec<f32>)], mask: &[u8], side: usize) -> Option<Pointed> {
+    let of = |method| maps.iter().find(|(head, _)| head.method == method);
+    let (head, occlusion) = of(MapMethod::Occlusion)?;
+    let maps = [occlusion, &of(MapMethod::Tam)?.1, &of(MapMethod::RelativeAttention)?.1];
     let stated = claims(&head.sentence);
     let is_true = stated.iter().all(|claim| claim.holds(asked.truth));
     let hit = |components: &[Component]| {
         let holds = cells(mask, side, head, components);
         let chance = holds.iter().filter(|holds| **holds).count() as f64 / holds.len().max(1) as f64;
-        let [tam, relative_attention] = maps.map(|map| brightest(map, &holds));
-        (chance > 0.0).then_some(Hit { tam, relative_attention, chance })
+        let [occlusion, tam, relative_attention] = maps.map(|map| brightest(map, &holds));
+        (chance > 0.0).then_some(Hit { occlusion, tam, relative_attention, chance })
     };
     let mut structures = BTreeMap::new();
     let mut named = Vec::new();
@@ -202,7 +199,7 @@ fn pointed(asked: &Asked<'_>, head: &SentenceMap, maps: [&[f32]; 2], mask: &[u8]
             named.extend_from_slice(components);
         }
     }
-    Pointed {
+    Some(Pointed {
         field: asked.number,
         sentence: head.sentence.clone(),
         hit: hit(&named),
@@ -210,7 +207,7 @@ fn pointed(asked: &Asked<'_>, head: &SentenceMap, maps: [&[f32]; 2], mask: &[u8]
         is_true: (!stated.is_empty()).then_some(is_true),
         difference: head.difference(),
         replaced_by: None,
-    }
+    })
 }
 
 /// What of a field a claim names, with its name in figures; `None` where it names nothing that lies somewhere.
@@ -280,9 +277,12 @@ fn replace(model: &ReinPath, looked: &Looked<'_>, said: &[String]) -> Result<Opt
     let text = StagedAnswer { observation, ..looked.answer.clone() }.to_text();
     let (going, mut trace) = (AtomicBool::new(false), Trace::default());
     model.read_traced(&looked.question, &looked.prepared, &text, &going, Some(&mut trace), &mut |_| {})?;
-    let maps = model.maps(&looked.question, &looked.prepared, &trace, looked.asked.seed, &going)?;
+    let maps =
+        model.maps(&looked.question, &looked.prepared, &trace, looked.asked.seed, Duration::MAX, &going)?;
     let read = maps.iter().map(|(head, _)| head).find(|head| {
-        head.stage == AnswerStage::Observation && head.method == MapMethod::Tam && head.sentence == *other
+        head.stage == AnswerStage::Observation
+            && head.method == MapMethod::Occlusion
+            && head.sentence == *other
     });
     Ok(read.map(|head| (at, other.clone(), head.difference())))
 }

@@ -18,8 +18,9 @@ use crate::slide::{Error, SlideReply, Ticket, TileId};
 
 /// Finished tiles that wait to be taken: a few frames' worth. More are not decoded until some are.
 const MOST_ARRIVED: usize = 64;
-/// Tiles whose bytes have been read and not decoded, for each thread that decodes: enough to never wait for the disk.
-const READ_AHEAD: usize = 2;
+/// Tiles whose bytes have been read and not decoded, for each thread that decodes: enough to never wait for the disk, and few
+/// enough that what is wanted next is not read late. When half is left, more is read.
+const READ_AHEAD: usize = 8;
 /// Tiles of the file with no more than this between them are read together, as long as it is no more than [`LONGEST_READ`].
 const LARGEST_GAP: u64 = 64 << 10;
 const LONGEST_READ: u64 = 1 << 20;
@@ -214,6 +215,16 @@ impl Queue {
 
     pub(super) fn drop_caches(&mut self) {
         self.kept.clear();
+    }
+
+    /// Whether nothing is left of what was read.
+    pub(super) fn is_starving(&self) -> bool {
+        self.read.is_empty()
+    }
+
+    /// Whether so little is left of what was read that more should be.
+    pub(super) fn is_running_out(&self) -> bool {
+        self.read.len() <= self.most_read / 2
     }
 
     /// What is to be read next; `None` while enough waits to be decoded or taken.

@@ -21,6 +21,8 @@ const LENGTH: u32 = 1000;
 struct Fake {
     grid: TileGrid,
     apart: u64,
+    /// Reads that have begun, and those that have ended.
+    begun: AtomicU64,
     reads: Mutex<Vec<(u64, usize)>>,
     decoded: Mutex<Vec<TileId>>,
     /// Reads wait as long as this is set.
@@ -46,6 +48,7 @@ impl Fake {
         Arc::new(Self {
             grid: TileGrid { levels: vec![level] },
             apart,
+            begun: AtomicU64::new(0),
             reads: Mutex::default(),
             decoded: Mutex::default(),
             is_hung: AtomicBool::new(false),
@@ -69,6 +72,7 @@ impl TileSource for Fake {
     }
 
     fn read(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.begun.fetch_add(1, Ordering::Relaxed);
         while self.is_hung.load(Ordering::Relaxed) {
             std::thread::sleep(Duration::from_millis(2));
         }
@@ -198,13 +202,18 @@ fn the_same_bytes_may_be_several_tiles() {
 #[test]
 fn a_few_tiles_are_read_ahead_and_no_more() {
     let (mut queue, _replies) = opened(&Fake::new(FAR));
-    let many: Vec<TileId> = (0..12).map(|n| id(n, 0)).collect();
+    let many: Vec<TileId> = (0..24).map(|n| id(n % 12, n / 12)).collect();
     queue.want(A, &many);
-    for _ in 0..4 {
+    assert!(queue.is_starving() && queue.is_running_out());
+    for _ in 0..16 {
         read(&mut queue);
     }
-    assert!(queue.next_read().is_none(), "four wait for two decoders");
-    decode(&mut queue);
+    assert!(queue.next_read().is_none(), "sixteen wait for two decoders");
+    assert!(!queue.is_starving() && !queue.is_running_out());
+    for left in (8..16).rev() {
+        decode(&mut queue);
+        assert_eq!(queue.is_running_out(), left == 8, "{left} are left");
+    }
     assert!(queue.next_read().is_some());
 }
 
@@ -366,6 +375,23 @@ fn a_read_that_hangs_stops_no_other_slide_and_not_the_end() {
     engine.close(A);
     drop(engine);
     hung.is_hung.store(false, Ordering::Relaxed);
+}
+
+#[test]
+fn while_nothing_comes_as_many_threads_read_as_one_slide_may_have() {
+    // Three of the four.
+    let (engine, _calls) = engine();
+    let slow = Fake::new(FAR);
+    slow.is_hung.store(true, Ordering::Relaxed);
+    engine.open_source(A, Arc::<Fake>::clone(&slow));
+    engine.want(A, &(0..10).map(|n| id(n, 1)).collect::<Vec<_>>());
+    let (begun, all) = (Instant::now(), 3);
+    while slow.begun.load(Ordering::Relaxed) < all {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?} reads have begun", slow.begun);
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    slow.is_hung.store(false, Ordering::Relaxed);
+    assert_eq!(wait_for(&engine, 10).len(), 10);
 }
 
 #[test]

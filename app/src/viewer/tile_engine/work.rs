@@ -158,9 +158,12 @@ fn read(shared: &Shared) {
             queue = Shared::wait(&shared.readable, queue);
             continue;
         };
+        // A slow disk, or the first of many: one after the other wakes the next. What one thread reads fast enough is left to it.
+        let is_starving = queue.is_starving();
         drop(queue);
-        // There may be more to be read: each wakes the next, instead of all being woken for what one reads.
-        shared.readable.notify_one();
+        if is_starving {
+            shared.readable.notify_one();
+        }
         let is_read = read_batch(&batch, &mut buffer, shared);
         queue = shared.queue();
         let units = batch.units.len();
@@ -198,9 +201,12 @@ fn decode(shared: &Shared) {
             queue = Shared::wait(&shared.decodable, queue);
             continue;
         };
+        // Waking a thread for each tile would take as long as a tenth of decoding it.
+        let is_running_out = queue.is_running_out();
         drop(queue);
-        // What was read is one less: there is room for more.
-        shared.readable.notify_one();
+        if is_running_out {
+            shared.readable.notify_one();
+        }
         queue = decode_unit(shared, unit);
     }
 }

@@ -8,14 +8,17 @@ use super::{Hit, Pointed};
 use crate::phantom::Tally;
 use crate::statistics::{Difference, Unit, paired_bootstrap};
 
-/// How often maps of one method hit.
+/// How often maps of each method hit.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Pointing {
     /// Sentences.
     pub n: usize,
     /// Mean share of cells that hold what is named.
     pub chance: f64,
-    /// Share of hits of token activation maps, and by how much it is above chance (bootstrap over fields).
+    /// Share of hits of maps of occlusion, and by how much it is above chance (bootstrap over fields).
+    pub occlusion: f64,
+    pub occlusion_above_chance: Difference,
+    /// The same of token activation maps.
     pub tam: f64,
     pub tam_above_chance: Difference,
     /// The same of relative attention.
@@ -72,10 +75,16 @@ impl std::fmt::Display for PointingFigures {
             format!("{:+.1} ({low:+.1} to {high:+.1}) points", 100.0 * d.mean)
         };
         let line = |f: &mut std::fmt::Formatter<'_>, name: &str, p: &Pointing| {
-            let (hits, chance) = (percent(p.tam), percent(p.chance));
-            writeln!(f, "{name:<20}{:>6}{hits:>9}{chance:>9}  {}", p.n, above(&p.tam_above_chance))?;
-            let (hits, above) = (percent(p.relative_attention), above(&p.relative_attention_above_chance));
-            writeln!(f, "{:<26}{hits:>9}{:>9}  {above}", "  relative attention", "")
+            let (hits, chance) = (percent(p.occlusion), percent(p.chance));
+            writeln!(f, "{name:<20}{:>6}{:>9}{chance:>9}", p.n, "")?;
+            writeln!(f, "{:<26}{hits:>9}{:>9}  {}", "  occlusion", "", above(&p.occlusion_above_chance))?;
+            for (method, hits, difference) in [
+                ("  token activation", p.tam, &p.tam_above_chance),
+                ("  relative attention", p.relative_attention, &p.relative_attention_above_chance),
+            ] {
+                writeln!(f, "{method:<26}{:>9}{:>9}  {}", percent(hits), "", above(difference))?;
+            }
+            Ok(())
         };
         for (name, pointing) in &self.by_structure {
             line(f, name, pointing)?;
@@ -136,9 +145,11 @@ fn pointing(hits: &[(usize, Hit)], seed: u64) -> Option<Pointing> {
     };
     Some(Pointing {
         n: hits.len(),
+        occlusion_above_chance: above(|hit| hit.occlusion)?,
         tam_above_chance: above(|hit| hit.tam)?,
         relative_attention_above_chance: above(|hit| hit.relative_attention)?,
         chance: mean(|hit| hit.chance),
+        occlusion: mean(|hit| hit.occlusion),
         tam: mean(|hit| hit.tam),
         relative_attention: mean(|hit| hit.relative_attention),
     })
@@ -175,8 +186,8 @@ fn auc(pairs: &[(f32, f32)]) -> Option<f64> {
 mod tests {
     use super::*;
 
-    fn sentence(field: usize, tam: f64, difference: f32, of_false: Option<f32>) -> Pointed {
-        let hit = Hit { tam, relative_attention: 0.25, chance: 0.25 };
+    fn sentence(field: usize, occlusion: f64, difference: f32, of_false: Option<f32>) -> Pointed {
+        let hit = Hit { occlusion, tam: 0.5, relative_attention: 0.25, chance: 0.25 };
         Pointed {
             field,
             sentence: "Fat.".to_owned(),
@@ -195,9 +206,10 @@ mod tests {
             .collect();
         let figures = figures(&told, 20, 3, 0.0);
         let all = figures.all.unwrap();
-        assert_eq!((all.n, all.tam, all.chance, all.relative_attention), (40, 0.75, 0.25, 0.25));
-        assert!((all.tam_above_chance.mean - 0.5).abs() < 1e-12);
-        let [low, high] = all.tam_above_chance.interval_95;
+        assert_eq!((all.n, all.occlusion, all.chance, all.relative_attention), (40, 0.75, 0.25, 0.25));
+        assert!((all.occlusion_above_chance.mean - 0.5).abs() < 1e-12);
+        assert_eq!((all.tam, all.tam_above_chance.mean), (0.5, 0.25));
+        let [low, high] = all.occlusion_above_chance.interval_95;
         assert!(low > 0.3 && high < 0.7 && low < 0.5, "{low} to {high}");
         assert_eq!(all.relative_attention_above_chance, Difference { mean: 0.0, interval_95: [0.0, 0.0] });
         assert_eq!(figures.by_structure["fat"], all);

@@ -30,7 +30,7 @@ pub(super) fn ui(ui: &Ui, state: &AppState, commands: &CommandSender) {
     let Some(slide) = state.slide(label.key) else { return };
     let mut is_open = true;
     let title = format!("{} of {}", label.name, state.name_of(slide));
-    let window = dialog(ui, title, "label").open(&mut is_open);
+    let window = dialog(ui, title, "label", &mut is_open);
     window.collapsible(false).resizable(false).show(ui.ctx(), |ui| {
         match &label.picture {
             None => {

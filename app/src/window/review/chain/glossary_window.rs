@@ -61,7 +61,7 @@ impl GlossaryWindow {
             return;
         }
         let mut is_open = true;
-        let window = dialog(ui, "Glossary", "glossary").open(&mut is_open);
+        let window = dialog(ui, "Glossary", "glossary", &mut is_open);
         window.collapsible(false).resizable(false).show(ui.ctx(), |ui| {
             ui.set_width(WIDTH);
             if let OwnTerms::Broken(sentence) = &state.review.chain.own {

@@ -52,7 +52,7 @@ impl ExportPanel {
             return;
         }
         let mut is_open = true;
-        let window = dialog(ui, "Export reviews", "export reviews").open(&mut is_open);
+        let window = dialog(ui, "Export reviews", "export reviews", &mut is_open);
         window.default_width(WIDTH).collapsible(false).resizable(false).show(ui.ctx(), |ui| {
             ui.set_max_width(WIDTH);
             which_ui(ui, state, commands);

@@ -15,7 +15,7 @@ const MOST_PLACES: usize = 100;
 /// Draws it.
 pub(super) fn ui(ui: &Ui, check: &CheckState, commands: &CommandSender) {
     let mut is_open = true;
-    let window = dialog(ui, "Check of a data set", "data check").open(&mut is_open);
+    let window = dialog(ui, "Check of a data set", "data check", &mut is_open);
     window.default_size([520.0, 480.0]).collapsible(false).show(ui.ctx(), |ui| {
         caption(ui, check.data.display().to_string());
         if check.is_running {

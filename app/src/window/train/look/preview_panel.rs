@@ -21,8 +21,8 @@ impl PreviewPanel {
     /// Draws it.
     pub(super) fn ui(&mut self, ui: &Ui, preview: &PreviewState, commands: &CommandSender) {
         let mut is_open = true;
-        let window = dialog(ui, "Rows as the model gets them", "row preview");
-        let window = window.open(&mut is_open).default_size([640.0, 620.0]).collapsible(false);
+        let window = dialog(ui, "Rows as the model gets them", "row preview", &mut is_open);
+        let window = window.default_size([640.0, 620.0]).collapsible(false);
         window.show(ui.ctx(), |ui| {
             self.head_ui(ui, preview, commands);
             if let Some(fault) = &preview.fault {

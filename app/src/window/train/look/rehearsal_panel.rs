@@ -19,7 +19,7 @@ const WIDEST: f32 = 340.0;
 /// Draws it.
 pub(super) fn ui(ui: &Ui, records: &[RolloutRecord], commands: &CommandSender) {
     let mut is_open = true;
-    let window = dialog(ui, "Sampled answers", "sampled answers").open(&mut is_open);
+    let window = dialog(ui, "Sampled answers", "sampled answers", &mut is_open);
     window.default_size([760.0, 520.0]).collapsible(false).show(ui.ctx(), |ui| {
         caption(ui, "Written by the model as it is before the first step, with what each answer would earn.");
         ScrollArea::both().id_salt("sampled answers").auto_shrink(false).show(ui, |ui| {
