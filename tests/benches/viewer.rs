@@ -31,8 +31,6 @@ const TILES_OF_CHILD: usize = 1024;
 const ROUNDS: usize = 5;
 /// Tiles that the engine is asked for at a time: more than are in flight, less than its cache holds.
 const WISHES: usize = 128;
-/// Between two frames, in each of which the window takes what has come: of a fast display, 240 a second.
-const FRAME: Duration = Duration::from_micros(4167);
 /// Nothing that is measured takes longer.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
@@ -245,8 +243,6 @@ impl Engine {
             if arrived.is_empty() {
                 ensure!(begun.elapsed() < LONGEST_WAIT, "{come} of {} tiles have come", tiles.len());
                 thread::park_timeout(Duration::from_millis(20));
-            } else {
-                thread::sleep(FRAME);
             }
             for tile in arrived {
                 tile.pixels?;
