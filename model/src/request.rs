@@ -172,7 +172,7 @@ pub enum MapMethod {
     /// Attention of the question's end relative to that of a general question: one map for all sentences of an answer,
     /// to compare with.
     RelativeAttention,
-    /// What the sentence loses where pixels are hidden: it points best, and takes the longest.
+    /// What the sentence loses where pixels are hidden: the one that takes the longest.
     Occlusion,
 }
 

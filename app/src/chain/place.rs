@@ -35,7 +35,7 @@ pub fn index_of(maps: &Maps, text: &str, stage: AnswerStage, nth: usize, patch: 
         None if sentences.len() == 1 => (sentences[0], nth),
         None => return None,
     };
-    // Those of occlusion point best, and are not always there.
+    // Of the benchmark `pointing`, those of occlusion alone are above chance; they are not always there.
     [MapMethod::Occlusion, MapMethod::Tam].into_iter().find_map(|method| {
         let is_meant = |map: &SentenceMap| {
             map.method == method && map.stage == stage && map.patch == patch && map.sentence == sentence

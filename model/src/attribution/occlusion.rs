@@ -1,10 +1,9 @@
 //! Occlusion maps: how much less likely each sentence becomes when a place of the patch cannot be seen (Zeiler and Fergus,
 //! "Visualizing and understanding convolutional networks", ECCV 2014, section 4.2).
 //!
-//! Pixels are hidden, before any encoder sees them. An encoder tells each of its tokens of all of the picture, so that a
-//! hidden token hides little; and what the language model computes at a token is not what stands there. That is why these
-//! maps point at what a sentence names where the cheaper ones do not (`reinpath-train evaluate --benchmark pointing`). The
-//! price is a reading of patch and answer for each place.
+//! Pixels are hidden, before any encoder sees them: an encoder tells each of its tokens of all of the picture, so that a
+//! hidden token may hide little. On phantom tissue these maps point at what a sentence names where the cheaper ones do not
+//! (`reinpath-train evaluate --benchmark pointing`). The price is a reading of patch and answer for each place.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};

@@ -1,15 +1,14 @@
 //! `x Wᵀ` for a few rows `x`, as where words are written one after another: it takes as long as the memory needs for the
 //! weight, which every thread reads a part of, once for all rows.
 //!
-//! Four rows of the weight are read at a time, as memory gives more when it is asked in several places: 28 GB/s instead of
-//! the 24 of one row at a time (two threads of an Intel Xeon with AVX-512).
+//! Four rows of the weight are read at a time, as memory gives more when it is asked in several places.
 
 #![expect(clippy::inline_always, reason = "it is compiled with the vectors of the function that calls it")]
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-/// Of more rows, other products are as fast.
+/// As many as are written together, with room: of more rows, arithmetic counts as much as memory.
 pub(super) const MOST_ROWS: usize = 16;
 /// Rows of the weight that are read at a time.
 const AT_ONCE: usize = 4;

@@ -201,7 +201,7 @@ fn decode(shared: &Shared) {
             queue = Shared::wait(&shared.decodable, queue);
             continue;
         };
-        // Waking a thread for each tile would take as long as a tenth of decoding it.
+        // Not with every tile: what wakes a thread is a part of what decoding takes.
         let is_running_out = queue.is_running_out();
         drop(queue);
         if is_running_out {
