@@ -157,8 +157,8 @@ mod tests {
             cols: 2,
             crop: [8.0, 0.0, 16.0, 16.0],
             method,
-            drop: 1.5,
-            random_drop: 0.25,
+            fall: 1.5,
+            random_fall: 0.25,
         }
     }
 

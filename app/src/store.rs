@@ -31,7 +31,7 @@ mod search;
 pub use self::cases::Opened;
 
 /// The newest form of the store that this program knows.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 /// How long another window may hold the store before this one says so.
 const PATIENCE: Duration = Duration::from_secs(2);
 

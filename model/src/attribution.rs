@@ -110,7 +110,7 @@ fn picked(values: &[f32], places: &Places) -> Vec<f32> {
     places.patches.iter().zip(&places.grids).flat_map(of).copied().collect()
 }
 
-/// By how much each sentence's log-likelihood falls when cells of one patch are masked.
+/// By how much each sentence's probability falls when cells of one patch are masked.
 struct Falls {
     /// Per sentence, those of its own map.
     tam: Vec<f64>,
@@ -301,8 +301,8 @@ impl Made {
                         cols,
                         crop: *crop,
                         method,
-                        drop: fall as f32,
-                        random_drop: random as f32,
+                        fall: fall as f32,
+                        random_fall: random as f32,
                     };
                     maps.push((head, grid[cells[patch].clone()].to_vec()));
                 }

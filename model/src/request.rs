@@ -149,17 +149,18 @@ pub struct SentenceMap {
     /// What the grid covers: x, y, width, height in pixels of the patch.
     pub crop: [f64; 4],
     pub method: MapMethod,
-    /// By how much the log-likelihood (nats) of the sentence falls when the fifth of the cells with the highest
-    /// values is masked: of 7 × 7 cells of the picture where the map is one of occlusion, else of the image tokens.
-    pub drop: f32,
+    /// By how much the probabilities of the sentence's tokens, together, fall when the fifth of the cells with the highest
+    /// values is masked: of 7 × 7 cells of the picture where the map is one of occlusion, else of the image tokens. 0.3
+    /// may be one token that is less probable by 30 points.
+    pub fall: f32,
     /// The mean of the same over random masks of as many cells.
-    pub random_drop: f32,
+    pub random_fall: f32,
 }
 
 impl SentenceMap {
-    /// The number beside a map: how much more its cells matter to the sentence than as many random ones, in nats.
+    /// The number beside a map: how much more its cells matter to the sentence than as many random ones.
     pub fn difference(&self) -> f32 {
-        self.drop - self.random_drop
+        self.fall - self.random_fall
     }
 }
 

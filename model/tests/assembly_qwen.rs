@@ -171,7 +171,7 @@ fn what_a_licence_allows_goes_with_every_package_made_from_it() {
 }
 
 /// The decoder of a downloaded folder, quantised, with the chat template as others publish it.
-fn decoder_file(folder: &Path, to: &Path) {
+fn decoder_file(folder: &Path, name: &str, to: &Path) {
     let config: serde_json::Value =
         serde_json::from_str(&std::fs::read_to_string(folder.join("config.json")).unwrap()).unwrap();
     let config = LlamaConfig::of_qwen(&config).unwrap();
@@ -187,7 +187,7 @@ fn decoder_file(folder: &Path, to: &Path) {
         .collect();
     let mut metadata: BTreeMap<String, Value> = content.metadata.into_iter().collect();
     metadata.insert("tokenizer.chat_template".to_owned(), Value::String(CHATML.to_owned()));
-    metadata.insert("general.name".to_owned(), Value::String("Patho R1 3B".to_owned()));
+    metadata.insert("general.name".to_owned(), Value::String(name.to_owned()));
     write_gguf(to, &metadata, &tensors);
     std::fs::remove_file(plain).unwrap();
 }
@@ -261,7 +261,7 @@ fn a_gguf_file_sees_with_the_file_beside_it_or_with_the_one_that_is_named() {
     let ggufs = home.path("ggufs");
     std::fs::create_dir(&ggufs).unwrap();
     let decoder = ggufs.join("model-Q8_0.gguf");
-    decoder_file(&folder, &decoder);
+    decoder_file(&folder, "Patho R1 3B", &decoder);
     let tokenizer = Some(folder.join("tokenizer.json"));
     let mine = Parts { tokenizer: tokenizer.clone(), ..parts(&decoder) };
     let refused = |parts: &Parts| add(parts, &home.path("refused")).unwrap_err().to_string();
@@ -305,6 +305,15 @@ fn a_gguf_file_sees_with_the_file_beside_it_or_with_the_one_that_is_named() {
     let named = Parts { vision: Some(elsewhere), ..mine };
     let (package, _) = add(&named, &home.path("named")).unwrap();
     assert_eq!(package.manifest.vision.unwrap().weights, ["vision/elsewhere.gguf"]);
+    // A tower brings its terms, and no way to answer.
+    let plain = home.path("plain.gguf");
+    decoder_file(&folder, "Qwen2.5 VL 3B Instruct", &plain);
+    let tower = home.path("mmproj-Patho-R1-3B.gguf");
+    vision_file(&folder, "qwen2.5vl_merger", &tower);
+    let mixed = Parts { vision: Some(tower), tokenizer: named.tokenizer, ..parts(&plain) };
+    let (package, _) = add(&mixed, &home.path("mixed")).unwrap();
+    assert_eq!(package.manifest.terms, Some(Known::named("Patho-R1-3B").unwrap().terms()));
+    assert_eq!(package.manifest.instructions.form, AnswerForm::Staged);
     let needless = Parts { vision: named.vision, ..parts(&folder) };
     assert!(refused(&needless).contains("--vision is for GGUF files"));
 }

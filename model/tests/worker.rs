@@ -193,9 +193,11 @@ fn maps_come_between_the_last_token_and_the_end() {
         };
         assert_eq!((maps.id, before.last().map(String::as_str)), (2, Some("token")));
         let heads: Vec<SentenceMap> = maps.parse().unwrap();
-        // Of occlusion there is one where the machine is fast enough.
-        let others = heads.iter().filter(|head| head.method != MapMethod::Occlusion).count();
-        assert_eq!(others, 3 * 2 * 2, "three sentences, two patches, two methods");
+        assert_eq!(heads.len(), 3 * 2 * 3, "three sentences, two patches, three methods");
+        assert!(
+            heads.iter().any(|head| head.method == MapMethod::Occlusion),
+            "so small a model is fast enough"
+        );
         for head in &heads {
             let cols = if family == Family::Qwen && head.patch == 1 { 3 } else { 2 };
             assert_eq!((head.rows, head.cols), (2, cols), "{family:?}, patch {}", head.patch);

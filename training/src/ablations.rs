@@ -5,7 +5,7 @@
 //! where it stood; features of images are shared between the runs. In the folder:
 //!
 //! - `data/`: phantom fields to learn from and to be measured on;
-//! - `decoders/`, `bases/`: what arms start from;
+//! - `decoders/`, `text-encoder/`, `bases/`: what arms start from, and are rewarded by;
 //! - `runs/<arm>-<seed>/`: the runs;
 //! - `records/<arm>-<seed>.json`: what each reached, and `.settings.json`, what it was made with;
 //! - `ablations.md`, `ablations.json`: the tables, written anew after each seed.
@@ -27,11 +27,13 @@ use reinpath_model::prompt::ChatTokenizer;
 
 use self::base::Parts;
 use self::measure::{HeldOut, Record};
-pub use self::settings::{AblationsConfig, Arm, Comparison, DecoderSource, Measure, PhantomData, Stage};
+use self::settings::is_without_encoder;
+pub use self::settings::{AblationsConfig, Arm, Comparison, Measure, PhantomData, PretrainSource, Stage};
 use self::tables::{Records, Tables};
 use crate::config::{self, PretrainConfig, RunConfig};
 use crate::error::{Error, Result};
-use crate::pretrain::decoder;
+use crate::pretrain::{TEXT_ENCODER, decoder, sentence};
+use crate::reward;
 use crate::run_folder::{RunFolder, write_whole};
 use crate::{seed, three_stages};
 
@@ -44,6 +46,10 @@ pub fn run(config: &AblationsConfig, folder: &Path, asked: &Arc<AtomicBool>) -> 
     config.check()?;
     let package = Package::open(&config.base)?;
     package.may_train()?;
+    let has_encoder = package.folder.join(TEXT_ENCODER).is_dir() || config.text_encoder.is_some();
+    if !has_encoder && config.needs_text_encoder()? {
+        return Err(reward::Error::NoEncoder.into());
+    }
     for part in ["runs", "records", "bases", "decoders"] {
         let part = folder.join(part);
         std::fs::create_dir_all(&part).map_err(Error::io(&part))?;
@@ -99,7 +105,7 @@ impl Work<'_> {
         let start = self.start(arm, seed)?;
         let run = match &arm.stages[..] {
             [] => None,
-            _ => Some(self.config.run_config(arm, seed, &start, &self.data)?),
+            _ => Some(self.with_text_encoder(self.config.run_config(arm, seed, &start, &self.data)?)?),
         };
         self.check_settings(arm, seed, run.as_ref())?;
         let key = (arm.name.clone(), seed);
@@ -163,14 +169,32 @@ impl Work<'_> {
         let folder = self.folder.join("decoders").join(name);
         let missing = || Error::Benchmark(format!("there is no decoder “{name}”"));
         let source = self.config.decoders.get(name).ok_or_else(missing)?;
+        let (config, tokenizer) = self.made_by(source, &folder)?;
+        decoder::train(&config, &tokenizer, &folder)?;
+        Ok(folder)
+    }
+
+    /// A run with the ablation's own text encoder where it needs one and the package brings none; it is trained where it is
+    /// not there yet.
+    fn with_text_encoder(&self, mut run: RunConfig) -> Result<RunConfig> {
+        let is_needed = is_without_encoder(&run) && !self.package.folder.join(TEXT_ENCODER).is_dir();
+        if let (true, Some(source), Some(grpo)) = (is_needed, &self.config.text_encoder, &mut run.grpo) {
+            let folder = self.folder.join(TEXT_ENCODER);
+            let (config, tokenizer) = self.made_by(source, &folder)?;
+            grpo.reward.text_encoder = Some(sentence::train_alone(&config, &tokenizer, &folder)?);
+        }
+        Ok(run)
+    }
+
+    /// What a part of stage 0 is trained with. Its settings are kept beside its folder, or are those that were.
+    fn made_by(&self, source: &PretrainSource, folder: &Path) -> Result<(PretrainConfig, ChatTokenizer)> {
         let config: PretrainConfig = config::read_changed(&source.pretrain, &source.changes)?;
         let settings = serde_json::to_string(&(&config, &self.package.hash));
         let settings = settings.map_err(|e| Error::Benchmark(e.to_string()))?;
-        keep(&self.folder.join("decoders").join(format!("{name}.settings.json")), &settings)?;
+        keep(&folder.with_extension("settings.json"), &settings)?;
         let language = &self.package.manifest.language;
         let tokenizer = ChatTokenizer::read(&self.package.file(&language.tokenizer), language.chat_template)?;
-        decoder::train(&config, &tokenizer, &folder)?;
-        Ok(folder)
+        Ok((config, tokenizer))
     }
 
     /// Keeps what an arm is made with, or refuses to go on where it was made with something else.

@@ -7,7 +7,7 @@ mod contrast;
 pub(crate) mod decoder;
 mod decoder_start;
 mod patches;
-mod sentence;
+pub(crate) mod sentence;
 pub(crate) mod subjects;
 mod text;
 pub(crate) mod tokenizer;
@@ -114,7 +114,8 @@ pub fn pretrain(config: &PretrainConfig, run: &Path) -> Result<PathBuf> {
     }
 
     if let Some(settings) = &config.sentence {
-        let encoder = sentence::train(settings, config.seed + 20, &base.tokenizer, &subjects, &mut sink)?;
+        let encoder =
+            sentence::train(settings, config.seed + sentence::SEED, &base.tokenizer, &subjects, &mut sink)?;
         encoder.write(&mut writer, &base.tokenizer)?;
     }
 

@@ -7,9 +7,9 @@ use reinpath_model::stage::AnswerStage;
 
 use crate::case::{Maps, Question};
 
-/// Nats. A sentence that becomes less than a fifth less likely (exp(−0.2) = 0.82) by hiding what its map points at, beyond what
-/// hiding as much anywhere does, does not depend on that place in a sense that anybody would mean by the word.
-pub const LEAST: f32 = 0.2;
+/// Of the probability of one word. A sentence that loses less by hiding what its map points at, beyond what hiding as much anywhere
+/// costs it, does not depend on that place in a sense that anybody would mean by the word.
+pub const LEAST: f32 = 0.1;
 
 /// A corner on the slide, in level-0 pixels.
 pub type Corner = (f64, f64);
@@ -59,19 +59,20 @@ pub fn is_localised(map: &SentenceMap) -> bool {
 
 /// What is said beside a map.
 pub fn legend(map: &SentenceMap) -> String {
-    let drop = in_nats(-map.drop);
-    let random = in_nats(-map.random_drop);
+    let fall = in_points(-map.fall);
+    let random = in_points(-map.random_fall);
     if is_localised(map) {
-        format!("Where this sentence looks: {drop} nats when hidden (random {random})")
+        format!("Where this sentence looks: {fall} points when hidden (random {random})")
     } else {
-        format!("Not localised: {drop} nats when hidden (random {random})")
+        format!("Not localised: {fall} points when hidden (random {random})")
     }
 }
 
-fn in_nats(change: f32) -> String {
-    // Neither −0.0 nor a hyphen.
-    let rounded = (change * 10.0).round() / 10.0 + 0.0;
-    format!("{rounded:+.1}").replace('-', "−")
+/// Percentage points of probability, of all words together.
+fn in_points(change: f32) -> String {
+    // Neither −0 nor a hyphen.
+    let rounded = (change * 100.0).round() + 0.0;
+    format!("{rounded:+.0}").replace('-', "−")
 }
 
 /// The corners on the slide of what a map covers: left top, right top, right bottom, left bottom of the patch as the model saw it.
@@ -122,8 +123,8 @@ mod tests {
             cols: 2,
             crop: [0.0, 0.0, 100.0, 100.0],
             method: MapMethod::Tam,
-            drop: 1.84,
-            random_drop: 0.36,
+            fall: 0.54,
+            random_fall: 0.11,
         };
         (map, vec![0.0, 0.25, 0.5, 1.0])
     }
@@ -164,12 +165,12 @@ mod tests {
     fn a_map_means_something_only_where_hiding_it_matters() {
         let (good, _) = map("Glands.", 1, 0);
         assert!(is_localised(&good));
-        assert_eq!(legend(&good), "Where this sentence looks: −1.8 nats when hidden (random −0.4)");
-        let weak = SentenceMap { drop: 0.3, random_drop: 0.2, ..good.clone() };
+        assert_eq!(legend(&good), "Where this sentence looks: −54 points when hidden (random −11)");
+        let weak = SentenceMap { fall: 0.3, random_fall: 0.21, ..good.clone() };
         assert!(!is_localised(&weak));
-        let none = SentenceMap { drop: 0.01, random_drop: -0.3, ..good.clone() };
-        assert!(legend(&none).ends_with("+0.0 nats when hidden (random +0.3)"), "{}", legend(&none));
-        assert!(!is_localised(&SentenceMap { drop: f32::NAN, ..good }));
+        let none = SentenceMap { fall: 0.001, random_fall: -0.3, ..good.clone() };
+        assert!(legend(&none).ends_with("+0 points when hidden (random +30)"), "{}", legend(&none));
+        assert!(!is_localised(&SentenceMap { fall: f32::NAN, ..good }));
     }
 
     #[test]

@@ -98,7 +98,7 @@ impl Store {
     /// Keeps the maps of a known answer in place of those that it had. Maps whose numbers are no numbers are left out.
     pub fn keep_maps(&mut self, answer: &Id, maps: &Maps) -> Result<(), Error> {
         self.within(|transaction| {
-            let is_said = |head: &SentenceMap| head.drop.is_finite() && head.random_drop.is_finite();
+            let is_said = |head: &SentenceMap| head.fall.is_finite() && head.random_fall.is_finite();
             let kept: Vec<&(SentenceMap, Vec<f32>)> = maps.iter().filter(|(head, _)| is_said(head)).collect();
             if let Some((head, _)) =
                 kept.iter().find(|(head, values)| head.rows.checked_mul(head.cols) != Some(values.len()))

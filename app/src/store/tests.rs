@@ -86,7 +86,33 @@ fn a_store_of_the_first_form_is_read_and_written_on() {
     assert_eq!(store.classes().unwrap(), [Class { name: "Tumor".to_owned(), rgb: [200, 0, 1] }]);
     store.save(&slide("a"), &[(4, Some(annotation("new")))]).unwrap();
     assert_eq!(store.annotations("a").unwrap().len(), 2);
-    assert_eq!(FORMAT, 2, "a newer form needs a test of its own that reads this one");
+}
+
+#[test]
+fn a_store_of_the_second_form_loses_its_maps_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.sqlite");
+    drop(Store::open(&path).unwrap());
+    // Between the second form and this one there is no difference but in what the heads of maps say.
+    Connection::open(&path)
+        .unwrap()
+        .execute_batch(
+            "INSERT INTO slide (hash) VALUES ('a');
+             INSERT INTO cases (id, slide, title, created, changed) VALUES ('c', 'a', 'old', 1, 1);
+             INSERT INTO question (id, of_case, asked, json) VALUES ('q', 'c', 1, '{}');
+             INSERT INTO answer (id, of_case, question, began, hash, json) VALUES ('x', 'c', 'q', 1, '', '{}');
+             INSERT INTO map VALUES ('x', '[{\"drop\":1.5}]', x'');
+             PRAGMA user_version = 2;",
+        )
+        .unwrap();
+    drop(Store::open(&path).unwrap());
+    let connection = Connection::open(&path).unwrap();
+    let count = |table: &str| -> i64 {
+        connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+    };
+    assert_eq!((count("map"), count("answer"), count("cases")), (0, 1, 1));
+    assert_eq!(FORMAT, 3, "a newer form needs a test of its own that reads this one");
+    assert!(folder.path().join("store.form2.sqlite").is_file(), "a copy of what was there");
 }
 
 #[test]

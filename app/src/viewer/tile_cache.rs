@@ -75,6 +75,8 @@ pub struct TileCache {
     frame: u64,
     /// What was in view in the last frame and in this one.
     in_view: [BTreeSet<TileKey>; 2],
+    /// Uploads that are left of this frame: of tiles in view, and of others.
+    left: (usize, usize),
     uploads: Vec<Upload>,
 }
 
@@ -91,6 +93,7 @@ impl TileCache {
             slots: (bytes / TILE_BYTES).max(1) as u32,
             frame: 0,
             in_view: Default::default(),
+            left: (0, 0),
             uploads: Vec::new(),
         }
     }
@@ -117,10 +120,20 @@ impl TileCache {
         self.frame += 1;
         let [before, now] = &mut self.in_view;
         *before = std::mem::take(now);
-        let (mut in_view, mut ahead) = (UPLOADS_IN_VIEW, UPLOADS_AHEAD);
+        self.left = (UPLOADS_IN_VIEW, UPLOADS_AHEAD);
+        self.give_slots(0);
+    }
+
+    /// Gives arrived tiles that have come into view in this frame their slots in it.
+    pub fn show_arrived(&mut self) {
+        self.give_slots(1);
+    }
+
+    /// To what was in view in the last frame (0) or is in this one (1), and to a few others.
+    fn give_slots(&mut self, view: usize) {
         let mut later = VecDeque::new();
         for (key, pixels) in std::mem::take(&mut self.arrived) {
-            let left = if self.in_view[0].contains(&key) { &mut in_view } else { &mut ahead };
+            let left = if self.in_view[view].contains(&key) { &mut self.left.0 } else { &mut self.left.1 };
             if *left == 0 {
                 later.push_back((key, pixels));
                 continue;
@@ -138,6 +151,11 @@ impl TileCache {
         }
         let in_view = self.arrived.iter().filter(|(key, _)| self.in_view[1].contains(key)).count();
         UPLOADS_IN_VIEW.saturating_sub(in_view)
+    }
+
+    /// How many can still be taken for this frame, once it is known what is in view.
+    pub fn room_now(&self) -> usize {
+        self.room().saturating_sub(UPLOADS_IN_VIEW - self.left.0)
     }
 
     /// Takes a decoded tile; it gets its slot when a frame begins.

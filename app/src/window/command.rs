@@ -323,10 +323,10 @@ pub fn send_for_keys(ctx: &egui::Context, mode: Mode, commands: &CommandSender) 
     }
     // In an open menu arrows go from row to row, not over the slide.
     let typing = ctx.text_edit_focused() || egui::Popup::is_any_open(ctx);
-    // Escape is for the nearest first: an open menu, what the pointer is drawing or dragging, a window over the others.
+    // Escape is for the nearest first: an open menu, what the pointer is drawing or dragging, a question or a window over the others.
     let is_busy = egui::Popup::is_any_open(ctx) || ctx.input(|input| input.pointer.any_down());
-    let is_asked = ctx.memory(|memory| memory.top_modal_layer().is_some());
-    let escape_is_taken = leave_escape_to_dialog(ctx, is_busy || is_asked) || is_busy;
+    let is_taken = is_busy || ctx.memory(|memory| memory.top_modal_layer().is_some());
+    let escape_is_taken = leave_escape_to_dialog(ctx, is_taken) || is_taken;
     // A button that was gone to with Tab is pressed with these.
     let presses = ctx.egui_wants_keyboard_input();
     // A slider, which nothing but dragging moves, is moved with these.

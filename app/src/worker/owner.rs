@@ -375,8 +375,8 @@ mod tests {
             cols,
             crop: [0.0, 0.0, 8.0, 8.0],
             method: MapMethod::Tam,
-            drop: 1.5,
-            random_drop: 0.5,
+            fall: 1.5,
+            random_fall: 0.5,
         }
     }
 

@@ -213,8 +213,8 @@ pub(crate) fn collection(shelf: &Shelf) -> Collection {
         cols: 2,
         crop: [0.0, 0.0, 200.0, 200.0],
         method: MapMethod::Tam,
-        drop: 1.5,
-        random_drop: 0.25,
+        fall: 1.5,
+        random_fall: 0.25,
     };
     corrected.maps = Some(Arc::new(vec![(map, vec![0.0, 1.0])]));
     let wrong = answer(

@@ -69,7 +69,7 @@ fn the_document_comes_back_as_it_was_and_holds_what_the_store_has() {
     assert_eq!(first["sentences"][0]["reason"], "wrong_feature");
     assert_eq!(first["sentences"][2]["scope"], "stage");
     assert_eq!(first["corrected"]["conclusion"], "D) mucin pool");
-    assert_eq!(first["maps"][0]["drop"], 1.5);
+    assert_eq!(first["maps"][0]["fall"], 1.5);
     assert_eq!(first["entries"].as_array().unwrap().len(), 4);
 }
 

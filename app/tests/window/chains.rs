@@ -62,7 +62,7 @@ fn chain<'a>(harness: &'a Harness<'_, App>) -> &'a ChainState {
 }
 
 /// The map of a sentence of the Observation: hot in its upper left quarter.
-fn map(sentence: &str, first_token: usize, drop: f32) -> (SentenceMap, Vec<f32>) {
+fn map(sentence: &str, first_token: usize, fall: f32) -> (SentenceMap, Vec<f32>) {
     let head = SentenceMap {
         stage: AnswerStage::Observation,
         sentence: sentence.to_owned(),
@@ -73,8 +73,8 @@ fn map(sentence: &str, first_token: usize, drop: f32) -> (SentenceMap, Vec<f32>)
         cols: 2,
         crop: [0.0, 0.0, 224.0, 224.0],
         method: MapMethod::Tam,
-        drop,
-        random_drop: 0.4,
+        fall,
+        random_fall: 0.1,
     };
     (head, vec![1.0, 0.0, 0.0, 0.0])
 }
@@ -148,7 +148,7 @@ fn give_maps(harness: &mut Harness<'_, App>, script: &Script) {
     let is_reading = |script: &Script| script.orders().iter().find(|order| order.how.has_maps).map(|o| o.id);
     until(harness, "the answer to be read again", |_| is_reading(script).is_some());
     let id = is_reading(script).unwrap();
-    let maps = vec![map(FIRST, 1, 2.2), map(SECOND, 5, 0.5)];
+    let maps = vec![map(FIRST, 1, 0.6), map(SECOND, 5, 0.15)];
     script.tell(Event::Review(ReviewEvent::Cases(CasesEvent::Maps { id, maps: Arc::new(maps) })));
     script.tell(Event::Ask { id, event: finished(Stop::End) });
     until(harness, "the picture of the map", |app| app.state().review.chain.drawn.is_some());
@@ -179,7 +179,7 @@ fn where_a_sentence_looks_lies_over_its_place_also_on_a_turned_slide() {
     harness.key_press(Key::N);
     harness.run_ok();
     give_maps(&mut harness, &script);
-    harness.get_by_label("Where this sentence looks: −2.2 nats when hidden (random −0.4)");
+    harness.get_by_label("Where this sentence looks: −60 points when hidden (random −10)");
     // 60 % of yellow in the upper left of the patch, nothing in its lower right.
     let hot = at(&mut harness, 40.0, 40.0);
     let wanted = [233_u8, 160, 36];
@@ -193,7 +193,7 @@ fn where_a_sentence_looks_lies_over_its_place_also_on_a_turned_slide() {
         app.state().review.chain.drawn.as_ref().is_some_and(|(key, _)| key.index == 1)
     });
     harness.run_ok();
-    harness.get_by_label("Not localised: −0.5 nats when hidden (random −0.4)");
+    harness.get_by_label("Not localised: −15 points when hidden (random −10)");
     let grey = at(&mut harness, 40.0, 40.0);
     assert!(grey.iter().zip([233_u8, 169, 189]).all(|(a, b)| a.abs_diff(b) <= 12), "{grey:?}");
 

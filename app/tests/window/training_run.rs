@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use egui::{Role, ViewportEvent, ViewportId};
+use egui::{Key, Role, ViewportEvent, ViewportId};
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
 use reinpath::runs::told::{Listed, RunTold};
@@ -299,6 +299,9 @@ fn closing_the_window_while_its_run_goes_on_asks_first() {
     picture(&mut harness, "7-closing");
     press(&mut harness, "Stay");
     assert_eq!(harness.state().state().train.control.closing, Closing::No);
+    close(&mut harness);
+    harness.key_press(Key::Escape);
+    until(&mut harness, "staying", |app| app.state().train.control.closing == Closing::No);
     close(&mut harness);
     press(&mut harness, "Leave running");
     assert_eq!(harness.state().state().train.control.closing, Closing::Now);

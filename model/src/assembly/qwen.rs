@@ -74,8 +74,9 @@ struct Told {
     vision: VisionSpec,
     /// The tower's own file.
     vision_file: Option<Source>,
-    /// What the model calls itself.
+    /// What the model calls itself, and what its tower's own file calls that.
     name: Option<String>,
+    tower_name: Option<String>,
 }
 
 impl Qwen {
@@ -91,8 +92,12 @@ impl Qwen {
             None => Told::in_folder(&found, &weights, path, vision)?,
         };
         let (chat, template) = chat(&told, &tokenizer_path, path)?;
-        let known = origin::known(origin::names(path).into_iter().chain(told.name));
-        let thinks = known.is_some_and(|known| known.thinks);
+        let own = origin::known(origin::names(path).into_iter().chain(told.name));
+        // The terms of a tower hold for what sees with it; how a model answers was learned by its decoder.
+        let tower = told.vision_file.as_ref().map(|file| origin::names(&file.path));
+        let tower = origin::known(tower.into_iter().flatten().chain(told.tower_name));
+        let known = Known::strictest(own.into_iter().chain(tower));
+        let thinks = own.is_some_and(|known| known.thinks);
         let mut generation = generation(&found.config, &chat, &STOP)?;
         if thinks {
             generation.max_tokens = MAX_THOUGHTS;
@@ -123,13 +128,14 @@ impl Told {
     fn in_gguf(file: &Path, vision: Option<&Path>) -> Result<Self, Error> {
         let gguf = Gguf::open(file)?;
         gguf.config()?;
-        let (vision, vision_file) = in_vision_file(file, vision)?;
+        let (vision, vision_file, tower_name) = in_vision_file(file, vision)?;
         Ok(Self {
             template: gguf.text("tokenizer.chat_template").map(str::to_owned),
             template_path: file.to_owned(),
             vision,
             vision_file: Some(vision_file),
             name: gguf.text("general.name").map(str::to_owned),
+            tower_name,
         })
     }
 
@@ -145,7 +151,7 @@ impl Told {
         }
         let (template, template_path) = template_in(folder)?;
         let vision = in_shards(found, weights)?;
-        Ok(Self { template, template_path, vision, vision_file: None, name: None })
+        Ok(Self { template, template_path, vision, vision_file: None, name: None, tower_name: None })
     }
 }
 
@@ -200,8 +206,12 @@ fn in_shards(found: &Found, sources: &[Source]) -> Result<VisionSpec, Error> {
     Ok(spec)
 }
 
-/// The tower in a GGUF file of its own: the one that is named, or the only one beside the language model.
-fn in_vision_file(language: &Path, named: Option<&Path>) -> Result<(VisionSpec, Source), Error> {
+/// The tower in a GGUF file of its own, which is the one that is named or the only one beside the language model, and what
+/// that calls it.
+fn in_vision_file(
+    language: &Path,
+    named: Option<&Path>,
+) -> Result<(VisionSpec, Source, Option<String>), Error> {
     let unfit = |reason: &str| Error::Unfit { reason: reason.to_owned(), path: language.to_owned() };
     let file = if let Some(named) = named {
         named.to_owned()
@@ -224,9 +234,10 @@ fn in_vision_file(language: &Path, named: Option<&Path>) -> Result<(VisionSpec, 
         }
     };
     let source = Source::new(VISION, &file)?;
-    let spec = mmproj::vision(&Gguf::open(&file)?, &source.name)?;
+    let gguf = Gguf::open(&file)?;
+    let spec = mmproj::vision(&gguf, &source.name)?;
     Package::check_vision(&spec).map_err(|reason| Error::Unfit { reason, path: file })?;
-    Ok((spec, source))
+    Ok((spec, source, gguf.text("general.name").map(str::to_owned)))
 }
 
 /// A chat template, where it is beside the weights, and the file that it is in.

@@ -1,4 +1,4 @@
-//! The deletion test: how much less likely a sentence becomes when the cells that a map points at cannot be seen.
+//! The deletion test: how much of its probability a sentence loses when the cells that a map points at cannot be seen.
 //!
 //! A masked cell is given the mean of its patch's image embeddings: it tells nothing of its place, keeps the stain and
 //! brightness of the patch, and is as large as what the model is used to (zeros are not: the model never saw any). The
@@ -191,9 +191,26 @@ pub(super) fn random_masks(rng: &mut ChaCha8Rng, cells: usize) -> Vec<Vec<usize>
 }
 
 /// By how much a sentence's log-likelihood falls from one reading to another.
+pub(super) fn log_fall(sentence: &Sentence, from: &[f64], to: &[f64]) -> f64 {
+    of_tokens(sentence, from, to).map(|(from, to)| from - to).sum()
+}
+
+/// By how much the probabilities of a sentence's tokens, together, fall from one reading to another; both are of
+/// log-probabilities. Of probabilities, as where deletion is a measure (Petsiuk et al., "RISE", BMVC 2018, section 4.3): of a
+/// token that is improbable, as in a sentence that the patch does not bear out, the logarithm changes most, whatever is
+/// hidden, though there is next to nothing to lose.
 pub(super) fn fall(sentence: &Sentence, from: &[f64], to: &[f64]) -> f64 {
+    of_tokens(sentence, from, to).map(|(from, to)| from.exp() - to.exp()).sum()
+}
+
+/// The log-probabilities of a sentence's tokens in two readings.
+fn of_tokens<'a>(
+    sentence: &Sentence,
+    from: &'a [f64],
+    to: &'a [f64],
+) -> impl Iterator<Item = (&'a f64, &'a f64)> {
     let tokens = sentence.tokens.clone();
-    from.iter().zip(to).skip(tokens.start).take(tokens.len()).map(|(from, to)| from - to).sum()
+    from.iter().zip(to).skip(tokens.start).take(tokens.len())
 }
 
 #[cfg(test)]
@@ -250,7 +267,10 @@ mod tests {
     fn only_the_sentences_own_tokens_count() {
         let sentence =
             Sentence { stage: AnswerStage::Analysis, text: String::new(), tokens: 1..3, content: vec![1] };
-        assert_eq!(fall(&sentence, &[9.0, -1.0, -2.0, 9.0], &[0.0, -2.0, -4.0, 0.0]), 3.0);
+        let logs = |probabilities: [f64; 4]| probabilities.map(f64::ln);
+        let far = fall(&sentence, &logs([0.1, 0.9, 0.8, 0.9]), &logs([0.9, 0.4, 0.9, 0.1])) - 0.4;
+        assert!(far.abs() < 1e-12, "{far}");
+        assert_eq!(log_fall(&sentence, &[9.0, -1.0, -2.0, 9.0], &[0.0, -2.0, -4.0, 0.0]), 3.0);
     }
 
     #[test]

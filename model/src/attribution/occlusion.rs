@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rand_chacha::ChaCha8Rng;
 
 use super::Places;
-use super::deletion::{RANDOM_MASKS, Reader, fall, random_masks, top_fifth};
+use super::deletion::{RANDOM_MASKS, Reader, fall, log_fall, random_masks, top_fifth};
 use super::sentences::Sentence;
 use super::tam::{bounds, stretch};
 use crate::answer::Question;
@@ -32,7 +32,7 @@ const AT_ONCE: usize = 4;
 pub(super) struct Occlusion {
     /// Per sentence, values from 0 to 1 at the image tokens of all patches.
     pub(super) grids: Vec<Vec<f32>>,
-    /// Per patch and sentence, how much its log-likelihood falls without the fifth of the cells that its map points at.
+    /// Per patch and sentence, how much its probability falls without the fifth of the cells that its map points at.
     pub(super) falls: Vec<Vec<f64>>,
     /// The same without a random fifth, the mean of several.
     pub(super) random: Vec<Vec<f64>>,
@@ -122,7 +122,7 @@ impl Scene<'_, '_> {
         let windows: Vec<Vec<usize>> = (0..WINDOWS).map(window).collect();
         let (mut sums, mut counts) = (vec![[0.0; SIDE * SIDE]; sentences.len()], [0.0_f32; SIDE * SIDE]);
         for hidden in windows.chunks(AT_ONCE) {
-            let falls = self.falls_without(patch, &cover, hidden)?;
+            let falls = self.falls_without(patch, &cover, hidden, log_fall)?;
             for (window, falls) in hidden.iter().zip(&falls) {
                 for &cell in window {
                     counts[cell] += 1.0;
@@ -138,29 +138,35 @@ impl Scene<'_, '_> {
             map.iter_mut().zip(counts).for_each(|(sum, count)| *sum /= count);
         }
         let mut random = vec![0.0; sentences.len()];
-        for falls in masks.chunks(AT_ONCE).map(|masks| self.falls_without(patch, &cover, masks)) {
-            for falls in falls? {
+        for hidden in masks.chunks(AT_ONCE) {
+            for falls in self.falls_without(patch, &cover, hidden, fall)? {
                 random.iter_mut().zip(falls).for_each(|(sum, fall)| *sum += fall / masks.len() as f64);
+            }
+            if !time.has_time(hidden.len()) {
+                return Ok(None);
             }
         }
         let tops: Vec<Vec<usize>> = maps.iter().map(|map| top_fifth(map)).collect();
         let mut falls = Vec::with_capacity(sentences.len());
         for hidden in tops.chunks(AT_ONCE) {
-            for of_all in self.falls_without(patch, &cover, hidden)? {
+            for of_all in self.falls_without(patch, &cover, hidden, fall)? {
                 // Of each hidden picture, that of the sentence whose map it hides.
                 falls.push(of_all[falls.len()]);
             }
+            if !time.has_time(hidden.len()) {
+                return Ok(None);
+            }
         }
-        time.has_time(masks.len() + tops.len());
         Ok(Some(OfPatch { maps, falls, random }))
     }
 
-    /// How much each sentence's log-likelihood falls without some cells of a patch: of each choice of cells, per sentence.
+    /// How much each sentence falls, by this measure, without some cells of a patch: of each choice of cells, per sentence.
     fn falls_without(
         &mut self,
         patch: usize,
         cover: &Cover,
         hidden: &[Vec<usize>],
+        fall: fn(&Sentence, &[f64], &[f64]) -> f64,
     ) -> Result<Vec<Vec<f64>>, Error> {
         let Self { model, question, places, reader, .. } = self;
         let shown = &question.patches[patch];

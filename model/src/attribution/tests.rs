@@ -55,7 +55,7 @@ fn every_sentence_has_a_map_of_each_method_on_each_patch() {
         assert_eq!((head.patch, head.rows, head.cols, grid.len()), (i / 3 % 2, 2, 2, 4));
         assert!(grid.iter().all(|x| (0.0..=1.0).contains(x)), "{grid:?}");
         // The script is said whatever is seen.
-        assert_eq!((head.drop, head.random_drop), (0.0, 0.0));
+        assert_eq!((head.fall, head.random_fall), (0.0, 0.0));
     }
     let heads: Vec<_> = maps.iter().step_by(6).map(|(head, _)| head).collect();
     let told: Vec<_> =
@@ -91,9 +91,9 @@ fn maps_are_the_same_twice_and_what_is_masked_matters() {
     let other = run(4);
     let grids = |maps: &[(SentenceMap, Vec<f32>)]| maps.iter().map(|m| m.1.clone()).collect::<Vec<_>>();
     assert_eq!(grids(&first), grids(&other), "the seed draws the random masks only");
-    let random = |maps: &[(SentenceMap, Vec<f32>)]| maps.iter().map(|m| m.0.random_drop).collect::<Vec<_>>();
+    let random = |maps: &[(SentenceMap, Vec<f32>)]| maps.iter().map(|m| m.0.random_fall).collect::<Vec<_>>();
     assert_ne!(random(&first), random(&other));
-    assert!(first.iter().all(|(head, _)| head.drop != 0.0 && head.difference() != 0.0), "{first:?}");
+    assert!(first.iter().all(|(head, _)| head.fall != 0.0 && head.difference() != 0.0), "{first:?}");
     let brightest = |grids: &[Vec<f32>]| grids.concat().into_iter().fold(0.0, f32::max);
     for sentence in grids(&first).chunks(6) {
         // The patches of a sentence share one scale.
@@ -146,7 +146,7 @@ fn patches_of_any_size_have_maps_of_their_own_grid_over_the_whole_of_them() {
         assert_eq!((head.rows, head.cols, map.len()), (grid.rows, grid.cols, grid.tokens()));
         assert_eq!(head.crop, [0.0, 0.0, width, 60.0]);
         assert!(map.iter().all(|x| (0.0..=1.0).contains(x)), "{map:?}");
-        assert!(head.drop != 0.0 && head.random_drop != 0.0, "{head:?}");
+        assert!(head.fall != 0.0 && head.random_fall != 0.0, "{head:?}");
     }
     assert_eq!(maps, run());
 }

@@ -2,8 +2,9 @@
 //!
 //! A value of 24 bits is the sum of three of 8 bits, without rest: high, middle and low. Of the nine products of two such
 //! sums the six largest are added up, in f32; the other three are together at most about 2⁻²³ of the product, as its
-//! rounding is. The unit does six products in bf16 sooner than vectors of AVX-512 do one in f32. (Henry, Tang, Heinecke 2019, "Leveraging the bfloat16 artificial intelligence datatype for higher-precision
-//! computations": three parts and six products.)
+//! rounding is. The unit does six products in bf16 sooner than vectors of AVX-512 do one in f32. (Henry, Tang, Heinecke
+//! 2019, "Leveraging the bfloat16 artificial intelligence datatype for higher-precision computations": three parts and six
+//! products.)
 //!
 //! The standard library has no names for the unit's instructions yet, so they are written as they are.
 

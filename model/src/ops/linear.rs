@@ -105,7 +105,7 @@ fn few_rows((x, rows): (&[f32], usize), weight: &[f32], inner: usize, bias: Opti
     let mut y = if rows == 1 {
         columns
     } else {
-        (0..rows * out).map(|i| columns[i % out * rows + i / out]).collect()
+        (0..rows).flat_map(|row| columns.iter().skip(row).step_by(rows)).copied().collect()
     };
     if let Some(bias) = bias {
         y.chunks_exact_mut(out.max(1)).for_each(|y| y.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias));

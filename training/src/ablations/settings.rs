@@ -26,7 +26,10 @@ pub struct AblationsConfig {
     pub data: PhantomData,
     /// Decoders other than the package's, by name.
     #[serde(default)]
-    pub decoders: BTreeMap<String, DecoderSource>,
+    pub decoders: BTreeMap<String, PretrainSource>,
+    /// The semantic reward's text encoder where the package brings none and `run` names none.
+    #[serde(default)]
+    pub text_encoder: Option<PretrainSource>,
     /// The settings of a run that all arms share, without `name`, `seed` and `base`. In it the folder `data` is the
     /// ablation's own data.
     pub run: Table,
@@ -56,11 +59,11 @@ pub struct PhantomData {
     pub subtasks: Vec<String>,
 }
 
-/// A decoder made by stage 0 for the ablation alone, with the package's tokenizer.
+/// A part made by stage 0 for the ablation alone, with the package's tokenizer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct DecoderSource {
-    /// A configuration of stage 0, relative to the working folder, of which the decoder's part is used.
+pub struct PretrainSource {
+    /// A configuration of stage 0, relative to the working folder, of which that part's settings are used.
     pub pretrain: PathBuf,
     /// Changes to it, as after `--set`.
     #[serde(default)]
@@ -189,6 +192,16 @@ impl AblationsConfig {
         Ok(run)
     }
 
+    /// Whether an arm is rewarded by a text encoder that `run` does not name.
+    pub(super) fn needs_text_encoder(&self) -> Result<bool> {
+        for arm in self.arms.iter().filter(|arm| arm.stages.contains(&Stage::Grpo)) {
+            if is_without_encoder(&self.run_config(arm, 0, Path::new("base"), Path::new("data"))?) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     fn fault(&self) -> Option<String> {
         let seeds: BTreeSet<u64> = self.seeds.iter().copied().collect();
         if seeds.is_empty() || seeds.len() != self.seeds.len() {
@@ -249,6 +262,11 @@ impl AblationsConfig {
     }
 }
 
+/// Whether a run asks for the semantic reward and leaves its text encoder to the package.
+pub(super) fn is_without_encoder(run: &RunConfig) -> bool {
+    run.grpo.as_ref().is_some_and(|grpo| grpo.reward.semantic != 0.0 && grpo.reward.text_encoder.is_none())
+}
+
 impl PhantomData {
     fn fault(&self) -> Option<String> {
         if self.subtasks.is_empty() || self.held_out == 0 {
@@ -277,6 +295,8 @@ pub(super) mod tests {
         [decoders.small]
         pretrain = "pretrain.toml"
         changes = ["language.num_hidden_layers=2"]
+        [text_encoder]
+        pretrain = "pretrain.toml"
         [run.lora]
         rank = 8
         alpha = 8
@@ -320,6 +340,13 @@ pub(super) mod tests {
         let grpo = grpo.grpo.unwrap();
         assert_eq!((grpo.reward.semantic, grpo.reward.accuracy, grpo.samples), (0.0, 2.0, 8));
         assert_eq!(grpo.data[1].folder, Path::new("elsewhere"));
+        assert!(!config.needs_text_encoder().unwrap(), "its semantic reward weighs nothing");
+        let with = |change: &str| {
+            let text = WHOLE.replace("grpo.reward.semantic=0", change);
+            toml::from_str::<AblationsConfig>(&text).unwrap().needs_text_encoder().unwrap()
+        };
+        assert!(with("grpo.reward.semantic=0.5"));
+        assert!(!with("grpo.reward.text_encoder='encoder'"));
     }
 
     #[test]

@@ -54,7 +54,7 @@ pub struct Pointed {
     pub structures: BTreeMap<&'static str, Hit>,
     /// Whether all that it states is true of the field; `None` where it states nothing.
     pub is_true: Option<bool>,
-    /// The deletion test of its map of occlusion, in nats (`SentenceMap::difference`).
+    /// The deletion test of its map of occlusion (`SentenceMap::difference`).
     pub difference: f32,
     /// A sentence from another field that is false of this one, read in its place, and its deletion test.
     pub replaced_by: Option<(String, f32)>,
@@ -171,14 +171,17 @@ fn look<'a>(model: &ReinPath, asked: &'a Asked<'a>) -> Result<Looked<'a>> {
     let of_sentences = maps.chunk_by(|(a, _), (b, _)| (a.stage, a.first_token) == (b.stage, b.first_token));
     let of_observation = of_sentences
         .filter(|maps| maps.iter().all(|(head, _)| head.stage == AnswerStage::Observation))
-        .filter_map(|maps| pointed(asked, maps, &mask, spec.size_px as usize));
-    let sentences = of_observation.collect();
+        .map(|maps| pointed(asked, maps, &mask, spec.size_px as usize));
+    let sentences = of_observation.collect::<Result<_>>()?;
     Ok(Looked { asked, question, prepared, answer: finished.answer, sentences })
 }
 
-/// `maps` are those of one sentence; `None` where one of the methods is missing.
-fn pointed(asked: &Asked<'_>, maps: &[(SentenceMap, Vec<f32>)], mask: &[u8], side: usize) -> Option<Pointed> {
-    let of = |method| maps.iter().find(|(head, _)| head.method == method);
+/// `maps` are those of one sentence: one of each method, else nothing can be compared.
+fn pointed(asked: &Asked<'_>, maps: &[(SentenceMap, Vec<f32>)], mask: &[u8], side: usize) -> Result<Pointed> {
+    let of = |method: MapMethod| {
+        let missing = || Error::Benchmark(format!("a sentence has no map by {}", method.name()));
+        maps.iter().find(|(head, _)| head.method == method).ok_or_else(missing)
+    };
     let (head, occlusion) = of(MapMethod::Occlusion)?;
     let maps = [occlusion, &of(MapMethod::Tam)?.1, &of(MapMethod::RelativeAttention)?.1];
     let stated = claims(&head.sentence);
@@ -199,7 +202,7 @@ fn pointed(asked: &Asked<'_>, maps: &[(SentenceMap, Vec<f32>)], mask: &[u8], sid
             named.extend_from_slice(components);
         }
     }
-    Some(Pointed {
+    Ok(Pointed {
         field: asked.number,
         sentence: head.sentence.clone(),
         hit: hit(&named),
@@ -305,8 +308,8 @@ mod tests {
             cols: rows,
             crop,
             method: MapMethod::Tam,
-            drop: 0.0,
-            random_drop: 0.0,
+            fall: 0.0,
+            random_fall: 0.0,
         }
     }
 

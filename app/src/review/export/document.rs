@@ -154,10 +154,10 @@ pub struct MapDocument {
     /// Index of the patch in the question.
     pub patch: usize,
     pub method: MapMethod,
-    /// By how much the log-likelihood (nats) of the sentence falls when the cells that the map shows are hidden.
-    pub drop: f32,
+    /// By how much the probabilities of the sentence's tokens, together, fall when the cells that the map shows are hidden.
+    pub fall: f32,
     /// The mean of the same over random cells.
-    pub random_drop: f32,
+    pub random_fall: f32,
 }
 
 /// The schema of a document, as it is committed.
@@ -279,14 +279,14 @@ impl AnswerDocument {
             entry.reviewer = format!("Reviewer {number}");
         }
         let maps = reviewed.maps.iter().flat_map(|maps| maps.iter());
-        let maps = maps.filter(|(map, _)| map.drop.is_finite() && map.random_drop.is_finite());
+        let maps = maps.filter(|(map, _)| map.fall.is_finite() && map.random_fall.is_finite());
         let map = |(map, _): &(SentenceMap, Vec<f32>)| MapDocument {
             stage: map.stage,
             sentence: map.sentence.clone(),
             patch: map.patch,
             method: map.method,
-            drop: map.drop,
-            random_drop: map.random_drop,
+            fall: map.fall,
+            random_fall: map.random_fall,
         };
         Self {
             hash: reviewed.hash.clone(),

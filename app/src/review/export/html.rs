@@ -212,17 +212,16 @@ fn maps_html(out: &mut String, answer: &AnswerDocument) {
         return;
     }
     *out += "<details><summary>Where its sentences look: the deletion test</summary>\n<table>\n";
-    *out +=
-        "<tr><th>Sentence</th><th>Patch</th><th>Map</th><th>Fall in nats</th><th>of random cells</th></tr>\n";
+    *out += "<tr><th>Sentence</th><th>Patch</th><th>Map</th><th>Fall in points of probability</th><th>of random cells</th></tr>\n";
     for map in &answer.maps {
         writeln!(
             out,
-            "<tr><td dir=\"auto\">{}</td><td>{}</td><td>{}</td><td>{:.2}</td><td>{:.2}</td></tr>",
+            "<tr><td dir=\"auto\">{}</td><td>{}</td><td>{}</td><td>{:.0}</td><td>{:.0}</td></tr>",
             escaped(&map.sentence),
             map.patch + 1,
             map.method.name(),
-            map.drop,
-            map.random_drop
+            100.0 * map.fall,
+            100.0 * map.random_fall
         )
         .ok();
     }

@@ -144,12 +144,12 @@ impl Report {
         }
         for map in &answer.maps {
             self.weak(&format!(
-                "Deletion test of “{}” on patch {} ({}): a fall of {:.2} nats, of random cells {:.2}.",
+                "Deletion test of “{}” on patch {} ({}): a fall of {:.0} points of probability, of random cells {:.0}.",
                 map.sentence,
                 map.patch + 1,
                 map.method.name(),
-                map.drop,
-                map.random_drop
+                100.0 * map.fall,
+                100.0 * map.random_fall
             ));
         }
         if let Some(stamp) = &answer.record.stamp {

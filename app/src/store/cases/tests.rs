@@ -11,7 +11,7 @@ use super::*;
 use crate::case::{PatchKept, Purpose, Variation};
 use crate::slide::Region;
 
-fn head(sentence: &str, rows: usize, cols: usize, drop: f32) -> SentenceMap {
+fn head(sentence: &str, rows: usize, cols: usize, fall: f32) -> SentenceMap {
     SentenceMap {
         stage: AnswerStage::Observation,
         sentence: sentence.to_owned(),
@@ -22,8 +22,8 @@ fn head(sentence: &str, rows: usize, cols: usize, drop: f32) -> SentenceMap {
         cols,
         crop: [0.0, 0.0, 32.0, 32.0],
         method: MapMethod::Tam,
-        drop,
-        random_drop: 0.1,
+        fall,
+        random_fall: 0.1,
     }
 }
 

@@ -171,6 +171,26 @@ fn uploads_are_bounded_in_a_frame_and_those_in_view_come_first() {
 }
 
 #[test]
+fn what_comes_into_view_is_drawn_in_the_frame_in_which_it_does() {
+    let mut cache = TileCache::new(128 * TILE_BYTES);
+    frame(&mut cache, &[id(0, 0, 0)]);
+    let next: Vec<TileId> = (0..20).map(|n| id(0, n % 8, 8 + n / 8)).collect();
+    for &tile in &next {
+        cache.arrive(SLIDE, tile, pixels());
+    }
+    cache.begin_frame();
+    assert_eq!(cache.room_now(), UPLOADS_IN_VIEW, "nobody knows yet what will be in view");
+    assert!(cache.missing(SLIDE, &plan_of(&next)).is_empty());
+    assert!(!cache.is_complete(SLIDE, &plan_of(&next)));
+    let in_view = next.len() - UPLOADS_AHEAD;
+    assert_eq!(cache.room_now(), UPLOADS_IN_VIEW - in_view);
+    cache.show_arrived();
+    assert!(cache.is_complete(SLIDE, &plan_of(&next)));
+    assert_eq!(cache.take_uploads().len(), next.len());
+    assert_eq!(cache.room_now(), UPLOADS_IN_VIEW - in_view, "a frame's bound holds for all of it");
+}
+
+#[test]
 fn what_waits_and_is_not_in_view_holds_up_none_that_is() {
     let mut cache = TileCache::new(128 * TILE_BYTES);
     frame(&mut cache, &[id(0, 0, 0)]);

@@ -63,7 +63,7 @@ impl Shared {
         }
         // What came too late has left.
         self.rouse(queue, was_full, is_something_to_do);
-        // What was kept in memory is there at once, but this frame has taken its tiles already.
+        // What was kept in memory is there at once, but this frame may have no room for all of it.
         if has_arrived {
             (self.wake)();
         }

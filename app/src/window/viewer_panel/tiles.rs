@@ -122,6 +122,12 @@ impl Tiles {
         let (most, points) = (self.cache.capacity() * 3 / 4, ui.pixels_per_point());
         let plan = TilePlan::new(slide.grid(), &viewport, screen, points, most, motion);
         self.ask(key, frame.is_active, &plan, workers);
+        // What was decoded before it came into view is drawn in the frame in which it does.
+        let room = self.cache.room_now();
+        if room > 0 {
+            self.take(ui.ctx(), workers, room);
+        }
+        self.cache.show_arrived();
         let drawing = self.cache.draw(key, slide.grid(), &plan);
         let is_complete = self.cache.is_complete(key, &plan);
         self.note(key, &drawing, is_complete);
@@ -158,8 +164,21 @@ impl Tiles {
         let [before, last] = &mut self.drawn;
         *before = std::mem::take(last);
         self.active = None;
-        let room = self.cache.room();
-        let arrived = engine.take(room);
+        self.take(ctx, workers, self.cache.room());
+        self.cache.begin_frame();
+        let pages = self.cache.slots_used().next_multiple_of(PAGE_TILES);
+        self.counters = EngineCounters {
+            texture_bytes: u64::from(pages) * TILE_BYTES as u64,
+            uploads: self.counters.uploads,
+            frames_with_a_missing_tile: self.counters.frames_with_a_missing_tile,
+            frames_with_a_blank: self.counters.frames_with_a_blank,
+            ..engine.counters()
+        };
+    }
+
+    /// Takes what was decoded, at most `room` tiles, and tells what could not be.
+    fn take(&mut self, ctx: &Context, workers: &Workers, room: usize) {
+        let arrived = workers.engine().take(room);
         // The engine calls once for all that it has.
         if arrived.len() == room {
             ctx.request_repaint();
@@ -187,15 +206,6 @@ impl Tiles {
             }
             self.failures.pop_front();
         }
-        self.cache.begin_frame();
-        let pages = self.cache.slots_used().next_multiple_of(PAGE_TILES);
-        self.counters = EngineCounters {
-            texture_bytes: u64::from(pages) * TILE_BYTES as u64,
-            uploads: self.counters.uploads,
-            frames_with_a_missing_tile: self.counters.frames_with_a_missing_tile,
-            frames_with_a_blank: self.counters.frames_with_a_blank,
-            ..engine.counters()
-        };
     }
 
     /// Asks for what is missing; between panes, the active one comes first.

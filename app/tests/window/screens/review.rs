@@ -101,8 +101,8 @@ fn maps() -> Vec<(SentenceMap, Vec<f32>)> {
                     cols: 4,
                     crop: [0.0, 0.0, 224.0, 224.0],
                     method,
-                    drop: 2.2,
-                    random_drop: 0.4,
+                    fall: 0.6,
+                    random_fall: 0.1,
                 };
                 let mut grid = vec![0.0; 16];
                 grid[2 * 4 + 2] = 1.0;

@@ -35,7 +35,7 @@ pub struct Deletion {
     pub interval_95: Option<[f64; 2]>,
     /// How probable it is that the number of a true sentence is larger than that of a false one, of any pair.
     pub auc: Option<f64>,
-    /// Means, in nats.
+    /// Means.
     pub mean_true: Option<f64>,
     pub mean_false: Option<f64>,
 }

@@ -269,8 +269,8 @@ mod tests {
             cols: 2,
             crop: [0.0, 0.0, 8.0, 8.0],
             method: reinpath_model::request::MapMethod::Tam,
-            drop: 0.0,
-            random_drop: 0.0,
+            fall: 0.0,
+            random_fall: 0.0,
         };
         let ctx = Context::default();
         let made = layer(&head, &[0.0, 1.0], &ctx).unwrap();

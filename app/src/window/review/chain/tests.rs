@@ -49,8 +49,8 @@ fn map(sentence: &str, first_token: usize) -> (SentenceMap, Vec<f32>) {
         cols: 1,
         crop: [0.0, 0.0, 8.0, 8.0],
         method: MapMethod::Tam,
-        drop: 2.0,
-        random_drop: 0.5,
+        fall: 2.0,
+        random_fall: 0.5,
     };
     (head, vec![1.0])
 }

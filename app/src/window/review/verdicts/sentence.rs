@@ -21,6 +21,8 @@ use crate::review::verdict::{Decision, Target, Verdict};
 const NEW_LINE: KeyboardShortcut = KeyboardShortcut::new(Modifiers::SHIFT, Key::Enter);
 /// The side of a mark, in points.
 const MARK: f32 = 10.0;
+/// Before the words that replace others, in points.
+const REPLACEMENT_GAP: f32 = 3.0;
 
 /// What is being typed in place of a sentence.
 #[derive(Default)]
@@ -120,6 +122,7 @@ pub(in crate::window) fn difference_job(palette: &Palette, before: &str, after: 
     let mut job = LayoutJob::default();
     let format =
         |color| TextFormat { font_id: FontId::proportional(theme::BODY), color, ..TextFormat::default() };
+    let mut was_removed = false;
     for piece in difference::words(before, after) {
         match piece {
             Piece::Same(text) => job.append(text, 0.0, format(palette.text)),
@@ -129,9 +132,12 @@ pub(in crate::window) fn difference_job(palette: &Palette, before: &str, after: 
             }
             Piece::Added(text) => {
                 let underline = Stroke::new(1.0, palette.text);
-                job.append(text, 0.0, TextFormat { underline, ..format(palette.text) });
+                // No space stands between a word and the one that takes its place.
+                let gap = if was_removed { REPLACEMENT_GAP } else { 0.0 };
+                job.append(text, gap, TextFormat { underline, ..format(palette.text) });
             }
         }
+        was_removed = matches!(piece, Piece::Removed(_));
     }
     job
 }

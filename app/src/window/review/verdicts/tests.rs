@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use reinpath_model::event::{Finished, Stop};
 use reinpath_model::stage::AnswerStage::{Analysis, Conclusion, Observation};
 
+use super::super::super::read::Side;
 use super::super::cases::{self, CasesEffect};
 use super::super::{ReviewEffect, chain};
 use super::*;
@@ -137,6 +138,15 @@ fn a_stage_is_judged_at_once_and_a_comment_keeps_its_decision() {
     let Action::Decide(verdict) = &drafts[0].action else { panic!("no decision") };
     assert_eq!((verdict.comment.as_str(), &verdict.decision), ("Circular.", &Decision::Reject));
     assert_eq!((verdict.target, state.review.verdicts.commenting), (Target::Stage(Analysis), None));
+}
+
+#[test]
+fn a_key_shows_an_answer_that_another_tab_hides_before_it_judges() {
+    let mut state = state();
+    state.read.side = Side::Colour;
+    assert!(give(&mut state, VerdictsCommand::Sentence(Decision::Accept)).is_empty());
+    assert_eq!(state.read.side, Side::Ask);
+    assert_eq!(give(&mut state, VerdictsCommand::Sentence(Decision::Accept)).len(), 1);
 }
 
 #[test]

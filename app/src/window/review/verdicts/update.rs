@@ -2,6 +2,7 @@
 
 use reinpath_model::stage::AnswerStage;
 
+use super::super::super::read::Side;
 use super::super::super::state::AppState;
 use super::super::super::update::Effect;
 use super::super::chain::{self, ChainCommand};
@@ -91,6 +92,11 @@ pub(super) fn command(state: &mut AppState, wish: VerdictsCommand) -> Vec<Effect
         VerdictsCommand::Reviewer(name) => rename(state, &name),
         VerdictsCommand::EndEdit(text) => end_edit(state, text),
         VerdictsCommand::EndComment(text) => end_comment(state, text),
+        // Nobody judges what another tab hides: the key shows the answer, and means it when it is pressed again.
+        wish if state.read.side != Side::Ask && !matches!(wish, VerdictsCommand::Decide(..)) => {
+            state.read.side = Side::Ask;
+            Vec::new()
+        }
         wish => match Subject::in_view(state) {
             Some(subject) => about(state, &subject, wish),
             None => Vec::new(),
