@@ -32,7 +32,7 @@ pub use self::settings::{AblationsConfig, Arm, Comparison, Measure, PhantomData,
 use self::tables::{Records, Tables};
 use crate::config::{self, PretrainConfig, RunConfig};
 use crate::error::{Error, Result};
-use crate::pretrain::{TEXT_ENCODER, decoder, sentence};
+use crate::pretrain::{TEXT_ENCODER, alone};
 use crate::reward;
 use crate::run_folder::{RunFolder, write_whole};
 use crate::{seed, three_stages};
@@ -170,7 +170,7 @@ impl Work<'_> {
         let missing = || Error::Benchmark(format!("there is no decoder “{name}”"));
         let source = self.config.decoders.get(name).ok_or_else(missing)?;
         let (config, tokenizer) = self.made_by(source, &folder)?;
-        decoder::train(&config, &tokenizer, &folder)?;
+        alone::decoder(&config, &tokenizer, &folder)?;
         Ok(folder)
     }
 
@@ -181,7 +181,7 @@ impl Work<'_> {
         if let (true, Some(source), Some(grpo)) = (is_needed, &self.config.text_encoder, &mut run.grpo) {
             let folder = self.folder.join(TEXT_ENCODER);
             let (config, tokenizer) = self.made_by(source, &folder)?;
-            grpo.reward.text_encoder = Some(sentence::train_alone(&config, &tokenizer, &folder)?);
+            grpo.reward.text_encoder = Some(alone::text_encoder(&config, &tokenizer, &folder)?);
         }
         Ok(run)
     }

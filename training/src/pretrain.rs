@@ -2,12 +2,12 @@
 //! folder is named, on labelled patches of real tissue. Ours, not the paper's: it stands in for the published CONCH, UNI,
 //! Llama and sentence encoder where nothing is downloaded. The decoder never sees a staged answer.
 
+pub(crate) mod alone;
 mod attributes;
 mod contrast;
-pub(crate) mod decoder;
 mod decoder_start;
 mod patches;
-pub(crate) mod sentence;
+mod sentence;
 pub(crate) mod subjects;
 mod text;
 pub(crate) mod tokenizer;

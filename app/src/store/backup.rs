@@ -56,8 +56,8 @@ fn form_of(path: &Path) -> Result<i64, rusqlite::Error> {
 mod tests {
     use std::sync::{Arc, Barrier};
 
-    use super::super::{FORMAT, Store};
     use super::super::tests::FORM_1;
+    use super::super::{FORMAT, Store};
     use super::*;
 
     fn old_store(folder: &Path) -> PathBuf {

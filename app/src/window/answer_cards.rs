@@ -1,6 +1,8 @@
 //! An answer's frame: the question above it, a card for each stage that there is, of which the one being written is open and earlier ones
 //! show their first line, and below them how it ended. What stands in the cards is drawn by `review/chain`.
 
+use std::time::Duration;
+
 use egui::{
     Align2, CornerRadius, FontId, Frame, Label, Margin, Rect, RichText, Sense, Shape, Stroke, Ui, WidgetInfo,
     pos2, vec2,
@@ -14,12 +16,19 @@ use super::theme;
 use super::widgets::{caption, warning};
 use crate::case::Answer;
 
+const A_SECOND: Duration = Duration::from_secs(1);
+/// Nobody counts the seconds of a wait that is shorter.
+const SHORTLY: Duration = Duration::from_secs(3);
+
 /// The question, what it is about and how far the answer is; `preamble` is what was written before the first heading.
 pub(super) fn head_ui(ui: &mut Ui, shown: Shown<'_>, preamble: &str) {
     let question = shown.question;
     ui.label(RichText::new(&question.text).font(theme::semibold(theme::BODY)));
     for (letter, choice) in ('A'..).zip(&question.choices) {
         caption(ui, format!("{letter}) {choice}"));
+    }
+    if shown.live.is_some_and(AnswerView::is_running) {
+        ui.ctx().request_repaint_after(A_SECOND);
     }
     let progress = shown.live.map_or_else(|| result(shown.answer), progress);
     caption(ui, format!("{} · {progress}", question.words));
@@ -52,8 +61,8 @@ pub(super) fn foot_ui(ui: &mut Ui, answer: &Answer) {
 /// In one place and of about one length, so that nothing moves while it changes.
 fn progress(answer: &AnswerView) -> String {
     match &answer.phase {
-        Phase::Preparing => "preparing".to_owned(),
-        Phase::Started => "looking".to_owned(),
+        Phase::Preparing => since("preparing", answer.waiting_for()),
+        Phase::Started => since("looking", answer.waiting_for()),
         Phase::Writing => "writing".to_owned(),
         Phase::Stopping => "stopping".to_owned(),
         Phase::Finished(_) => match answer.time_to_first_words() {
@@ -64,6 +73,11 @@ fn progress(answer: &AnswerView) -> String {
         },
         Phase::Failed(_) => "failed".to_owned(),
     }
+}
+
+/// What is done before the first word, and for how long where that is long enough to wonder.
+fn since(what: &str, waited: Duration) -> String {
+    if waited < SHORTLY { what.to_owned() } else { format!("{what}, {} s", waited.as_secs()) }
 }
 
 /// The same of an answer that was kept.
@@ -162,5 +176,11 @@ mod tests {
         let mut kept = Answer::begun(Id::default(), Purpose::Answer);
         kept.tokens.push(Token { stage: None, text: "Well.".to_owned(), logprob: 0.0 });
         assert_eq!(result(&kept), "not finished");
+    }
+
+    #[test]
+    fn a_long_wait_is_counted() {
+        assert_eq!(since("looking", Duration::from_millis(2900)), "looking");
+        assert_eq!(since("looking", Duration::from_millis(61_900)), "looking, 61 s");
     }
 }

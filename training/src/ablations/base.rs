@@ -12,7 +12,7 @@ use reinpath_model::projector::Projector;
 use crate::error::{Error, Result};
 use crate::init;
 use crate::package_writer::write_vars;
-use crate::pretrain::decoder;
+use crate::pretrain::alone;
 
 const PROJECTOR: &str = "projector.safetensors";
 /// Where another decoder's files come to lie.
@@ -52,8 +52,8 @@ pub(super) fn write(parts: &Parts<'_>, folder: &Path) -> Result<PathBuf> {
         writer.link(&package.file(&name), &name)?;
     }
     if let Some(decoder) = parts.decoder {
-        writer.link(&decoder.join(decoder::WEIGHTS), DECODER_WEIGHTS)?;
-        writer.link(&decoder.join(decoder::CONFIG), DECODER_CONFIG)?;
+        writer.link(&decoder.join(alone::DECODER_WEIGHTS), DECODER_WEIGHTS)?;
+        writer.link(&decoder.join(alone::DECODER_CONFIG), DECODER_CONFIG)?;
         manifest.language.weights = vec![DECODER_WEIGHTS.to_owned()];
         DECODER_CONFIG.clone_into(&mut manifest.language.config);
         "f16".clone_into(&mut manifest.language.precision);

@@ -89,6 +89,14 @@ pub struct DataSource {
     /// How often each row comes in one pass over the data.
     #[serde(default = "once")]
     pub repeat: usize,
+    /// Whether the cold start also learns answers that lack some of the three stages, or all.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub without_stages: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 fn train_split() -> Split {

@@ -170,13 +170,20 @@ fn wanted(
             && (subtasks.is_empty() || row.subtask.as_ref().is_some_and(|name| subtasks.contains(name)))
     };
     let mut is_usable = |row: &Row| {
-        let fault = purpose.fault(row);
+        let fault = purpose.fault(row).filter(|_| !is_enough(source, purpose, row));
         if let Some(reason) = fault {
             *left_out.entry(reason).or_default() += 1;
         }
         fault.is_none()
     };
     rows.into_iter().filter(|row| is_asked_for(&row.row) && is_usable(&row.row)).collect()
+}
+
+/// Whether a source takes this answer as it is, with or without stages.
+fn is_enough(source: &DataSource, purpose: Purpose, row: &Row) -> bool {
+    source.without_stages
+        && purpose == Purpose::ColdStart
+        && answer_text(row).is_some_and(|text| !text.trim().is_empty())
 }
 
 fn none_left(source: &DataSource, purpose: Purpose, left_out: &BTreeMap<&'static str, usize>) -> String {
@@ -247,6 +254,23 @@ mod tests {
         assert_eq!(cold_start.pass, (0..36).collect::<Vec<_>>());
         let held_out = [source(folder.path(), "split = 'validation'\nkinds = ['choice']")];
         assert_eq!(read_sources(&held_out, Purpose::Evaluation, 1).unwrap().rows.len(), 4);
+    }
+
+    #[test]
+    fn answers_without_stages_are_learned_where_the_source_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let plain = Row {
+            answer: Some(RowAnswer::Text { text: "Nests.".to_owned() }),
+            ..question("plain", "img/0.png")
+        };
+        let label = Row { answer: None, ..question("label", "img/0.png") };
+        write_whole(&folder.path().join("rows.jsonl"), &[plain, label]).unwrap();
+        let read = |more: &str, purpose| {
+            read_sources(&[source(folder.path(), more)], purpose, 1).map(|r| r.rows.len())
+        };
+        let refused = read("", Purpose::ColdStart).unwrap_err().to_string();
+        assert!(refused.contains("1 rows: the answer has no stages"), "{refused}");
+        assert_eq!(read("without_stages = true", Purpose::ColdStart).unwrap(), 1, "a label is no text");
     }
 
     #[test]

@@ -9,7 +9,6 @@
 //! The layers are those that `reinpath_model::sentence` reads with candle-transformers, whose own layer normalisation
 //! drops the gradient silently; so they stand here once more, and a test holds one against the other.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::{D, DType, Device, Result as ComputeResult, Tensor};
@@ -23,7 +22,7 @@ use reinpath_model::package::PackageWriter;
 use reinpath_model::prompt::ChatTokenizer;
 use tokenizers::processors::template::TemplateProcessing;
 
-use crate::config::{PretrainConfig, SentenceConfig};
+use crate::config::SentenceConfig;
 use crate::error::{Error, Result};
 use crate::event::{EventSink, RunEvent};
 use crate::init;
@@ -95,28 +94,6 @@ struct Part {
     texts: Texts,
     /// (pairs, pairs): what is added to the similarities of first and second texts.
     hidden: Tensor,
-}
-
-/// Trains a text encoder alone, with a tokenizer that is there already, and writes it into the folder `text-encoder` of a
-/// folder, where the events of its training go too; returns that. Where it is there already, nothing is done.
-pub(crate) fn train_alone(
-    config: &PretrainConfig,
-    tokenizer: &ChatTokenizer,
-    folder: &Path,
-) -> Result<PathBuf> {
-    let done = folder.join(TEXT_ENCODER);
-    if done.is_dir() {
-        return Ok(done);
-    }
-    let missing = || Error::Setting("this configuration of stage 0 has no [sentence]".to_owned());
-    let settings = config.sentence.as_ref().ok_or_else(missing)?;
-    let mut sink = EventSink::create(folder)?;
-    let encoder = train(settings, config.seed + SEED, tokenizer, &Subjects::default(), &mut sink)?;
-    let unfinished = folder.join("unfinished");
-    encoder.write(&mut PackageWriter::create(&unfinished)?, tokenizer)?;
-    std::fs::rename(unfinished.join(TEXT_ENCODER), &done).map_err(Error::io(&done))?;
-    std::fs::remove_dir(&unfinished).map_err(Error::io(&unfinished))?;
-    Ok(done)
 }
 
 /// Trains the text encoder on observations of phantom fields, and of patches where there are any.

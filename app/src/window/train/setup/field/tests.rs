@@ -24,6 +24,7 @@ fn data() -> Vec<DataSource> {
         subtasks: vec!["necrosis".to_owned()],
         limit: 0,
         repeat: 1,
+        without_stages: true,
     }]
 }
 
