@@ -27,7 +27,8 @@ pub(super) fn head_ui(ui: &mut Ui, shown: Shown<'_>, preamble: &str) {
     for (letter, choice) in ('A'..).zip(&question.choices) {
         caption(ui, format!("{letter}) {choice}"));
     }
-    if shown.live.is_some_and(AnswerView::is_running) {
+    if shown.live.is_some_and(|answer| matches!(answer.phase, Phase::Preparing | Phase::Started)) {
+        // The seconds are counted.
         ui.ctx().request_repaint_after(A_SECOND);
     }
     let progress = shown.live.map_or_else(|| result(shown.answer), progress);

@@ -90,13 +90,8 @@ pub struct DataSource {
     #[serde(default = "once")]
     pub repeat: usize,
     /// Whether the cold start also learns answers that lack some of the three stages, or all.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub without_stages: bool,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_false(value: &bool) -> bool {
-    !value
 }
 
 fn train_split() -> Split {

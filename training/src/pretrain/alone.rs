@@ -1,5 +1,5 @@
-//! Parts of stage 0 alone, for ablations: a base decoder and a text encoder, with a tokenizer that is there already. Events of
-//! their training go where they go. What is there already is not made again.
+//! Parts of stage 0 alone, for ablations: a base decoder and a text encoder, with a tokenizer that is there already. The
+//! events of their training go into the folder that they go into. What is there already is not made again.
 
 use std::path::{Path, PathBuf};
 
