@@ -12,6 +12,7 @@ pub mod hub;
 pub mod maps;
 pub mod models;
 pub mod places;
+mod priority;
 pub mod review;
 pub mod runs;
 pub mod self_test;

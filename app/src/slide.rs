@@ -20,6 +20,7 @@ mod error;
 mod handle;
 mod hash;
 mod identify;
+mod jpeg2000_tile;
 mod jpeg_tile;
 mod ome;
 mod openslide;
@@ -39,6 +40,7 @@ mod tile_grid;
 pub use direct::{DecodedTile, DirectTiles};
 pub use error::Error;
 pub use handle::{SlideHandle, Ticket};
+pub use jpeg2000_tile::Jpeg2000Tile;
 pub use protocol::{Request, SlideReply};
 pub use tile_grid::{GridLevel, TileGrid};
 

@@ -2,8 +2,9 @@
 //!
 //! OpenSlide composes every region anew and in a process of its own, which costs four to five times what decoding does. Here a slide that
 //! OpenSlide has opened is looked at again: where each of its levels is plainly one directory of the file (see `direct_level.rs`), its
-//! tiles are decoded without it. Everything else, patches for the model among it, stays with the child process.
-//! Pixels are OpenSlide's to the bit for uncompressed, LZW and Deflate tiles, and up to the rounding of two decoders for JPEG
+//! tiles are decoded without it. Everything else, patches for the model among it, stays with the child process, which decodes whole JPEG 2000
+//! tiles where this file says where they lie (`jpeg2000_tile.rs`).
+//! Pixels are OpenSlide's to the bit for uncompressed, LZW, Deflate and JPEG 2000 tiles, and up to the rounding of two decoders for JPEG
 //! (`tests/slides/direct.rs` states how much).
 
 use std::cell::RefCell;
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use super::direct_level::{DirectLevel, TAGS};
 use super::jpeg_tile::Scratch;
+use super::jpeg2000_tile::Jpeg2000Tile;
 use super::tiff_directory::{self, Directory, tag};
 use super::tile_grid::TileGrid;
 use super::{Error, Request, SlideInfo, TileId};
@@ -26,7 +28,7 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-/// An open file whose tiles are decoded here. Any number of threads may read and decode at the same time.
+/// An open file whose tiles are decoded here, or one by one by the child process. Any number of threads may read and decode at the same time.
 #[derive(Debug)]
 pub struct DirectTiles {
     file: File,
@@ -120,10 +122,16 @@ impl DirectTiles {
         })
     }
 
-    /// Where the file's tile that holds `tile` lies; `None` where it is not stored.
+    /// Where the file's tile that holds `tile` lies; `None` where it is not stored, or not decoded in this process.
     pub(crate) fn span(&self, tile: TileId) -> Option<(u64, u32)> {
         let (level, column, row) = self.file_tile(tile)?;
-        level.span(column, row)
+        level.span_for_here(column, row)
+    }
+
+    /// The file's tile that is `tile`, where the child process decodes it by itself.
+    pub fn jpeg2000(&self, tile: TileId) -> Option<Jpeg2000Tile> {
+        let (level, column, row) = self.file_tile(tile)?;
+        level.jpeg2000(column, row)
     }
 
     /// Fills `bytes` from `offset` on.
@@ -176,13 +184,15 @@ fn levels(directories: &[Directory], info: &SlideInfo) -> Option<Vec<DirectLevel
     info.levels.iter().map(find).collect()
 }
 
+/// Fills `bytes` from `offset` on, without moving anybody's place in the file.
 #[cfg(unix)]
-fn read_exact_at(file: &File, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+pub(super) fn read_exact_at(file: &File, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
     std::os::unix::fs::FileExt::read_exact_at(file, bytes, offset)
 }
 
+/// Fills `bytes` from `offset` on.
 #[cfg(windows)]
-fn read_exact_at(file: &File, mut offset: u64, mut bytes: &mut [u8]) -> io::Result<()> {
+pub(super) fn read_exact_at(file: &File, mut offset: u64, mut bytes: &mut [u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match std::os::windows::fs::FileExt::seek_read(file, bytes, offset)? {
             0 => return Err(io::ErrorKind::UnexpectedEof.into()),

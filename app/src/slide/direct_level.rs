@@ -1,12 +1,14 @@
 //! One level of a plainly tiled TIFF: where its tiles lie in the file, and how their bytes become pixels.
 //!
-//! Plainly means: 8-bit RGB or YCbCr, chunky, upright, every tile in its place, packed with JPEG or with nothing, LZW or Deflate, all of
-//! which give the same pixels in every reader (JPEG up to rounding). Whatever else a directory says, the child process reads the level.
+//! Plainly means: 8-bit RGB or YCbCr, chunky, upright, every tile in its place, packed with JPEG, JPEG 2000 or with nothing, LZW or Deflate,
+//! all of which give the same pixels in every reader (JPEG up to rounding). Whatever else a directory says, the child process reads the
+//! level. JPEG 2000 is decoded by C code, so that the child process decodes those tiles, one by one.
 
 use std::io::Read;
 
 use super::Level;
 use super::jpeg_tile::{JpegTables, Scratch};
+use super::jpeg2000_tile::Jpeg2000Tile;
 use super::tiff_directory::{Directory, tag};
 use super::tile_grid::GridLevel;
 
@@ -39,7 +41,7 @@ const CELL: u32 = super::TILE_PX;
 const PHOTOMETRIC_RGB: u32 = 2;
 const PHOTOMETRIC_YCBCR: u32 = 6;
 
-/// A level whose tiles are read and decoded in this process.
+/// A level whose tiles are read and decoded in this process, or as they are by the child process.
 #[derive(Debug)]
 pub(super) struct DirectLevel {
     width: u32,
@@ -54,7 +56,14 @@ pub(super) struct DirectLevel {
 #[derive(Debug)]
 enum Coding {
     Jpeg(JpegTables),
-    Packed { packing: Packing, has_predictor: bool },
+    Packed {
+        packing: Packing,
+        has_predictor: bool,
+    },
+    /// For the child process.
+    Jpeg2000 {
+        is_ycbcr: bool,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -100,6 +109,10 @@ impl DirectLevel {
             return None;
         }
         let coding = Coding::of(directory)?;
+        // The child process is asked for cells: those of a larger tile would decode it again and again.
+        if matches!(coding, Coding::Jpeg2000 { .. }) && (tile.0 > CELL || tile.1 > CELL) {
+            return None;
+        }
         let columns = width.div_ceil(tile.0);
         let count = columns as usize * height.div_ceil(tile.1) as usize;
         let longest = u64::from(tile.0) * u64::from(tile.1) * 4 + (64 << 10);
@@ -114,8 +127,20 @@ impl DirectLevel {
         GridLevel { width: self.width, height: self.height, downsample, cell, per_file_tile }
     }
 
-    /// Offset and length of the tile of the file in this column and row; `None` when it is not stored, or there is none.
-    pub(super) fn span(&self, column: u32, row: u32) -> Option<(u64, u32)> {
+    /// Offset and length of the tile of the file in this column and row; `None` when it is not stored, there is none, or it is not decoded
+    /// in this process.
+    pub(super) fn span_for_here(&self, column: u32, row: u32) -> Option<(u64, u32)> {
+        self.span(column, row).filter(|_| !matches!(self.coding, Coding::Jpeg2000 { .. }))
+    }
+
+    /// The tile of the file in this column and row, where the child process decodes it by itself.
+    pub(super) fn jpeg2000(&self, column: u32, row: u32) -> Option<Jpeg2000Tile> {
+        let Coding::Jpeg2000 { is_ycbcr } = self.coding else { return None };
+        let (offset, length) = self.span(column, row)?;
+        Some(Jpeg2000Tile { offset, length, width: self.tile.0, height: self.tile.1, is_ycbcr })
+    }
+
+    fn span(&self, column: u32, row: u32) -> Option<(u64, u32)> {
         let at = row as usize * self.columns as usize + column as usize;
         self.spans.get(at).copied().filter(|&(_, length)| length > 0 && column < self.columns)
     }
@@ -139,6 +164,7 @@ impl DirectLevel {
             Coding::Packed { packing, has_predictor } => {
                 self.unpack(bytes, *packing, *has_predictor, &mut rgba)?;
             }
+            Coding::Jpeg2000 { .. } => return Err("it is not decoded in this process".to_string()),
         }
         crop(&mut rgba, self.tile.0, (width, height));
         Ok(Decoded { rgba, width, height })
@@ -186,6 +212,8 @@ impl Coding {
                 let tables = JpegTables::new(tables.as_deref(), photometric == PHOTOMETRIC_YCBCR)?;
                 return Some(Self::Jpeg(tables));
             }
+            33003 => return Some(Self::Jpeg2000 { is_ycbcr: true }),
+            33005 => return Some(Self::Jpeg2000 { is_ycbcr: false }),
             1 => Packing::Nothing,
             5 => Packing::Lzw,
             8 | 32946 => Packing::Deflate,

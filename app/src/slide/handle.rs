@@ -12,6 +12,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use super::child::ServerCommand;
 use super::direct::Structure;
 use super::owner::{Owner, ReplyTo, Start, Wish, in_flight, start_child};
+use super::server::threads;
 use super::{DirectTiles, Error, Pixels, Region, Request, SlideInfo, SlideReply, TileGrid, TileId};
 
 /// How long the reading process may give no sign of life while it is asked for something.
@@ -125,6 +126,11 @@ impl SlideHandle {
     /// How many requests the reading process holds at a time: more of them wait outside, where they can still be taken back.
     pub(crate) fn most_in_flight() -> usize {
         in_flight()
+    }
+
+    /// How many requests for what is not needed yet the reading process should hold at a time: half of its threads stay free.
+    pub(crate) fn most_read_ahead() -> usize {
+        threads() / 2
     }
 
     /// The bytes of the slide's ICC colour profile, at most 16 MiB; `None` when it has none. Waits for them.

@@ -8,7 +8,7 @@ use std::fmt;
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Mpp, Pixels, Region, TileId};
+use super::{Error, Jpeg2000Tile, Mpp, Pixels, Region, TileId};
 
 /// A wish for pixels of one slide.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,6 +18,9 @@ pub enum Request {
     Tile(TileId),
     /// `w` × `h` pixels of `level` from (`x`, `y`) in level-0 pixels.
     Region { level: u32, x: i64, y: i64, w: u32, h: u32 },
+    /// A tile of the file, decoded by itself and cut to `region.w` × `region.h` pixels: the same pixels as [`Self::Region`] of `level` and
+    /// `region`, which is read where the tile is not understood.
+    Jpeg2000 { tile: Jpeg2000Tile, level: u32, region: Region },
     /// A region resampled to `mpp` microns per pixel; without a wish, or with the slide's mpp missing, level-0 pixels as they are.
     AtMpp { region: Region, mpp: Option<f64> },
     /// A label, macro or thumbnail, whole.
@@ -33,7 +36,8 @@ impl fmt::Display for Request {
             Self::Tile(TileId { level, column, row }) => {
                 write!(formatter, "tile {column},{row} of level {level}")
             }
-            Self::Region { level, x, y, w, h } => {
+            Self::Region { level, x, y, w, h }
+            | Self::Jpeg2000 { level, region: Region { x, y, w, h }, .. } => {
                 write!(formatter, "region {x},{y} of {w} × {h} pixels of level {level}")
             }
             Self::AtMpp { region: Region { x, y, w, h }, .. } => write!(formatter, "region {x},{y},{w},{h}"),

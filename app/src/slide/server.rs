@@ -16,6 +16,7 @@ use reinpath_model::request::{Hello, PROTOCOL};
 use super::protocol::{Failure, PixelsHead, ProfileHead};
 use super::source::Source;
 use super::{Pixels, Request, hash};
+use crate::priority;
 
 /// Threads that read from the slide at the same time: at least a few even on two cores, because on a slow drive each mostly waits.
 pub(super) fn threads() -> usize {
@@ -84,6 +85,7 @@ fn open_and_read(
     };
     send(output, &Frame::new(0, "opened", source.info())?)?;
     let decode = |source: &Source| -> Result<(), frame::Error> {
+        priority::step_back();
         for (id, request) in waiting {
             thread::sleep(read_delay);
             match request {

@@ -1,13 +1,16 @@
 //! One open slide of either kind, inside the child: OpenSlide's or a plain image.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use image::RgbImage;
 
+use super::direct::read_exact_at;
 use super::openslide::{OpenSlideReader, Refusal};
 use super::plain::PlainReader;
 use super::{
-    Error, Level, Pixels, Region, Request, SlideInfo, TILE_PX, TileId, dicom, hash, identify, resample, signs,
+    Error, Jpeg2000Tile, Level, Pixels, Region, Request, SlideInfo, TILE_PX, TileId, dicom, hash, identify,
+    resample, signs,
 };
 
 /// Largest picture that one request may ask for or cause to be read, in pixels.
@@ -20,6 +23,8 @@ const BAND_PIXELS: u64 = 8_000_000;
 /// An open slide; threads may read from it at the same time.
 pub(super) struct Source {
     reader: Reader,
+    /// For tiles that are decoded by themselves.
+    file: File,
     info: SlideInfo,
 }
 
@@ -49,8 +54,9 @@ impl Source {
             return Err(not_a_slide("no regular file".to_string()));
         }
         let kind = identify::identify(path).map_err(file_error)?;
+        let file = File::open(path).map_err(file_error)?;
         match OpenSlideReader::open(path) {
-            Ok((reader, info)) => return Ok(Self { reader: Reader::OpenSlide(reader), info }),
+            Ok((reader, info)) => return Ok(Self { reader: Reader::OpenSlide(reader), file, info }),
             Err(Refusal::Failed { format, reason }) => {
                 return Err(not_a_slide(format!(
                     "{format} that cannot be opened ({})",
@@ -62,7 +68,7 @@ impl Source {
         let kind = kind.map_err(not_a_slide)?;
         let decoded = signs::while_busy(alive, || PlainReader::open(path, kind)).map_err(file_error)?;
         let (reader, info) = decoded.map_err(not_a_slide)?;
-        Ok(Self { reader: Reader::Plain(reader), info })
+        Ok(Self { reader: Reader::Plain(reader), file, info })
     }
 
     pub(super) fn info(&self) -> &SlideInfo {
@@ -89,6 +95,7 @@ impl Source {
                 let image = self.region(*level, (*x, *y), (*w, *h), &reading)?;
                 Ok(Pixels { image, level: *level, mpp: self.mpp_of(*level) })
             }
+            Request::Jpeg2000 { tile, level, region } => self.tile_of_file(tile, *level, *region, &reading),
             Request::AtMpp { region, mpp } => self.at_mpp(*region, *mpp, &reading),
             Request::Associated { name } => self.associated(name, &reading),
             Request::IccProfile => Err(self.bad_request(&reading, "a colour profile has no pixels")),
@@ -122,6 +129,28 @@ impl Source {
             ((left as f64 * found.downsample).round() as i64, (top as f64 * found.downsample).round() as i64);
         let image = self.region(tile.level, origin, size, reading)?;
         Ok(Pixels { image, level: tile.level, mpp: self.mpp_of(tile.level) })
+    }
+
+    /// The tile, cut to the region's size; the region, where the tile cannot be read or is not understood.
+    fn tile_of_file(
+        &self,
+        tile: &Jpeg2000Tile,
+        level: u32,
+        Region { x, y, w, h }: Region,
+        reading: &Reading<'_>,
+    ) -> Result<Pixels, Error> {
+        let mut bytes = vec![0; tile.length as usize];
+        let decoded = read_exact_at(&self.file, tile.offset, &mut bytes)
+            .map_err(|error| error.to_string())
+            .and_then(|()| tile.decode(&bytes));
+        let image = match decoded {
+            Ok(whole) if (w, h) == whole.dimensions() => whole,
+            Ok(whole) if w <= tile.width && h <= tile.height => {
+                image::imageops::crop_imm(&whole, 0, 0, w, h).to_image()
+            }
+            _ => self.region(level, (x, y), (w, h), reading)?,
+        };
+        Ok(Pixels { image, level, mpp: self.mpp_of(level) })
     }
 
     fn at_mpp(&self, region: Region, mpp: Option<f64>, reading: &Reading<'_>) -> Result<Pixels, Error> {

@@ -12,8 +12,9 @@ use super::tile_plan::{TilePlan, cells, count, tile_rect};
 use super::viewport::SlideRect;
 use crate::slide::{TILE_PX, TileGrid, TileId};
 
-/// Tiles handed to the GPU in one frame: of those in view (lavapipe copies one in about 0.2 ms, a graphics card faster) and of others.
-pub const UPLOADS_IN_VIEW: usize = 24;
+/// Tiles handed to the GPU in one frame: a field of 1280 × 800 pixels at once (lavapipe copies a tile in about 0.2 ms, a graphics card faster);
+/// and how many of them may be tiles that are not in view.
+pub const UPLOADS: usize = 30;
 const UPLOADS_AHEAD: usize = 6;
 /// Tiles that wait for their slots: with as many, no more are taken for a frame.
 const MOST_WAITING: usize = 48;
@@ -73,10 +74,11 @@ pub struct TileCache {
     used: u32,
     slots: u32,
     frame: u64,
-    /// What was in view in the last frame and in this one.
-    in_view: [BTreeSet<TileKey>; 2],
-    /// Uploads that are left of this frame: of tiles in view, and of others.
-    left: (usize, usize),
+    /// What is in view in this frame; until that is known, nothing.
+    in_view: BTreeSet<TileKey>,
+    /// Uploads that are left of this frame, and how many of them may be of tiles that are not in view.
+    left: usize,
+    left_ahead: usize,
     uploads: Vec<Upload>,
 }
 
@@ -92,8 +94,9 @@ impl TileCache {
             used: 0,
             slots: (bytes / TILE_BYTES).max(1) as u32,
             frame: 0,
-            in_view: Default::default(),
-            left: (0, 0),
+            in_view: BTreeSet::new(),
+            left: 0,
+            left_ahead: 0,
             uploads: Vec::new(),
         }
     }
@@ -115,33 +118,36 @@ impl TileCache {
             .all(|tile| self.resident.contains_key(&(slide, *tile)) || self.failed.contains(&(slide, *tile)))
     }
 
-    /// Begins a frame of all panes: gives arrived tiles their slots, those in view first.
+    /// Begins a frame of all panes: gives arrived tiles that were in view in the last one their slots.
     pub fn begin_frame(&mut self) {
         self.frame += 1;
-        let [before, now] = &mut self.in_view;
-        *before = std::mem::take(now);
-        self.left = (UPLOADS_IN_VIEW, UPLOADS_AHEAD);
-        self.give_slots(0);
+        (self.left, self.left_ahead) = (UPLOADS, UPLOADS_AHEAD);
+        let before = std::mem::take(&mut self.in_view);
+        self.give_slots(|key| before.contains(key), usize::MAX);
     }
 
-    /// Gives arrived tiles that have come into view in this frame their slots in it.
+    /// Gives arrived tiles their slots: those that are in view in this frame, then a few others.
     pub fn show_arrived(&mut self) {
-        self.give_slots(1);
+        let now = std::mem::take(&mut self.in_view);
+        self.give_slots(|key| now.contains(key), usize::MAX);
+        self.in_view = now;
+        self.left_ahead -= self.give_slots(|_key| true, self.left_ahead);
     }
 
-    /// To what was in view in the last frame (0) or is in this one (1), and to a few others.
-    fn give_slots(&mut self, view: usize) {
-        let mut later = VecDeque::new();
+    /// To those of a kind, `most` of them at the most; returns to how many.
+    fn give_slots(&mut self, is_meant: impl Fn(&TileKey) -> bool, most: usize) -> usize {
+        let (mut later, mut given) = (VecDeque::new(), 0);
         for (key, pixels) in std::mem::take(&mut self.arrived) {
-            let left = if self.in_view[view].contains(&key) { &mut self.left.0 } else { &mut self.left.1 };
-            if *left == 0 {
+            if given == most.min(self.left) || !is_meant(&key) {
                 later.push_back((key, pixels));
                 continue;
             }
-            *left -= 1;
+            given += 1;
             self.place(key, pixels);
         }
+        self.left -= given;
         self.arrived = later;
+        given
     }
 
     /// How many tiles can be taken before the next frame begins. Those that wait and are not in view hold up none that are.
@@ -149,13 +155,13 @@ impl TileCache {
         if self.arrived.len() >= MOST_WAITING {
             return 0;
         }
-        let in_view = self.arrived.iter().filter(|(key, _)| self.in_view[1].contains(key)).count();
-        UPLOADS_IN_VIEW.saturating_sub(in_view)
+        let in_view = self.arrived.iter().filter(|(key, _)| self.in_view.contains(key)).count();
+        UPLOADS.saturating_sub(in_view)
     }
 
     /// How many can still be taken for this frame, once it is known what is in view.
     pub fn room_now(&self) -> usize {
-        self.room().saturating_sub(UPLOADS_IN_VIEW - self.left.0)
+        self.room().saturating_sub(UPLOADS - self.left)
     }
 
     /// Takes a decoded tile; it gets its slot when a frame begins.
@@ -172,18 +178,21 @@ impl TileCache {
         self.failed.insert((slide, tile));
     }
 
-    /// What `plan` wants and is not there, most wanted first. In passing, what it draws when something is missing is kept.
-    pub fn missing(&mut self, slide: SlideKey, plan: &TilePlan) -> Vec<TileId> {
+    /// What `plan` wants and is not there, most wanted first, and how many of the first are in view. In passing, what it draws when something is
+    /// missing is kept.
+    pub fn missing(&mut self, slide: SlideKey, plan: &TilePlan) -> (Vec<TileId>, usize) {
         for &tile in &plan.base {
             self.touch((slide, tile));
         }
-        self.in_view[1].extend(plan.base.iter().chain(&plan.visible).map(|tile| (slide, *tile)));
+        self.in_view.extend(plan.base.iter().chain(&plan.visible).map(|tile| (slide, *tile)));
         let waiting: BTreeSet<TileKey> = self.arrived.iter().map(|(key, _)| *key).collect();
         let is_missing = |tile: &TileId| {
             let key = (slide, *tile);
             !self.resident.contains_key(&key) && !self.failed.contains(&key) && !waiting.contains(&key)
         };
-        plan.wanted().filter(is_missing).collect()
+        let missing: Vec<TileId> = plan.wanted().filter(is_missing).collect();
+        let in_view = missing.iter().take_while(|tile| self.in_view.contains(&(slide, **tile))).count();
+        (missing, in_view)
     }
 
     /// Forgets a closed slide (or one that is opened again).

@@ -2,7 +2,7 @@
 //!
 //! A slide's wishes are replaced as a whole, each frame, most wanted first; what is no longer among them is dropped before it is read or
 //! decoded. Whole tiles of plain tiled TIFF files are read and decoded here, by Rust alone; every other tile comes from the slide's child
-//! process. `tile_engine/queue.rs` decides what is done next, `work.rs` holds the threads that do it, `source.rs` says what they need of a
+//! process. `tile_engine/queue.rs` decides what is done next, `wishes.rs` knows what each slide waits for, `work.rs` holds the threads that do it, `source.rs` says what they need of a
 //! slide. After Slidescape's and deck.gl's tile queues; which tiles are wanted is `tile_plan.rs`'s business.
 
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use crate::slide::{self, SlideHandle, TileId};
 mod kept;
 mod queue;
 mod source;
+mod wishes;
 mod work;
 
 #[cfg(test)]
@@ -128,7 +129,12 @@ impl TileEngine {
     /// Replaces all wishes of this slide, most wanted first. Never waits. Of several slides the one that was wanted last comes first, where
     /// their tiles are equally wanted.
     pub fn want(&self, key: SlideKey, wanted: &[TileId]) {
-        self.shared.want(key, wanted);
+        self.shared.want(key, wanted, wanted.len());
+    }
+
+    /// The same, where only the first `in_view` of them are in view: of the others, a child process is asked for few at a time.
+    pub fn want_ahead(&self, key: SlideKey, wanted: &[TileId], in_view: usize) {
+        self.shared.want(key, wanted, in_view);
     }
 
     /// Finished tiles, most wanted first, at most `most`; each is given once. Where more are left, [`Wake`] is not called for them again.

@@ -30,6 +30,9 @@ impl TilePixels {
             rgba.extend([pixel[0], pixel[1], pixel[2], 255]);
         }
         let size = (image.width(), image.height());
+        if size == (TILE_PX, TILE_PX) {
+            return Self::with_copies(rgba);
+        }
         Self::of_cell(&rgba, size, (0, 0), size)
     }
 
@@ -60,34 +63,44 @@ impl TilePixels {
     }
 
     fn with_copies(first: Vec<u8>) -> Self {
-        let second = halved(&first, SIDE);
-        let third = halved(&second, SIDE / 2);
+        // With the widest vectors that this processor has.
+        let (second, third) = pulp::Arch::new().dispatch(|| {
+            let second = halved(&first, SIDE);
+            let third = halved(&second, SIDE / 2);
+            (second, third)
+        });
         Self { mips: [first, second, third] }
     }
 }
 
 /// Means of 2 × 2 pixels: of rows rounded down, then of columns rounded up, so that a picture becomes neither darker nor lighter. Every tile
 /// that is decoded pays for this: two pixels, eight channels, are worked on at a time, and the loop becomes vectors.
+#[expect(clippy::inline_always, reason = "only what is inlined gets the caller's vectors")]
+#[inline(always)]
 fn halved(pixels: &[u8], side: usize) -> Vec<u8> {
     let half = side / 2;
-    let mut means = vec![0; half * half * 4];
-    for (rows, target) in pixels.chunks_exact(side * 8).zip(means.chunks_exact_mut(half * 4)) {
+    let mut means: Vec<[u8; 4]> = Vec::with_capacity(half * half);
+    for rows in pixels.chunks_exact(side * 8) {
         let (upper, lower) = rows.split_at(side * 4);
         let pairs = upper.as_chunks().0.iter().zip(lower.as_chunks().0);
-        for (mean, (upper, lower)) in target.as_chunks_mut().0.iter_mut().zip(pairs) {
+        means.extend(pairs.map(|(upper, lower)| {
             let of_rows = mean_down(u64::from_le_bytes(*upper), u64::from_le_bytes(*lower));
-            *mean = mean_up(of_rows as u32, (of_rows >> 32) as u32).to_le_bytes();
-        }
+            mean_up(of_rows as u32, (of_rows >> 32) as u32).to_le_bytes()
+        }));
     }
-    means
+    means.into_flattened()
 }
 
 /// Of eight bytes each, from everything but their lowest bits.
+#[expect(clippy::inline_always, reason = "only what is inlined gets the caller's vectors")]
+#[inline(always)]
 fn mean_down(a: u64, b: u64) -> u64 {
     (a & b) + (((a ^ b) & 0xfefe_fefe_fefe_fefe) >> 1)
 }
 
 /// Of four.
+#[expect(clippy::inline_always, reason = "only what is inlined gets the caller's vectors")]
+#[inline(always)]
 fn mean_up(a: u32, b: u32) -> u32 {
     (a | b) - (((a ^ b) & 0xfefe_fefe) >> 1)
 }

@@ -7,7 +7,8 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use reinpath::slide::{SlideHandle, TileId};
+use image::RgbImage;
+use reinpath::slide::{Jpeg2000Tile, Region, Request, SlideHandle, TileId};
 use reinpath_tests::program;
 use reinpath_tests::slide_writer::{Chroma, Codec, SlideSpec, write};
 
@@ -76,18 +77,57 @@ fn every_kind_is_opened_and_both_readers_agree() {
     }
 }
 
+/// What the child answers to a wish for one tile of the file.
+fn jpeg_2000(slide: &SlideHandle, id: TileId, change: impl Fn(&mut Jpeg2000Tile)) -> (RgbImage, Region) {
+    let region = slide.grid().region(id).unwrap();
+    let mut tile = slide.direct().unwrap().jpeg2000(id).unwrap();
+    change(&mut tile);
+    let pixels = slide.read(Request::Jpeg2000 { tile, level: id.level, region }).unwrap();
+    assert_eq!(pixels.level, id.level);
+    assert!((pixels.mpp.unwrap().x / slide.info().levels[id.level as usize].downsample - 0.25).abs() < 1e-3);
+    (pixels.image, region)
+}
+
 #[test]
-fn jpeg_2000_is_read_by_the_child() {
+fn jpeg_2000_is_read_by_the_child_tile_by_tile_and_as_openslide_reads_it() {
     let folder = tempfile::tempdir().unwrap();
     for is_rgb in [false, true] {
         let path = folder.path().join(format!("{is_rgb}.svs"));
         write(&path, &spec(Codec::Jp2k { is_rgb }, true)).unwrap();
         let slide = open(&path, &["slide-server"]);
-        assert!(slide.direct().is_none());
+        for (level, column, row) in [(0, 0, 0), (0, 1, 1), (0, 3, 0), (0, 0, 2), (1, 0, 0)] {
+            let id = TileId { level, column, row };
+            let (found, Region { x, y, w, h }) = jpeg_2000(&slide, id, |_tile| ());
+            let expected = slide.read_region(level, x, y, w, h).unwrap().image;
+            assert!(found == expected, "{id:?}, RGB: {is_rgb}");
+        }
         let image = slide.read_region(0, 0, 0, 256, 256).unwrap().image;
         // Pink to violet, whichever way the colours are stored.
         let sum = |channel: usize| image.pixels().map(|pixel| u64::from(pixel.0[channel])).sum::<u64>();
         assert!(sum(0) > sum(1) && sum(2) > sum(1), "{is_rgb}: {} {} {}", sum(0), sum(1), sum(2));
+        // Colours that are taken for others are seen: it is the tile itself that was decoded.
+        let id = TileId { level: 0, column: 1, row: 1 };
+        let other = jpeg_2000(&slide, id, |tile| tile.is_ycbcr = !tile.is_ycbcr).0;
+        assert!(other != jpeg_2000(&slide, id, |_tile| ()).0);
+    }
+}
+
+#[test]
+fn a_tile_of_jpeg_2000_that_is_not_understood_is_left_to_openslide() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("odd.svs");
+    write(&path, &spec(Codec::Jp2k { is_rgb: false }, true)).unwrap();
+    let slide = open(&path, &["slide-server"]);
+    let id = TileId { level: 0, column: 1, row: 1 };
+    let (expected, _) = jpeg_2000(&slide, id, |_tile| ());
+    let odd: [fn(&mut Jpeg2000Tile); 4] = [
+        |tile| tile.offset = 1 << 40,
+        |tile| tile.offset += 1,
+        |tile| tile.length /= 2,
+        |tile| (tile.width, tile.height) = (512, 256),
+    ];
+    for change in odd {
+        assert!(jpeg_2000(&slide, id, change).0 == expected);
     }
 }
 

@@ -159,7 +159,7 @@ fn whatever_is_not_plain_is_left_to_the_child() {
     assert!(opened(&[page(700, 530, 256)]).1.is_some());
     assert!(opened(&[page(700, 530, 300)]).1.is_none(), "tiles that are no multiple of cells");
     for (tag, value) in [
-        (tag::COMPRESSION, 33005),
+        (tag::COMPRESSION, 34712),
         (tag::PHOTOMETRIC, 6),
         (tag::SAMPLES_PER_PIXEL, 4),
         (tag::PLANAR, 2),
@@ -184,6 +184,28 @@ fn whatever_is_not_plain_is_left_to_the_child() {
     assert!(DirectTiles::open(&path, &info(&[page(701, 530, 256)])).is_none(), "another size");
     std::fs::write(&path, b"II*\0").unwrap();
     assert!(DirectTiles::open(&path, &info(&[page(700, 530, 256)])).is_none());
+}
+
+#[test]
+fn tiles_of_jpeg_2000_are_for_the_child_and_said_where_they_lie() {
+    let of = |compression, side| {
+        opened(&[Page { extra: vec![(tag::COMPRESSION, compression)], ..page(700, 530, side) }])
+    };
+    for (compression, is_ycbcr) in [(33003, true), (33005, false)] {
+        let (_folder, tiles) = of(compression, 240);
+        let tiles = tiles.unwrap();
+        assert_eq!(tiles.grid().levels[0].cell, (240, 240));
+        let tile = TileId { level: 0, column: 2, row: 1 };
+        let found = tiles.jpeg2000(tile).unwrap();
+        assert_eq!((found.width, found.height, found.is_ycbcr), (240, 240, is_ycbcr));
+        assert!(found.offset > 0 && found.length > 0);
+        assert_eq!((tiles.span(tile), tiles.read(tile, &mut Vec::new()).unwrap()), (None, false));
+        assert!(tiles.decode(tile, &[]).is_err());
+        assert_eq!(tiles.jpeg2000(TileId { row: 99, ..tile }), None);
+    }
+    assert!(of(33005, 512).1.is_none(), "a cell of it would decode all of it");
+    let (_folder, plain) = opened(&[page(700, 530, 240)]);
+    assert_eq!(plain.unwrap().jpeg2000(TileId { level: 0, column: 0, row: 0 }), None);
 }
 
 #[test]

@@ -24,7 +24,9 @@ fn plan_of(visible: &[TileId]) -> TilePlan {
 fn frame(cache: &mut TileCache, visible: &[TileId]) -> (Vec<TileId>, Drawing) {
     let plan = plan_of(visible);
     cache.begin_frame();
-    let missing = cache.missing(SLIDE, &plan);
+    let (missing, in_view) = cache.missing(SLIDE, &plan);
+    assert_eq!(in_view, missing.len(), "this plan looks not ahead");
+    cache.show_arrived();
     (missing, cache.draw(SLIDE, &grid(), &plan))
 }
 
@@ -112,7 +114,9 @@ fn the_base_stays_however_long_it_is_not_drawn() {
     let show = |cache: &mut TileCache, tile: TileId| {
         let plan = TilePlan { base: vec![base], ..plan_of(&[tile]) };
         cache.begin_frame();
-        cache.missing(SLIDE, &plan)
+        let missing = cache.missing(SLIDE, &plan).0;
+        cache.show_arrived();
+        missing
     };
     for column in 0..8 {
         let tile = id(0, column, 0);
@@ -160,14 +164,26 @@ fn uploads_are_bounded_in_a_frame_and_those_in_view_come_first() {
     assert_eq!(cache.room(), 0);
     let (missing, _) = frame(&mut cache, &many);
     assert!(missing.is_empty(), "what waits is not asked for again");
-    assert_eq!(cache.take_uploads().len(), UPLOADS_IN_VIEW + UPLOADS_AHEAD);
-    assert!(cache.has_arrived());
+    assert_eq!(cache.take_uploads().len(), UPLOADS);
+    let shown = many.iter().filter(|tile| cache.resident.contains_key(&(SLIDE, **tile))).count();
+    assert_eq!(shown, UPLOADS, "none of the others before all that is in view");
     frame(&mut cache, &many);
     assert!(cache.is_complete(SLIDE, &plan_of(&many)));
-    for _ in 0..4 {
+    assert_eq!(cache.take_uploads().len(), many.len() - UPLOADS + UPLOADS_AHEAD);
+    for _ in 0..3 {
         frame(&mut cache, &many);
     }
     assert!(!cache.has_arrived());
+}
+
+#[test]
+fn what_is_missing_in_view_is_told_from_what_is_only_near() {
+    let mut cache = TileCache::new(8 * TILE_BYTES);
+    let (here, near, whole) = (id(0, 0, 0), id(0, 1, 0), id(2, 0, 0));
+    let plan = TilePlan { margin: vec![near], base: vec![whole], ..plan_of(&[here]) };
+    assert_eq!(cache.missing(SLIDE, &plan), (vec![whole, here, near], 2));
+    cache.arrive(SLIDE, here, pixels());
+    assert_eq!(cache.missing(SLIDE, &plan), (vec![whole, near], 1));
 }
 
 #[test]
@@ -179,15 +195,14 @@ fn what_comes_into_view_is_drawn_in_the_frame_in_which_it_does() {
         cache.arrive(SLIDE, tile, pixels());
     }
     cache.begin_frame();
-    assert_eq!(cache.room_now(), UPLOADS_IN_VIEW, "nobody knows yet what will be in view");
-    assert!(cache.missing(SLIDE, &plan_of(&next)).is_empty());
+    assert_eq!(cache.room_now(), UPLOADS, "nobody knows yet what will be in view");
+    assert!(cache.missing(SLIDE, &plan_of(&next)).0.is_empty());
     assert!(!cache.is_complete(SLIDE, &plan_of(&next)));
-    let in_view = next.len() - UPLOADS_AHEAD;
-    assert_eq!(cache.room_now(), UPLOADS_IN_VIEW - in_view);
+    assert_eq!(cache.room_now(), UPLOADS - next.len());
     cache.show_arrived();
     assert!(cache.is_complete(SLIDE, &plan_of(&next)));
     assert_eq!(cache.take_uploads().len(), next.len());
-    assert_eq!(cache.room_now(), UPLOADS_IN_VIEW - in_view, "a frame's bound holds for all of it");
+    assert_eq!(cache.room_now(), UPLOADS - next.len(), "a frame's bound holds for all of it");
 }
 
 #[test]
@@ -197,9 +212,9 @@ fn what_waits_and_is_not_in_view_holds_up_none_that_is() {
     for n in 0..30 {
         cache.arrive(SLIDE, id(0, n % 8, 1 + n / 8), pixels());
     }
-    assert_eq!(cache.room(), UPLOADS_IN_VIEW);
+    assert_eq!(cache.room(), UPLOADS);
     cache.arrive(SLIDE, id(0, 0, 0), pixels());
-    assert_eq!(cache.room(), UPLOADS_IN_VIEW - 1);
+    assert_eq!(cache.room(), UPLOADS - 1);
     frame(&mut cache, &[id(0, 0, 0)]);
     assert!(cache.is_complete(SLIDE, &plan_of(&[id(0, 0, 0)])));
 }

@@ -4,7 +4,7 @@
 //! the wishes are a list; a wish leaves it when its tile is taken. Nothing here waits, reads or decodes.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crossbeam_channel::Sender;
@@ -13,23 +13,19 @@ use super::super::tile_cache::SlideKey;
 use super::super::tile_pixels::TilePixels;
 use super::kept::Kept;
 use super::source::TileSource;
+use super::wishes::Wishes;
 use super::{Arrived, EngineCounters};
-use crate::slide::{Error, SlideReply, Ticket, TileId};
+use crate::slide::{Error, SlideReply, TileId};
 
 /// Finished tiles that wait to be taken: a few frames' worth. More are not decoded until some are.
 const MOST_ARRIVED: usize = 64;
 /// Tiles whose bytes have been read and not decoded, for each thread that decodes: enough to never wait for the disk, and few
 /// enough that what is wanted next is not read late. When half is left, more is read.
 const READ_AHEAD: usize = 8;
-/// Tiles of the file with no more than this between them are read together, as long as it is no more than [`LONGEST_READ`].
-const LARGEST_GAP: u64 = 64 << 10;
-const LONGEST_READ: u64 = 1 << 20;
-/// How many wishes are looked at for neighbours in the file.
-const NEIGHBOURS: usize = 64;
 
 /// The queue of all slides.
 pub(super) struct Queue {
-    slides: BTreeMap<SlideKey, Slide>,
+    slides: BTreeMap<SlideKey, Wishes>,
     /// Read and not decoded yet.
     read: Vec<Unit>,
     arrived: Vec<Arrived>,
@@ -40,26 +36,6 @@ pub(super) struct Queue {
     /// Reads of one slide at a time: fewer than there are threads, so that a drive that hangs stops no other slide.
     most_reads_of_slide: usize,
     pub(super) is_stopped: bool,
-}
-
-struct Slide {
-    source: Arc<dyn TileSource>,
-    /// Tells a slide that was closed from one that was opened under the same key.
-    generation: u64,
-    /// When it was wanted last.
-    rank: u64,
-    list: Vec<TileId>,
-    /// The list's places, of tiles that have not been taken.
-    places: BTreeMap<TileId, usize>,
-    /// Units that are being read, wait to be decoded or are being decoded.
-    busy: BTreeSet<TileId>,
-    reads: usize,
-    /// Units that this process cannot decode.
-    by_child: BTreeSet<TileId>,
-    asked: BTreeMap<u64, (TileId, Ticket)>,
-    /// In `arrived`.
-    done: BTreeSet<TileId>,
-    replies: Sender<SlideReply>,
 }
 
 /// Which slide a piece of work belongs to.
@@ -109,20 +85,7 @@ impl Queue {
         replies: Sender<SlideReply>,
     ) {
         self.close(key);
-        let slide = Slide {
-            source,
-            generation,
-            rank: 0,
-            list: Vec::new(),
-            places: BTreeMap::new(),
-            busy: BTreeSet::new(),
-            reads: 0,
-            by_child: BTreeSet::new(),
-            asked: BTreeMap::new(),
-            done: BTreeSet::new(),
-            replies,
-        };
-        self.slides.insert(key, slide);
+        self.slides.insert(key, Wishes::new(generation, source, replies));
     }
 
     pub(super) fn close(&mut self, key: SlideKey) {
@@ -141,11 +104,11 @@ impl Queue {
         self.kept.clear();
     }
 
-    /// Replaces the wishes of a slide; true when something is to be done for them.
-    pub(super) fn want(&mut self, key: SlideKey, wanted: &[TileId]) -> bool {
+    /// Replaces the wishes of a slide, the first `in_view` of which are in view; true when something is to be done for them.
+    pub(super) fn want(&mut self, key: SlideKey, wanted: &[TileId], in_view: usize) -> bool {
         self.wants += 1;
         let Some(slide) = self.slides.get_mut(&key) else { return false };
-        slide.rank = self.wants;
+        (slide.rank, slide.in_view) = (self.wants, in_view);
         if slide.list == wanted && slide.places.len() == wanted.len() {
             return !wanted.is_empty();
         }
@@ -253,7 +216,12 @@ impl Queue {
             start..start + length as usize
         };
         let units = units.into_iter().map(|(first, span)| (first, place(span))).collect();
-        Some(Batch { origin: slide.origin(key), offset, length: (end - offset) as usize, units })
+        Some(Batch {
+            origin: Origin { key, generation: slide.generation, source: Arc::clone(&slide.source) },
+            offset,
+            length: (end - offset) as usize,
+            units,
+        })
     }
 
     /// Takes in what was read: `None` when it could not be. What is not wanted any more is dropped before it is decoded.
@@ -347,7 +315,7 @@ impl Queue {
         }
         for (&key, slide) in &mut self.slides {
             let mut at = 0;
-            while slide.asked.len() < slide.source.most_asked() && at < slide.list.len() {
+            while slide.asked.len() < slide.most_asked(at) && at < slide.list.len() {
                 let tile = slide.list[at];
                 at += 1;
                 if !slide.is_for_child(tile) {
@@ -406,69 +374,7 @@ impl Queue {
         false
     }
 
-    fn slide_of(&self, origin: &Origin) -> Option<&Slide> {
+    fn slide_of(&self, origin: &Origin) -> Option<&Wishes> {
         self.slides.get(&origin.key).filter(|slide| slide.generation == origin.generation)
-    }
-}
-
-impl Slide {
-    fn origin(&self, key: SlideKey) -> Origin {
-        Origin { key, generation: self.generation, source: Arc::clone(&self.source) }
-    }
-
-    /// Whether nothing is being done for a wish.
-    fn is_open(&self, tile: TileId) -> bool {
-        self.places.contains_key(&tile) && !self.done.contains(&tile)
-    }
-
-    /// The unit of a wish for which this process has something to read, and where that lies.
-    fn readable(&self, tile: TileId) -> Option<(TileId, (u64, u32))> {
-        let first = self.source.grid().first_of_file_tile(tile);
-        if !self.is_open(tile) || self.busy.contains(&first) || self.by_child.contains(&first) {
-            return None;
-        }
-        Some((first, self.source.span(first)?))
-    }
-
-    fn is_for_child(&self, tile: TileId) -> bool {
-        let first = self.source.grid().first_of_file_tile(tile);
-        self.is_open(tile)
-            && (self.by_child.contains(&first) || self.source.span(first).is_none())
-            && !self.asked.values().any(|(asked, _)| *asked == tile)
-    }
-
-    /// The best place among the wishes for cells of a unit.
-    fn place_of_unit(&self, first: TileId) -> Option<usize> {
-        let cells = self.source.grid().cells_of_file_tile(first);
-        cells.filter_map(|cell| self.places.get(&cell)).min().copied()
-    }
-
-    /// The unit of the wish `at`, and those near it in the file that are wanted too.
-    fn neighbours(&self, at: usize) -> Option<Vec<(TileId, (u64, u32))>> {
-        let wanted = self.readable(*self.list.get(at)?)?;
-        let mut near: Vec<(TileId, (u64, u32))> =
-            self.list[at..].iter().take(NEIGHBOURS).filter_map(|&tile| self.readable(tile)).collect();
-        near.sort_by_key(|&(first, (offset, _))| (offset, first));
-        near.dedup();
-        let end_of = |&(_, (offset, length)): &(TileId, (u64, u32))| offset + u64::from(length);
-        let middle = near.iter().position(|unit| *unit == wanted)?;
-        let (mut start, mut end) = (wanted.1.0, end_of(&wanted));
-        let mut range = middle..middle + 1;
-        while let Some(next) = near.get(range.end) {
-            if next.1.0 > end + LARGEST_GAP || end_of(next).max(end) - start > LONGEST_READ {
-                break;
-            }
-            end = end_of(next).max(end);
-            range.end += 1;
-        }
-        while let Some(before) = range.start.checked_sub(1).and_then(|at| near.get(at)) {
-            let reaches = end_of(before).max(end);
-            if end_of(before) + LARGEST_GAP < start || reaches - before.1.0 > LONGEST_READ {
-                break;
-            }
-            (start, end) = (before.1.0.min(start), reaches);
-            range.start -= 1;
-        }
-        Some(near.drain(range).collect())
     }
 }

@@ -24,6 +24,10 @@ pub(super) trait TileSource: Send + Sync {
 
     /// How many tiles the child process is asked for at a time.
     fn most_asked(&self) -> usize;
+
+    /// The same of tiles that are not in view yet: what is asked for cannot be taken back once it is being decoded, and what comes into view
+    /// would wait for it.
+    fn most_asked_ahead(&self) -> usize;
 }
 
 impl TileSource for SlideHandle {
@@ -50,8 +54,11 @@ impl TileSource for SlideHandle {
     fn ask(&self, tile: TileId, replies: &Sender<SlideReply>) -> Result<Ticket, Error> {
         let usual = SlideHandle::grid(self).levels.get(tile.level as usize);
         let is_usual = usual.is_none_or(|level| level.cell == (TILE_PX, TILE_PX));
-        let request = match SlideHandle::grid(self).region(tile) {
-            Some(Region { x, y, w, h }) if !is_usual => Request::Region { level: tile.level, x, y, w, h },
+        let of_file = self.direct().and_then(|direct| direct.jpeg2000(tile));
+        let level = tile.level;
+        let request = match (SlideHandle::grid(self).region(tile), of_file) {
+            (Some(region), Some(tile)) => Request::Jpeg2000 { tile, level, region },
+            (Some(Region { x, y, w, h }), None) if !is_usual => Request::Region { level, x, y, w, h },
             // A cell that is not there is refused by the child, in its words.
             _ => Request::Tile(tile),
         };
@@ -60,5 +67,9 @@ impl TileSource for SlideHandle {
 
     fn most_asked(&self) -> usize {
         Self::most_in_flight()
+    }
+
+    fn most_asked_ahead(&self) -> usize {
+        Self::most_read_ahead()
     }
 }

@@ -99,6 +99,17 @@ impl TileSource for Fake {
     fn most_asked(&self) -> usize {
         3
     }
+
+    fn most_asked_ahead(&self) -> usize {
+        1
+    }
+}
+
+impl Queue {
+    /// Wishes that are all in view.
+    fn want_all(&mut self, key: SlideKey, wanted: &[TileId]) -> bool {
+        self.want(key, wanted, wanted.len())
+    }
 }
 
 fn id(column: u32, row: u32) -> TileId {
@@ -143,7 +154,7 @@ const FAR: u64 = 10 << 20;
 fn the_most_wanted_is_read_decoded_and_taken_first() {
     let (mut queue, _replies) = opened(&Fake::new(FAR));
     let wanted = [id(5, 5), id(4, 5), id(9, 9)];
-    assert!(queue.want(A, &wanted));
+    assert!(queue.want_all(A, &wanted));
     let batches = [queue.next_read().unwrap(), queue.next_read().unwrap(), queue.next_read().unwrap()];
     assert_eq!(batches.each_ref().map(units), [[id(5, 5)], [id(4, 5)], [id(9, 9)]].map(Vec::from));
     assert!(queue.next_read().is_none(), "everything is being read");
@@ -156,7 +167,7 @@ fn the_most_wanted_is_read_decoded_and_taken_first() {
     assert_eq!(taken(&mut queue, 2), wanted[..2]);
     assert_eq!(taken(&mut queue, 9), wanted[2..]);
     assert!(queue.next_read().is_none(), "what was taken is not wanted again by itself");
-    assert!(queue.want(A, &wanted), "a tile may be wanted again");
+    assert!(queue.want_all(A, &wanted), "a tile may be wanted again");
     assert!(queue.next_read().is_some());
 }
 
@@ -164,10 +175,10 @@ fn the_most_wanted_is_read_decoded_and_taken_first() {
 fn what_is_not_wanted_any_more_is_dropped_before_it_is_read_and_before_it_is_decoded() {
     let source = Fake::new(FAR);
     let (mut queue, _replies) = opened(&source);
-    queue.want(A, &[id(0, 0), id(1, 0), id(2, 0)]);
+    queue.want_all(A, &[id(0, 0), id(1, 0), id(2, 0)]);
     let (first, second) = (queue.next_read().unwrap(), queue.next_read().unwrap());
     queue.finish_read(first, Some(&[0; LENGTH as usize]));
-    queue.want(A, &[id(7, 7)]);
+    queue.want_all(A, &[id(7, 7)]);
     assert_eq!(queue.counters().dropped, 1, "(2, 0) was not read");
     queue.finish_read(second, Some(&[0; LENGTH as usize]));
     assert!(queue.next_decode().is_none(), "(0, 0) was read and (1, 0) came later");
@@ -179,7 +190,7 @@ fn what_is_not_wanted_any_more_is_dropped_before_it_is_read_and_before_it_is_dec
 #[test]
 fn neighbours_in_the_file_are_read_together() {
     let (mut queue, _replies) = opened(&Fake::new(u64::from(LENGTH) + 50));
-    queue.want(A, &[id(5, 0), id(7, 0), id(4, 0), id(9, 9)]);
+    queue.want_all(A, &[id(5, 0), id(7, 0), id(4, 0), id(9, 9)]);
     let batch = queue.next_read().unwrap();
     // Between rows there are more than enough bytes; from column 4 to 7 one is not wanted but bridged.
     assert_eq!(units(&batch), [id(4, 0), id(5, 0), id(7, 0)]);
@@ -187,14 +198,14 @@ fn neighbours_in_the_file_are_read_together() {
     assert_eq!(batch.units[1].1, 1050..2050);
     assert_eq!(read(&mut queue), [id(9, 9)], "144 tiles of a kilobyte away");
     let (mut queue, _replies) = opened(&Fake::new(400 << 10));
-    queue.want(A, &[id(0, 0), id(1, 0)]);
+    queue.want_all(A, &[id(0, 0), id(1, 0)]);
     assert_eq!(units(&queue.next_read().unwrap()), [id(0, 0)], "too much between them");
 }
 
 #[test]
 fn the_same_bytes_may_be_several_tiles() {
     let (mut queue, _replies) = opened(&Fake::new(0));
-    queue.want(A, &[id(3, 1), id(8, 8)]);
+    queue.want_all(A, &[id(3, 1), id(8, 8)]);
     let batch = queue.next_read().unwrap();
     assert_eq!((units(&batch).len(), batch.length), (2, LENGTH as usize));
 }
@@ -203,7 +214,7 @@ fn the_same_bytes_may_be_several_tiles() {
 fn a_few_tiles_are_read_ahead_and_no_more() {
     let (mut queue, _replies) = opened(&Fake::new(FAR));
     let many: Vec<TileId> = (0..24).map(|n| id(n % 12, n / 12)).collect();
-    queue.want(A, &many);
+    queue.want_all(A, &many);
     assert!(queue.is_starving() && queue.is_running_out());
     for _ in 0..16 {
         read(&mut queue);
@@ -221,7 +232,7 @@ fn a_few_tiles_are_read_ahead_and_no_more() {
 fn a_large_tile_of_the_file_is_decoded_once_for_all_its_cells() {
     let source = Fake::with_level(FAR, 2);
     let (mut queue, _replies) = opened(&source);
-    queue.want(A, &[id(3, 1), id(2, 0)]);
+    queue.want_all(A, &[id(3, 1), id(2, 0)]);
     assert_eq!(read(&mut queue), [id(2, 0)]);
     assert!(queue.next_read().is_none());
     let unit = queue.next_decode().unwrap();
@@ -231,7 +242,7 @@ fn a_large_tile_of_the_file_is_decoded_once_for_all_its_cells() {
     queue.finish_decode(&unit.origin, unit.first, false);
     assert_eq!(taken(&mut queue, 9), [id(3, 1), id(2, 0)]);
     assert_eq!(queue.counters().cache_bytes, 2 * TILE_BYTES as u64, "the others are kept");
-    queue.want(A, &[id(3, 0)]);
+    queue.want_all(A, &[id(3, 0)]);
     assert_eq!(taken(&mut queue, 9), [id(3, 0)], "without reading anything");
     queue.drop_caches();
     assert_eq!(queue.counters().cache_bytes, 0);
@@ -241,12 +252,12 @@ fn a_large_tile_of_the_file_is_decoded_once_for_all_its_cells() {
 fn memory_is_bounded_and_what_came_too_late_is_kept() {
     let (mut queue, _replies) = opened(&Fake::new(FAR));
     for column in 0..12 {
-        queue.want(A, &[id(column, 0)]);
+        queue.want_all(A, &[id(column, 0)]);
         read(&mut queue);
         decode(&mut queue);
     }
     assert_eq!(queue.counters().cache_bytes, 8 * TILE_BYTES as u64);
-    queue.want(A, &[id(9, 0), id(0, 0)]);
+    queue.want_all(A, &[id(9, 0), id(0, 0)]);
     assert_eq!(taken(&mut queue, 9), [id(9, 0)]);
 }
 
@@ -255,8 +266,8 @@ fn of_two_slides_the_one_wanted_last_comes_first_and_neither_starves() {
     let (mut queue, _replies) = opened(&Fake::new(FAR));
     let (replies, _receiver) = bounded(8);
     queue.open(B, 1, Fake::new(FAR), replies);
-    queue.want(A, &[id(0, 0), id(1, 0)]);
-    queue.want(B, &[id(0, 1), id(1, 1)]);
+    queue.want_all(A, &[id(0, 0), id(1, 0)]);
+    queue.want_all(B, &[id(0, 1), id(1, 1)]);
     let order: Vec<TileId> = (0..4).map(|_| units(&queue.next_read().unwrap())[0]).collect();
     assert_eq!(order, [id(0, 1), id(0, 0), id(1, 1), id(1, 0)]);
 }
@@ -266,7 +277,7 @@ fn the_child_gets_what_only_it_can_read_and_a_few_at_a_time() {
     let source = Fake::new(FAR);
     let (mut queue, _replies) = opened(&source);
     let wanted: Vec<TileId> = (0..6).map(|n| id(n, 15)).chain([id(13, 0)]).collect();
-    queue.want(A, &wanted);
+    queue.want_all(A, &wanted);
     assert!(!queue.ask_children());
     assert_eq!(source.asked().iter().map(|asked| asked.1).collect::<Vec<_>>(), wanted[..3]);
     let pixels = || Arc::new(TilePixels::whole(vec![0; 256 * 256 * 4]).unwrap());
@@ -279,7 +290,7 @@ fn the_child_gets_what_only_it_can_read_and_a_few_at_a_time() {
     assert_eq!(read(&mut queue), [id(13, 0)]);
     let unit = queue.next_decode().unwrap();
     queue.finish_decode(&unit.origin, unit.first, true);
-    queue.want(A, &[id(13, 0), id(2, 15)]);
+    queue.want_all(A, &[id(13, 0), id(2, 15)]);
     let cancelled: Vec<bool> = source.asked().iter().map(|asked| asked.2.load(Ordering::Relaxed)).collect();
     assert_eq!(cancelled, [true, true, false, true], "answered, not wanted, wanted, not wanted");
     queue.ask_children();
@@ -287,16 +298,33 @@ fn the_child_gets_what_only_it_can_read_and_a_few_at_a_time() {
 }
 
 #[test]
+fn of_what_is_not_in_view_the_child_gets_fewer_at_a_time() {
+    let source = Fake::new(FAR);
+    let (mut queue, _replies) = opened(&source);
+    let row: Vec<TileId> = (0..6).map(|n| id(n, 15)).collect();
+    let asked = |source: &Fake| source.asked().iter().map(|asked| asked.1).collect::<Vec<_>>();
+    queue.want(A, &row, 0);
+    queue.ask_children();
+    assert_eq!(asked(&source), row[..1]);
+    queue.want(A, &row, 2);
+    queue.ask_children();
+    assert_eq!(asked(&source), row[..2], "those in view, and none ahead beside them");
+    queue.want(A, &row, 5);
+    queue.ask_children();
+    assert_eq!(asked(&source), row[..3]);
+}
+
+#[test]
 fn a_closed_slide_is_forgotten_with_its_work() {
     let (mut queue, _replies) = opened(&Fake::new(FAR));
-    queue.want(A, &[id(0, 0), id(1, 0)]);
+    queue.want_all(A, &[id(0, 0), id(1, 0)]);
     let late = queue.next_read().unwrap();
     read(&mut queue);
     queue.close(A);
     assert!(queue.next_decode().is_none() && queue.next_read().is_none());
     let (replies, _receiver) = bounded(8);
     queue.open(A, 5, Fake::new(FAR), replies);
-    queue.want(A, &[id(0, 0)]);
+    queue.want_all(A, &[id(0, 0)]);
     queue.finish_read(late, Some(&[0; LENGTH as usize]));
     assert!(queue.next_decode().is_none(), "read before the slide was closed");
 }
@@ -440,6 +468,9 @@ fn answers_of_a_child_arrive_as_tiles() {
             Ok(ticket)
         }
         fn most_asked(&self) -> usize {
+            2
+        }
+        fn most_asked_ahead(&self) -> usize {
             2
         }
     }

@@ -10,8 +10,8 @@ use super::super::tile_cache::SlideKey;
 use super::super::tile_pixels::TilePixels;
 use super::queue::{Batch, Origin, Queue, Unit};
 use super::{Arrived, EngineSettings, Wake};
-use crate::allocator;
 use crate::slide::{DecodedTile, Error, SlideReply, TILE_PX, TileGrid, TileId};
+use crate::{allocator, priority};
 
 /// Answers of a child that wait to be prepared.
 const MOST_REPLIES: usize = 32;
@@ -52,10 +52,10 @@ impl Shared {
         self.decodable.notify_all();
     }
 
-    pub(super) fn want(&self, key: SlideKey, wanted: &[TileId]) {
+    pub(super) fn want(&self, key: SlideKey, wanted: &[TileId], in_view: usize) {
         let mut queue = self.queue();
         let was_full = queue.is_full();
-        let is_something_to_do = queue.want(key, wanted);
+        let is_something_to_do = queue.want(key, wanted, in_view);
         let mut has_arrived = false;
         if is_something_to_do {
             queue.ask_children();
@@ -193,6 +193,7 @@ fn read_batch(batch: &Batch, buffer: &mut Vec<u8>, shared: &Shared) -> bool {
 }
 
 fn decode(shared: &Shared) {
+    priority::step_back();
     let mut queue = shared.queue();
     while !queue.is_stopped {
         let Some(unit) = queue.next_decode() else {

@@ -40,8 +40,8 @@ pub(super) struct Tiles {
     frame: Option<u64>,
     /// Slides that were drawn in the last frame and in this one: the others are wanted no more.
     drawn: [BTreeSet<SlideKey>; 2],
-    /// What the active pane misses in this frame.
-    active: Option<(SlideKey, Vec<TileId>)>,
+    /// What the active pane misses in this frame, and how many of it are in view.
+    active: Option<(SlideKey, Vec<TileId>, usize)>,
     failures: VecDeque<(SlideKey, TileId, TileFailure)>,
 }
 
@@ -211,13 +211,13 @@ impl Tiles {
     /// Asks for what is missing; between panes, the active one comes first.
     fn ask(&mut self, key: SlideKey, is_active: bool, plan: &TilePlan, workers: &Workers) {
         self.drawn[1].insert(key);
-        let missing = self.cache.missing(key, plan);
+        let (missing, in_view) = self.cache.missing(key, plan);
         let engine = workers.engine();
-        engine.want(key, &missing);
+        engine.want_ahead(key, &missing, in_view);
         if is_active {
-            self.active = Some((key, missing));
-        } else if let Some((active, missing)) = &self.active {
-            engine.want(*active, missing);
+            self.active = Some((key, missing, in_view));
+        } else if let Some((active, missing, in_view)) = &self.active {
+            engine.want_ahead(*active, missing, *in_view);
         }
     }
 
