@@ -9,9 +9,10 @@ const NICENESS: i32 = 5;
 pub(crate) fn step_back() {
     #[cfg(target_os = "linux")]
     {
-        // There each thread has a priority of its own, and may lower it.
-        let thread = rustix::thread::gettid();
-        if let Err(error) = rustix::process::setpriority_process(Some(thread), NICENESS) {
+        // There each thread has a priority of its own, and may lower it. What was started far back stays there.
+        let thread = Some(rustix::thread::gettid());
+        let niceness = rustix::process::getpriority_process(thread).unwrap_or(0).max(NICENESS);
+        if let Err(error) = rustix::process::setpriority_process(thread, niceness) {
             tracing::debug!("a thread keeps its priority: {error}");
         }
     }

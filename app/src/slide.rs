@@ -33,6 +33,7 @@ mod samples;
 pub mod server;
 mod signs;
 mod source;
+pub(crate) mod spare;
 mod tiff_chunks;
 mod tiff_directory;
 mod tile_grid;

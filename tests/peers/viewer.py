@@ -133,7 +133,9 @@ pyvips.cache_set_max(0)
 def make():
     region = pyvips.Region.new(pyvips.Image.tiffload(path, page=0))
     def read(column, row):
-        assert len(region.fetch(column * SIDE, row * SIDE, SIDE, SIDE)) == SIDE * SIDE * 3
+        # A tile at the edge is smaller: libvips gives nothing from beyond it.
+        wide, high = min(SIDE, width - column * SIDE), min(SIDE, height - row * SIDE)
+        assert len(region.fetch(column * SIDE, row * SIDE, wide, high)) == wide * high * 3
     return read
 
 measure(make, f"{pyvips.version(0)}.{pyvips.version(1)}.{pyvips.version(2)}")

@@ -6,11 +6,11 @@
 
 use std::io::Read;
 
-use super::Level;
 use super::jpeg_tile::{JpegTables, Scratch};
 use super::jpeg2000_tile::Jpeg2000Tile;
 use super::tiff_directory::{Directory, tag};
 use super::tile_grid::GridLevel;
+use super::{Level, spare};
 
 /// Everything that is looked at.
 pub(super) const TAGS: &[u16] = &[
@@ -158,7 +158,7 @@ impl DirectLevel {
             return Err("there is no such tile".to_string());
         }
         let (width, height) = (self.tile.0.min(self.width - left), self.tile.1.min(self.height - top));
-        let mut rgba = Vec::new();
+        let mut rgba = spare::take(self.tile.0 as usize * self.tile.1 as usize * 4);
         match &self.coding {
             Coding::Jpeg(tables) => tables.decode(bytes, self.tile, scratch, &mut rgba)?,
             Coding::Packed { packing, has_predictor } => {

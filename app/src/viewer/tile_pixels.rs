@@ -5,27 +5,31 @@
 
 use image::RgbImage;
 
-use crate::slide::TILE_PX;
+use crate::slide::{TILE_PX, spare};
 
 /// Sizes that a tile is kept in: itself, a half and a quarter, so that it can be drawn smaller without shimmering.
 pub const MIP_COUNT: u32 = 3;
 /// Bytes of a tile with its smaller copies, RGBA.
-pub const TILE_BYTES: usize = {
-    let side = TILE_PX as usize;
-    side * side * 4 + side * side + side * side / 4
-};
+pub const TILE_BYTES: usize = spare::BYTES;
 const SIDE: usize = TILE_PX as usize;
 
-/// A tile as the GPU takes it: RGBA rows of 256, 128 and 64 pixels a side.
+/// A tile as the GPU takes it. Its memory is used again for another.
 #[derive(Debug, PartialEq)]
 pub struct TilePixels {
-    pub mips: [Vec<u8>; MIP_COUNT as usize],
+    /// All sizes, one after the other.
+    bytes: Vec<u8>,
+}
+
+impl Drop for TilePixels {
+    fn drop(&mut self) {
+        spare::give(std::mem::take(&mut self.bytes));
+    }
 }
 
 impl TilePixels {
     /// Makes the smaller copies of a cell's picture, which may be smaller than a tile.
     pub fn from_rgb(image: &RgbImage) -> Self {
-        let mut rgba = Vec::with_capacity(image.as_raw().len() / 3 * 4);
+        let mut rgba = spare::take(image.as_raw().len() / 3 * 4);
         for pixel in image.as_raw().chunks_exact(3) {
             rgba.extend([pixel[0], pixel[1], pixel[2], 255]);
         }
@@ -42,7 +46,8 @@ impl TilePixels {
         let (left, top) = (origin.0 as usize * 4, origin.1 as usize);
         let width = (size.0.min(TILE_PX) as usize * 4).min(row_bytes.saturating_sub(left));
         let height = (size.1.min(TILE_PX) as usize).min(rows.saturating_sub(top));
-        let mut first = vec![255; SIDE * SIDE * 4];
+        let mut first = spare::take(TILE_BYTES);
+        first.resize(SIDE * SIDE * 4, 255);
         if width > 0 && height > 0 {
             for (y, row) in first.chunks_exact_mut(SIDE * 4).enumerate() {
                 let start = (top + y.min(height - 1)) * row_bytes + left;
@@ -62,14 +67,23 @@ impl TilePixels {
         (rgba.len() == SIDE * SIDE * 4).then(|| Self::with_copies(rgba))
     }
 
-    fn with_copies(first: Vec<u8>) -> Self {
+    /// RGBA rows of 256, 128 and 64 pixels a side.
+    pub fn mips(&self) -> [&[u8]; MIP_COUNT as usize] {
+        let (first, smaller) = self.bytes.split_at(SIDE * SIDE * 4);
+        let (second, third) = smaller.split_at(SIDE * SIDE);
+        [first, second, third]
+    }
+
+    fn with_copies(mut bytes: Vec<u8>) -> Self {
+        bytes.resize(TILE_BYTES, 0);
+        let (first, smaller) = bytes.split_at_mut(SIDE * SIDE * 4);
+        let (second, third) = smaller.split_at_mut(SIDE * SIDE);
         // With the widest vectors that this processor has.
-        let (second, third) = pulp::Arch::new().dispatch(|| {
-            let second = halved(&first, SIDE);
-            let third = halved(&second, SIDE / 2);
-            (second, third)
+        pulp::Arch::new().dispatch(|| {
+            halve(first, SIDE, second);
+            halve(second, SIDE / 2, third);
         });
-        Self { mips: [first, second, third] }
+        Self { bytes }
     }
 }
 
@@ -77,18 +91,16 @@ impl TilePixels {
 /// that is decoded pays for this: two pixels, eight channels, are worked on at a time, and the loop becomes vectors.
 #[expect(clippy::inline_always, reason = "only what is inlined gets the caller's vectors")]
 #[inline(always)]
-fn halved(pixels: &[u8], side: usize) -> Vec<u8> {
-    let half = side / 2;
-    let mut means: Vec<[u8; 4]> = Vec::with_capacity(half * half);
-    for rows in pixels.chunks_exact(side * 8) {
+fn halve(pixels: &[u8], side: usize, means: &mut [u8]) {
+    let means = means.as_chunks_mut().0.chunks_exact_mut(side / 2);
+    for (rows, means) in pixels.chunks_exact(side * 8).zip(means) {
         let (upper, lower) = rows.split_at(side * 4);
         let pairs = upper.as_chunks().0.iter().zip(lower.as_chunks().0);
-        means.extend(pairs.map(|(upper, lower)| {
+        for ((upper, lower), mean) in pairs.zip(means) {
             let of_rows = mean_down(u64::from_le_bytes(*upper), u64::from_le_bytes(*lower));
-            mean_up(of_rows as u32, (of_rows >> 32) as u32).to_le_bytes()
-        }));
+            *mean = mean_up(of_rows as u32, (of_rows >> 32) as u32).to_le_bytes();
+        }
     }
-    means.into_flattened()
 }
 
 /// Of eight bytes each, from everything but their lowest bits.
@@ -114,12 +126,12 @@ mod tests {
         let mut image = RgbImage::from_pixel(3, 2, image::Rgb([10, 20, 30]));
         image.put_pixel(2, 1, image::Rgb([50, 60, 70]));
         let tile = TilePixels::from_rgb(&image);
-        assert_eq!(tile.mips.each_ref().map(Vec::len).iter().sum::<usize>(), TILE_BYTES);
-        assert_eq!(&tile.mips[0][..4], &[10, 20, 30, 255]);
+        assert_eq!(tile.mips().map(<[u8]>::len).iter().sum::<usize>(), TILE_BYTES);
+        assert_eq!(&tile.mips()[0][..4], &[10, 20, 30, 255]);
         let far = (100 * TILE_PX as usize + 100) * 4;
-        assert_eq!(&tile.mips[0][far..far + 4], &[50, 60, 70, 255]);
+        assert_eq!(&tile.mips()[0][far..far + 4], &[50, 60, 70, 255]);
         // Pixels (2, 0), (3, 0), (2, 1), (3, 1): two of each.
-        assert_eq!(&tile.mips[1][4..8], &[30, 40, 50, 255]);
+        assert_eq!(&tile.mips()[1][4..8], &[30, 40, 50, 255]);
     }
 
     #[test]
@@ -144,15 +156,15 @@ mod tests {
         let rgba: Vec<u8> =
             (0..300_u32 * 260).flat_map(|n| [(n % 300 / 2) as u8, (n / 300) as u8, 9, 255]).collect();
         let cell = TilePixels::of_cell(&rgba, (300, 260), (256, 256), (256, 256));
-        assert_eq!(&cell.mips[0][..4], &[128, 0, 9, 255], "column 256, row 256");
-        assert_eq!(&cell.mips[0][43 * 4..44 * 4], &[149, 0, 9, 255], "the last column");
-        assert_eq!(&cell.mips[0][200 * 4..201 * 4], &[149, 0, 9, 255], "and on");
-        let last = &cell.mips[0][(255 * 256 + 255) * 4..];
+        assert_eq!(&cell.mips()[0][..4], &[128, 0, 9, 255], "column 256, row 256");
+        assert_eq!(&cell.mips()[0][43 * 4..44 * 4], &[149, 0, 9, 255], "the last column");
+        assert_eq!(&cell.mips()[0][200 * 4..201 * 4], &[149, 0, 9, 255], "and on");
+        let last = &cell.mips()[0][(255 * 256 + 255) * 4..];
         assert_eq!(last, [149, 3, 9, 255]);
         assert!(TilePixels::whole(rgba).is_none());
         let whole = vec![5; 256 * 256 * 4];
-        assert_eq!(TilePixels::whole(whole).map(|tile| tile.mips[2][0]), Some(5));
+        assert_eq!(TilePixels::whole(whole).map(|tile| tile.mips()[2][0]), Some(5));
         let nothing = TilePixels::of_cell(&[], (0, 0), (0, 0), (256, 256));
-        assert_eq!(nothing.mips[0][..4], [255; 4]);
+        assert_eq!(nothing.mips()[0][..4], [255; 4]);
     }
 }

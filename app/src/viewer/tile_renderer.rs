@@ -90,7 +90,7 @@ impl TileRenderer {
             let added = self.new_page(device);
             self.pages.push(added);
         }
-        for (mip, pixels) in upload.pixels.mips.iter().enumerate() {
+        for (mip, pixels) in upload.pixels.mips().into_iter().enumerate() {
             let side = TILE_PX >> mip;
             queue.write_texture(
                 wgpu::TexelCopyTextureInfo {

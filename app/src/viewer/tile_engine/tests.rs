@@ -360,7 +360,7 @@ fn tiles_come_and_the_window_is_woken() {
     let found = wait_for(&engine, 12);
     let tiles: std::collections::BTreeSet<TileId> = found.iter().map(|arrived| arrived.tile).collect();
     assert!(wanted.iter().all(|tile| tiles.contains(tile)));
-    assert!(found.iter().all(|arrived| arrived.pixels.as_ref().is_ok_and(|pixels| pixels.mips[0][0] == 9)));
+    assert!(found.iter().all(|arrived| arrived.pixels.as_ref().is_ok_and(|pixels| pixels.mips()[0][0] == 9)));
     assert!(calls.load(Ordering::Relaxed) >= 1);
     assert_eq!(engine.counters().decoded_here, 12);
 }

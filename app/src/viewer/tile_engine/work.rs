@@ -10,7 +10,7 @@ use super::super::tile_cache::SlideKey;
 use super::super::tile_pixels::TilePixels;
 use super::queue::{Batch, Origin, Queue, Unit};
 use super::{Arrived, EngineSettings, Wake};
-use crate::slide::{DecodedTile, Error, SlideReply, TILE_PX, TileGrid, TileId};
+use crate::slide::{DecodedTile, Error, SlideReply, TILE_PX, TileGrid, TileId, spare};
 use crate::{allocator, priority};
 
 /// Answers of a child that wait to be prepared.
@@ -147,6 +147,7 @@ fn take_replies(shared: &Shared, slide: (SlideKey, u64), replies: &Receiver<Slid
         }
     }
     // The slide is closed and its tiles are gone.
+    spare::forget();
     allocator::give_back();
 }
 
