@@ -54,6 +54,9 @@ pub struct PretrainConfig {
     /// Plain texts that the decoder is trained on.
     pub texts: usize,
     pub text: Optimisation,
+    /// A package that a run with the same settings of tokenizer and decoder made: its decoder is taken, and none trained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decoder_from: Option<PathBuf>,
     /// The text encoder of the semantic reward; none: the package brings none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sentence: Option<SentenceConfig>,

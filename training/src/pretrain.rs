@@ -10,6 +10,7 @@ mod patches;
 mod sentence;
 pub(crate) mod subjects;
 mod text;
+mod texture;
 pub(crate) mod tokenizer;
 mod view;
 
@@ -38,6 +39,11 @@ use crate::init;
 use crate::package_writer::write_vars;
 use crate::phantom::Limits;
 use crate::tissue::{Lexicon, MeasuredPatch, read_patches};
+
+// Files of the package.
+const TOKENIZER: &str = "language/tokenizer.json";
+const DECODER: &str = "language/model.safetensors";
+const DECODER_CONFIG: &str = "language/config.json";
 
 /// What every part of stage 0 works with.
 struct Base<'a> {
@@ -90,21 +96,25 @@ pub fn pretrain(config: &PretrainConfig, run: &Path) -> Result<PathBuf> {
     let mut writer = PackageWriter::create(&package)?;
 
     let tokenizer = tokenizer::make(&config.tokenizer, &subjects, &mut rng)?;
-    let tokenizer_path = writer.path("language/tokenizer.json")?;
+    let tokenizer_path = writer.path(TOKENIZER)?;
     tokenizer.save(&tokenizer_path, false).map_err(|e| Error::Tokenizer(e.to_string()))?;
     let tokenizer = ChatTokenizer::read(&tokenizer_path, ChatTemplate::Llama3)?;
 
-    let language =
-        text::train(config, &tokenizer, &subjects.within(Limits::without(config.without)), &mut sink)?;
-    write_vars(&mut writer, "language/model.safetensors", &language.vars, "")?;
-    let json = serde_json::to_string_pretty(&language.config)
-        .map_err(|e| Error::Config { reason: e.to_string(), path: run.to_owned() })?;
-    writer.text("language/config.json", &json)?;
+    if let Some(from) = &config.decoder_from {
+        take_decoder(from, &tokenizer_path, &mut writer)?;
+    } else {
+        let subjects = subjects.within(Limits::without(config.without));
+        let language = text::train(config, &tokenizer, &subjects, &mut sink)?;
+        write_vars(&mut writer, DECODER, &language.vars, "")?;
+        let json = serde_json::to_string_pretty(&language.config)
+            .map_err(|e| Error::Config { reason: e.to_string(), path: run.to_owned() })?;
+        writer.text(DECODER_CONFIG, &json)?;
+    }
 
     let plans = limited_plans(config.fields, Limits::without(config.without), &mut rng);
     sink.send(&RunEvent::Stage { stage: "drawing".to_owned(), steps: config.fields })?;
     let examples = draw_examples(&plans, config.patch, &config.encoders, &|_| {})?;
-    let patches = tissue.as_ref().map(|tissue| Patches::read(tissue.config, tissue.folder, &tissue.patches));
+    let patches = tissue.as_ref().map(|tissue| Patches::read(tissue, &config.encoders));
     let base = Base { config, plans, examples, tokenizer, patches: patches.transpose()? };
     let first = contrast::train(&base, &mut sink)?;
     attributes::train_further(&base, &first, &mut sink)?;
@@ -132,11 +142,28 @@ pub fn pretrain(config: &PretrainConfig, run: &Path) -> Result<PathBuf> {
     Ok(package)
 }
 
+/// Copies the decoder of a package whose tokenizer is the one at `tokenizer`.
+fn take_decoder(package: &Path, tokenizer: &Path, writer: &mut PackageWriter) -> Result<()> {
+    let read = |path: &Path| std::fs::read(path).map_err(Error::io(path));
+    if read(&package.join(TOKENIZER))? != read(tokenizer)? {
+        let reason =
+            format!("`decoder_from` has another tokenizer than these settings make: {}", package.display());
+        return Err(Error::Setting(reason));
+    }
+    for name in [DECODER, DECODER_CONFIG] {
+        writer.copy(&package.join(name), name)?;
+    }
+    Ok(())
+}
+
 fn manifest(config: &PretrainConfig, tissue: Option<&Tissue<'_>>) -> Manifest {
     let mut tissues = vec!["phantom tissue".to_owned()];
     let withheld = Limits::without(config.without).in_words();
     let mut provenance =
         format!("reinpath-train pretrain, seed {}, {} phantom fields{withheld}", config.seed, config.fields);
+    if config.decoder_from.is_some() {
+        provenance.push_str(", decoder of an earlier run");
+    }
     let mut made_from = "phantom tissue alone".to_owned();
     if let Some(tissue) = tissue {
         let name = &tissue.config.name;
@@ -170,9 +197,9 @@ fn manifest(config: &PretrainConfig, tissue: Option<&Tissue<'_>>) -> Manifest {
         terms: None,
         language: LanguageSpec {
             kind: LanguageKind::Llama,
-            weights: vec!["language/model.safetensors".to_owned()],
-            config: "language/config.json".to_owned(),
-            tokenizer: "language/tokenizer.json".to_owned(),
+            weights: vec![DECODER.to_owned()],
+            config: DECODER_CONFIG.to_owned(),
+            tokenizer: TOKENIZER.to_owned(),
             chat_template: ChatTemplate::Llama3,
             template: None,
             precision: "f16".to_owned(),

@@ -217,7 +217,34 @@ fn real_patches_are_learnt_where_their_folder_is_named_and_change_nothing_where_
     pretrain(&config, &d).unwrap();
     assert_eq!(with, losses(&d), "the same seed gives the same numbers");
 
+    let f = folder.path().join("f");
+    config.tissue.as_mut().unwrap().texture_weight = 30.0;
+    pretrain(&config, &f).unwrap();
+    let described = losses(&f);
+    let changed: Vec<&str> =
+        described.iter().zip(&with).filter(|(a, b)| a != b).map(|(a, _)| a.0.as_str()).collect();
+    assert_eq!(changed, ["tissue encoder", "tissue encoder", "attribute encoder", "attribute encoder"]);
+    assert!(described.iter().zip(&with).all(|(a, b)| a.0 != "tissue encoder" || a.1 > b.1), "{described:?}");
+
     config.tissue.as_mut().unwrap().splits = vec![Split::Test];
     let refused = pretrain(&config, &folder.path().join("e")).unwrap_err().to_string();
     assert!(refused.contains("test part"), "{refused}");
+}
+
+#[test]
+fn a_decoder_is_taken_from_a_package_with_the_same_tokenizer_and_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let config: PretrainConfig = toml::from_str(PRETRAIN).unwrap();
+    let [a, b, c] = ["a", "b", "c"].map(|name| folder.path().join(name));
+    let whole = pretrain(&config, &a).unwrap();
+    let mut taken = PretrainConfig { decoder_from: Some(whole.clone()), ..config };
+    let package = pretrain(&taken, &b).unwrap();
+    let [first, second] = [whole.clone(), package].map(|path| Package::open(&path).unwrap().manifest);
+    assert_eq!(first.files, second.files, "the same weights to the byte");
+    assert!(second.provenance.contains("decoder of an earlier run"), "{}", second.provenance);
+    assert!(losses(&b).iter().all(|(stage, _)| stage != "base decoder" && stage != "letter drills"));
+
+    taken.tokenizer.vocabulary += 8;
+    let refused = pretrain(&taken, &c).unwrap_err().to_string();
+    assert!(refused.contains("another tokenizer") && refused.contains("decoder_from"), "{refused}");
 }

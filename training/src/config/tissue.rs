@@ -30,6 +30,10 @@ pub struct TissueConfig {
     pub class_weight: f64,
     /// Weight of each attribute that was measured in a patch.
     pub measured_weight: f64,
+    /// Weight of the numbers that describe a view's texture and colours (`pretrain/texture.rs`), together; 0: not asked
+    /// for.
+    #[serde(default)]
+    pub texture_weight: f64,
     /// Share of a patch's cells that an encoder is shown, above 0 and up to 1: others are left out, which costs less and
     /// keeps the encoder from knowing the patches by heart.
     pub cells: f64,
@@ -73,6 +77,8 @@ impl TissueConfig {
             "`tissue.cells` must be more than 0 and at most 1"
         } else if !(near > 0.0 && near <= far && far.is_finite()) {
             "`tissue.zoom` must go from a number above 0 to one that is no smaller"
+        } else if !(self.texture_weight >= 0.0 && self.texture_weight.is_finite()) {
+            "`tissue.texture_weight` may not be below 0"
         } else if self.batch == 0 {
             "`tissue.batch` must be at least 1"
         } else {
@@ -112,6 +118,7 @@ mod tests {
         assert!(refused("[0.9, 0.1]", "[0.95, 0.1]").contains("more than 1"));
         assert!(refused("cells = 0.5", "cells = 0.0").contains("tissue.cells"));
         assert!(refused("[0.6, 1.2]", "[1.2, 0.6]").contains("tissue.zoom"));
+        assert!(refused("cells", "texture_weight = -1\ncells").contains("tissue.texture_weight"));
         assert!(refused("batch = 8", "batch = 0").contains("tissue.batch"));
     }
 }

@@ -14,7 +14,7 @@ use reinpath_model::ops;
 use reinpath_model::vit::Vit;
 
 use super::Base;
-use super::patches::{Drawing, Patches, Shown};
+use super::patches::{Drawing, PatchHeads, Patches, Shown};
 use crate::config::Optimisation;
 use crate::error::Result;
 use crate::event::{EventSink, RunEvent};
@@ -69,7 +69,7 @@ struct Heads {
     cells: Linear,
     attributes: Vec<Linear>,
     /// For real patches; none where there are none.
-    patches: Vec<Linear>,
+    patches: Option<PatchHeads>,
 }
 
 /// One encoder's training.
@@ -131,8 +131,8 @@ impl Heads {
                 .map(|(i, n)| Linear::load_with_bias(&own.pp(format!("attribute{i}")), spec.width, n))
                 .collect::<ComputeResult<_>>()?,
             patches: match &base.patches {
-                Some(_) => Patches::heads(&of_patches, spec.width)?,
-                None => Vec::new(),
+                Some(patches) => Some(patches.heads(&of_patches, spec.width)?),
+                None => None,
             },
         })
     }
@@ -270,9 +270,9 @@ fn loss(base: &Base<'_>, heads: &Heads, part: &Labelled) -> ComputeResult<Tensor
         let weights: Vec<f32> = classes.iter().map(|c| if c.is_some() { weight } else { 0.0 }).collect();
         loss = (loss + ops::cross_entropy(&logits, &targets, &weights)?)?;
     }
-    if let (Some(patches), Some(shown)) = (&base.patches, &part.patches) {
+    if let (Some(patches), Some(of_patches), Some(shown)) = (&base.patches, &heads.patches, &part.patches) {
         let spec = &base.config.encoders[heads.at];
-        loss = (loss + patches.loss(&heads.vit, &heads.patches, spec, shown)?)?;
+        loss = (loss + patches.loss(&heads.vit, of_patches, spec, shown)?)?;
     }
     Ok(loss)
 }
@@ -294,10 +294,10 @@ fn measure(base: &Base<'_>, heads: &Heads, stage: &str, from: usize, sink: &mut 
     for (name, (right, total)) in ATTRIBUTES.into_iter().zip(tallies) {
         sink.send(&RunEvent::Measured { stage: stage.to_owned(), measure: name.to_owned(), right, total })?;
     }
-    match &base.patches {
-        Some(patches) => {
-            patches.measure(&heads.vit, &heads.patches, &base.config.encoders[heads.at], stage, sink)
+    match (&base.patches, &heads.patches) {
+        (Some(patches), Some(of_patches)) => {
+            patches.measure(&heads.vit, of_patches, &base.config.encoders[heads.at], stage, sink)
         }
-        None => Ok(()),
+        _ => Ok(()),
     }
 }

@@ -14,7 +14,9 @@ use reinpath_model::package::EncoderSpec;
 use reinpath_model::patch::Patch;
 use reinpath_model::vit::Vit;
 
-use super::view::{Channels, Palette, View};
+use super::Tissue;
+use super::texture::{self, TextureScale};
+use super::view::{Channels, Palette, View, normalised};
 use crate::config::{Optimisation, TissueConfig};
 use crate::dataset::read_patch;
 use crate::error::Result;
@@ -42,6 +44,15 @@ pub(super) struct Patches<'a> {
     held_out: Vec<Example>,
     /// The mean colours of those that are learnt from.
     common: Channels,
+    /// How their texture is, for each encoder; none where it is not asked for.
+    textures: Vec<TextureScale>,
+}
+
+/// What is read from the mean over the cells of a view.
+pub(super) struct PatchHeads {
+    /// The class, then what can be measured.
+    values: Vec<Linear>,
+    texture: Option<Linear>,
 }
 
 /// Views of a part of a batch's patches, and the cells that the encoder is shown of them.
@@ -49,6 +60,8 @@ pub(super) struct Shown {
     /// Patches by their place in the list; their pixels are prepared in the part's own thread.
     views: Vec<(usize, View)>,
     cells: Vec<u32>,
+    /// The encoder's place among the encoders.
+    at: usize,
 }
 
 /// Draws views, batch after batch.
@@ -59,26 +72,33 @@ pub(super) struct Drawing {
 
 impl<'a> Patches<'a> {
     /// Reads the images of patches that are learnt from, and of the validation part where that is not one of them.
-    pub(super) fn read(config: &'a TissueConfig, folder: &Path, learnt: &[MeasuredPatch]) -> Result<Self> {
+    pub(super) fn read(tissue: &Tissue<'a>, encoders: &[EncoderSpec]) -> Result<Self> {
+        let Tissue { config, folder, .. } = *tissue;
         let is_held_out = !config.splits.contains(&Split::Validation);
         let held_out = if is_held_out { read_patches(folder, &[Split::Validation])? } else { Vec::new() };
         let examples = |patches: &[MeasuredPatch]| -> Result<Vec<Example>> {
             patches.par_iter().map(|patch| Example::read(folder, patch)).collect()
         };
-        let learnt = examples(learnt)?;
-        Ok(Self { config, common: common(&learnt), learnt, held_out: examples(&held_out)? })
+        let learnt = examples(&tissue.patches)?;
+        let asked_for = if config.texture_weight > 0.0 { encoders } else { &[] };
+        let textures =
+            asked_for.iter().map(|encoder| texture_scale(&learnt, encoder)).collect::<Result<_>>()?;
+        Ok(Self { config, common: common(&learnt), learnt, held_out: examples(&held_out)?, textures })
     }
 
-    /// One head for the class and one for each attribute that can be measured, on the mean over the cells.
-    pub(super) fn heads(vb: &VarBuilder<'_>, width: usize) -> ComputeResult<Vec<Linear>> {
+    /// One head for the class and one for each attribute that can be measured, and one for the texture.
+    pub(super) fn heads(&self, vb: &VarBuilder<'_>, width: usize) -> ComputeResult<PatchHeads> {
         let lexicon = Lexicon::shipped();
         let measured = lexicon.attributes.iter().filter(|attribute| attribute.measure.is_some());
         let counts = measured.map(|attribute| lexicon.values_of(&attribute.name).len());
-        std::iter::once(lexicon.classes.len())
+        let values = std::iter::once(lexicon.classes.len())
             .chain(counts)
             .enumerate()
             .map(|(i, count)| Linear::load_with_bias(&vb.pp(format!("patch{i}")), width, count))
-            .collect()
+            .collect::<ComputeResult<_>>()?;
+        let texture = || Linear::load_with_bias(&vb.pp("texture"), width, texture::COUNT);
+        let texture = (!self.textures.is_empty()).then(texture).transpose()?;
+        Ok(PatchHeads { values, texture })
     }
 
     /// How the first encoder is trained on them.
@@ -107,7 +127,7 @@ impl<'a> Patches<'a> {
             let mut cells: Vec<u32> =
                 rand::seq::index::sample(rng, grid, count).into_iter().map(|cell| cell as u32).collect();
             cells.sort_unstable();
-            Shown { views, cells }
+            Shown { views, cells, at }
         })
     }
 
@@ -115,15 +135,24 @@ impl<'a> Patches<'a> {
     pub(super) fn loss(
         &self,
         vit: &Vit,
-        heads: &[Linear],
+        heads: &PatchHeads,
         encoder: &EncoderSpec,
         shown: &Shown,
     ) -> ComputeResult<Tensor> {
         let views: Vec<_> = shown.views.iter().map(|&(i, view)| (&self.learnt[i], view)).collect();
-        let logits = logits(vit, heads, encoder, &views, &shown.cells)?;
+        let pictures = pictures(&views, encoder)?;
+        let field = field(vit, encoder, &pictures, &shown.cells)?;
         let share = ((PARTS * views.len().max(1)) as f64).recip();
         let mut loss = Tensor::zeros((), DType::F32, &Device::Cpu)?;
-        for (at, logits) in logits.iter().enumerate() {
+        if let (Some(head), Some(scale)) = (&heads.texture, self.textures.get(shown.at)) {
+            let numbers: Vec<f32> =
+                pictures.iter().flat_map(|rgb| scale.measure(rgb, encoder.image_size as usize)).collect();
+            let numbers = Tensor::from_vec(numbers, (views.len(), texture::COUNT), &Device::Cpu)?;
+            let weight = self.config.texture_weight * share / texture::COUNT as f64;
+            loss = (loss + (distance(&head.forward(&field)?, &numbers)? * weight)?)?;
+        }
+        for (at, head) in heads.values.iter().enumerate() {
+            let logits = &head.forward(&field)?;
             let values: Vec<Option<u32>> = views.iter().map(|(example, _)| example.values[at]).collect();
             let of_head = if at == 0 {
                 (smoothed(logits, &values)? * (self.config.class_weight * share))?
@@ -143,7 +172,7 @@ impl<'a> Patches<'a> {
     pub(super) fn measure(
         &self,
         vit: &Vit,
-        heads: &[Linear],
+        heads: &PatchHeads,
         encoder: &EncoderSpec,
         stage: &str,
         sink: &mut EventSink,
@@ -155,10 +184,9 @@ impl<'a> Patches<'a> {
             let (mut right, total) = (0, self.held_out.len());
             for chunk in self.held_out.chunks(50) {
                 let views: Vec<_> = chunk.iter().map(|example| (example, view)).collect();
-                let Some(class) = logits(vit, heads, encoder, &views, &cells)?.into_iter().next() else {
-                    break;
-                };
-                let read = class.argmax(1)?.to_vec1::<u32>()?;
+                let Some(class) = heads.values.first() else { break };
+                let field = field(vit, encoder, &pictures(&views, encoder)?, &cells)?;
+                let read = class.forward(&field)?.argmax(1)?.to_vec1::<u32>()?;
                 right += chunk.iter().zip(read).filter(|(e, read)| e.values[0] == Some(*read)).count();
             }
             let (stage, measure) = (stage.to_owned(), measure.to_owned());
@@ -192,23 +220,31 @@ fn common(examples: &[Example]) -> Channels {
     [0, 1, 2].map(|channel| (mean(channel), mean(channel + 3)))
 }
 
-/// The logits of each head, (views, values).
-fn logits(
-    vit: &Vit,
-    heads: &[Linear],
-    encoder: &EncoderSpec,
-    views: &[(&Example, View)],
-    cells: &[u32],
-) -> ComputeResult<Vec<Tensor>> {
+/// What the texture of whole patches is.
+fn texture_scale(examples: &[Example], encoder: &EncoderSpec) -> Result<TextureScale> {
+    let whole = |example: &Example| View::plain().of(&example.patch, encoder);
+    let pictures: Vec<_> = examples.par_iter().map(whole).collect::<ComputeResult<_>>()?;
+    Ok(TextureScale::of(&pictures, encoder.image_size as usize))
+}
+
+/// Views as they are shown, each (side, side, 3) from 0 to 255.
+fn pictures(views: &[(&Example, View)], encoder: &EncoderSpec) -> ComputeResult<Vec<Vec<f32>>> {
+    views.iter().map(|(example, view)| view.of(&example.patch, encoder)).collect()
+}
+
+/// The mean over the cells that are shown, (views, width).
+fn field(vit: &Vit, encoder: &EncoderSpec, pictures: &[Vec<f32>], cells: &[u32]) -> ComputeResult<Tensor> {
     let side = encoder.image_size as usize;
-    let mut pixels = Vec::with_capacity(views.len() * 3 * side * side);
-    for (example, view) in views {
-        pixels.extend(view.of(&example.patch, encoder)?);
-    }
-    let pixels = Tensor::from_vec(pixels, (views.len(), 3, side, side), &Device::Cpu)?;
-    let features = vit.forward_cells(&pixels, cells)?;
-    let field = features.narrow(1, 1, cells.len())?.mean(1)?;
-    heads.iter().map(|head| head.forward(&field)).collect()
+    let pixels: Vec<f32> = pictures.iter().flat_map(|rgb| normalised(rgb, encoder)).collect();
+    let pixels = Tensor::from_vec(pixels, (pictures.len(), 3, side, side), &Device::Cpu)?;
+    vit.forward_cells(&pixels, cells)?.narrow(1, 1, cells.len())?.mean(1)
+}
+
+/// The sum of Huber's losses: half the square up to a distance of 1, and from there on linear.
+fn distance(said: &Tensor, measured: &Tensor) -> ComputeResult<Tensor> {
+    let apart = (said - measured)?.abs()?;
+    let near = apart.minimum(1.0)?;
+    (&near * (apart - (&near * 0.5)?)?)?.sum_all()
 }
 
 /// The sum over rows of the cross-entropy with smoothed targets. (A class is always known.)

@@ -83,7 +83,7 @@ impl View {
         Self { colours: Colours::Brought(common), ..Self::plain() }
     }
 
-    /// The patch as this view shows it to an encoder: normalised, `(3, side, side)`.
+    /// The patch as this view shows it to an encoder: `(side, side, 3)` with values from 0 to 255.
     pub(super) fn of(&self, patch: &Patch, encoder: &EncoderSpec) -> Result<Vec<f32>> {
         let side = encoder.image_size as usize;
         let mut rgb: Vec<f32> = match self.place {
@@ -94,13 +94,17 @@ impl View {
             Place::Part(affine) => warped(patch, affine, side),
         };
         self.colours.apply(&mut rgb);
-        let mut values = Vec::with_capacity(rgb.len());
-        for channel in 0..3 {
-            let (mean, std) = (encoder.mean[channel], encoder.std[channel]);
-            values.extend(rgb.iter().skip(channel).step_by(3).map(|value| (value / 255.0 - mean) / std));
-        }
-        Ok(values)
+        Ok(rgb)
     }
+}
+
+/// A view as the encoder takes it: normalised, `(3, side, side)`.
+pub(super) fn normalised<'a>(rgb: &'a [f32], encoder: &EncoderSpec) -> impl Iterator<Item = f32> + use<'a> {
+    let statistics = std::array::from_fn::<_, 3, _>(|channel| (encoder.mean[channel], encoder.std[channel]));
+    let of_channel = move |(channel, (mean, std)): (usize, (f32, f32))| {
+        rgb.iter().skip(channel).step_by(3).map(move |value| (value / 255.0 - mean) / std)
+    };
+    statistics.into_iter().enumerate().flat_map(of_channel)
 }
 
 /// A square of the patch: turned by any angle, perhaps mirrored, a little stretched.
@@ -264,7 +268,9 @@ mod tests {
         };
         let values = draw(1);
         assert_eq!(values.len(), 8 * 3 * 32 * 32);
-        assert!(values.iter().all(|value| (-1.0..=1.0).contains(value)));
+        assert!(values.iter().all(|value| (0.0..=255.0).contains(value)));
+        let as_input: Vec<f32> = normalised(&values[..3 * 32 * 32], &encoder).collect();
+        assert_eq!((as_input.len(), as_input[1]), (3 * 32 * 32, (values[3] / 255.0 - 0.5) / 0.5));
         assert_eq!(values, draw(1));
         assert_ne!(values, draw(2));
     }
