@@ -9,6 +9,7 @@ mod decoder_start;
 mod patches;
 mod sentence;
 pub(crate) mod subjects;
+mod teacher;
 mod text;
 mod texture;
 pub(crate) mod tokenizer;

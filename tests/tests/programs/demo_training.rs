@@ -226,6 +226,15 @@ fn real_patches_are_learnt_where_their_folder_is_named_and_change_nothing_where_
     assert_eq!(changed, ["tissue encoder", "tissue encoder", "attribute encoder", "attribute encoder"]);
     assert!(described.iter().zip(&with).all(|(a, b)| a.0 != "tissue encoder" || a.1 > b.1), "{described:?}");
 
+    // What the teacher says, also of two patches in one picture, in place of the class.
+    let g = folder.path().join("g");
+    let tissue = config.tissue.as_mut().unwrap();
+    (tissue.class_weight, tissue.teacher_weight, tissue.joined) = (0.0, 20.0, 0.5);
+    pretrain(&config, &g).unwrap();
+    let taught = losses(&g);
+    let changed = taught.iter().zip(&described).filter(|(a, b)| a != b).count();
+    assert_eq!((changed, taught.len()), (4, described.len()), "{taught:?}");
+
     config.tissue.as_mut().unwrap().splits = vec![Split::Test];
     let refused = pretrain(&config, &folder.path().join("e")).unwrap_err().to_string();
     assert!(refused.contains("test part"), "{refused}");

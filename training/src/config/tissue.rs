@@ -34,6 +34,14 @@ pub struct TissueConfig {
     /// for.
     #[serde(default)]
     pub texture_weight: f64,
+    /// Weight of what a machine fitted on those numbers says of each class (`pretrain/teacher.rs`), beside or in place of
+    /// the class itself; 0: not asked for.
+    #[serde(default)]
+    pub teacher_weight: f64,
+    /// Share of views in which a part of another patch takes the place of a part of the first. Only the texture is asked
+    /// for of them.
+    #[serde(default)]
+    pub joined: f64,
     /// Share of a patch's cells that an encoder is shown, above 0 and up to 1: others are left out, which costs less and
     /// keeps the encoder from knowing the patches by heart.
     pub cells: f64,
@@ -79,6 +87,10 @@ impl TissueConfig {
             "`tissue.zoom` must go from a number above 0 to one that is no smaller"
         } else if !(self.texture_weight >= 0.0 && self.texture_weight.is_finite()) {
             "`tissue.texture_weight` may not be below 0"
+        } else if !(self.teacher_weight >= 0.0 && self.teacher_weight.is_finite()) {
+            "`tissue.teacher_weight` may not be below 0"
+        } else if !is_share(self.joined) {
+            "`tissue.joined` is a share, from 0 to 1"
         } else if self.batch == 0 {
             "`tissue.batch` must be at least 1"
         } else {
@@ -119,6 +131,8 @@ mod tests {
         assert!(refused("cells = 0.5", "cells = 0.0").contains("tissue.cells"));
         assert!(refused("[0.6, 1.2]", "[1.2, 0.6]").contains("tissue.zoom"));
         assert!(refused("cells", "texture_weight = -1\ncells").contains("tissue.texture_weight"));
+        assert!(refused("cells", "teacher_weight = -1\ncells").contains("tissue.teacher_weight"));
+        assert!(refused("cells", "joined = 2\ncells").contains("tissue.joined"));
         assert!(refused("batch = 8", "batch = 0").contains("tissue.batch"));
     }
 }

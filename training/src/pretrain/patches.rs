@@ -5,7 +5,7 @@ use std::path::Path;
 use candle_core::{DType, Device, Result as ComputeResult, Tensor};
 use candle_nn::VarBuilder;
 use candle_nn::ops::log_softmax;
-use rand::SeedableRng as _;
+use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use reinpath_model::layers::Linear;
@@ -15,8 +15,9 @@ use reinpath_model::patch::Patch;
 use reinpath_model::vit::Vit;
 
 use super::Tissue;
+use super::teacher::Teacher;
 use super::texture::{self, TextureScale};
-use super::view::{Channels, Palette, View, normalised};
+use super::view::{Channels, Cut, Palette, View, normalised};
 use crate::config::{Optimisation, TissueConfig};
 use crate::dataset::read_patch;
 use crate::error::Result;
@@ -29,6 +30,8 @@ use crate::tissue::{Lexicon, MeasuredPatch, read_patches};
 
 /// The share of a class's probability that is spread over all classes: few patches are known by heart soon enough.
 const SMOOTHING: f32 = 0.05;
+/// Views of each patch, beside the whole, that the teacher learns from.
+const TEACHER_VIEWS: usize = 3;
 
 /// A patch, and what each head is to say of it; `None` where nothing is clear.
 struct Example {
@@ -45,7 +48,14 @@ pub(super) struct Patches<'a> {
     /// The mean colours of those that are learnt from.
     common: Channels,
     /// How their texture is, for each encoder; none where it is not asked for.
-    textures: Vec<TextureScale>,
+    textures: Vec<Texture>,
+}
+
+/// The texture of patches as an encoder is shown them.
+struct Texture {
+    scale: TextureScale,
+    /// What tells classes by texture; none where it is not asked.
+    teacher: Option<Teacher>,
 }
 
 /// What is read from the mean over the cells of a view.
@@ -53,15 +63,26 @@ pub(super) struct PatchHeads {
     /// The class, then what can be measured.
     values: Vec<Linear>,
     texture: Option<Linear>,
+    /// What the teacher says of each class.
+    taught: Option<Linear>,
 }
 
 /// Views of a part of a batch's patches, and the cells that the encoder is shown of them.
 pub(super) struct Shown {
-    /// Patches by their place in the list; their pixels are prepared in the part's own thread.
-    views: Vec<(usize, View)>,
+    /// Their pixels are prepared in the part's own thread.
+    views: Vec<Sight>,
     cells: Vec<u32>,
     /// The encoder's place among the encoders.
     at: usize,
+}
+
+/// A view of a patch, by its place in the list.
+#[derive(Clone, Copy)]
+struct Sight {
+    patch: usize,
+    view: View,
+    /// A view of another patch that takes the place of a part of it.
+    joined: Option<(usize, View, Cut)>,
 }
 
 /// Draws views, batch after batch.
@@ -80,10 +101,13 @@ impl<'a> Patches<'a> {
             patches.par_iter().map(|patch| Example::read(folder, patch)).collect()
         };
         let learnt = examples(&tissue.patches)?;
-        let asked_for = if config.texture_weight > 0.0 { encoders } else { &[] };
+        let common = common(&learnt);
+        let is_asked_for = config.texture_weight > 0.0 || config.teacher_weight > 0.0;
+        let textures = encoders.iter().enumerate().filter(|_| is_asked_for);
         let textures =
-            asked_for.iter().map(|encoder| texture_scale(&learnt, encoder)).collect::<Result<_>>()?;
-        Ok(Self { config, common: common(&learnt), learnt, held_out: examples(&held_out)?, textures })
+            textures.map(|(at, encoder)| Texture::of(&learnt, palette(config, at, common), config, encoder));
+        let textures = textures.collect::<Result<_>>()?;
+        Ok(Self { config, common, learnt, held_out: examples(&held_out)?, textures })
     }
 
     /// One head for the class and one for each attribute that can be measured, and one for the texture.
@@ -96,9 +120,11 @@ impl<'a> Patches<'a> {
             .enumerate()
             .map(|(i, count)| Linear::load_with_bias(&vb.pp(format!("patch{i}")), width, count))
             .collect::<ComputeResult<_>>()?;
-        let texture = || Linear::load_with_bias(&vb.pp("texture"), width, texture::COUNT);
-        let texture = (!self.textures.is_empty()).then(texture).transpose()?;
-        Ok(PatchHeads { values, texture })
+        let head = |name: &str, count: usize| Linear::load_with_bias(&vb.pp(name), width, count);
+        let texture = (!self.textures.is_empty()).then(|| head("texture", texture::COUNT)).transpose()?;
+        let is_taught = self.textures.iter().any(|texture| texture.teacher.is_some());
+        let taught = is_taught.then(|| head("taught", lexicon.classes.len())).transpose()?;
+        Ok(PatchHeads { values, texture, taught })
     }
 
     /// How the first encoder is trained on them.
@@ -115,20 +141,37 @@ impl<'a> Patches<'a> {
     pub(super) fn draw(&self, at: usize, encoder: &EncoderSpec, drawing: &mut Drawing) -> [Shown; PARTS] {
         let config = self.config;
         let picked = drawing.shuffle.take(config.batch);
-        let share = |shares: &[f64]| shares.get(at).copied().unwrap_or(0.0);
-        let palette =
-            Palette { recolour: share(&config.recolour), even: share(&config.even), common: self.common };
+        let palette = palette(config, at, self.common);
         let grid = encoder.grid_side() * encoder.grid_side();
         let count = ((grid as f64 * config.cells).round() as usize).clamp(1, grid);
         let rng = &mut drawing.rng;
         std::array::from_fn(|part| {
             let mine = picked.iter().skip(part).step_by(PARTS);
-            let views = mine.map(|&i| (i, View::draw(&palette, config.zoom, rng))).collect();
+            let views = mine.map(|&patch| self.sight(patch, &palette, rng)).collect();
             let mut cells: Vec<u32> =
                 rand::seq::index::sample(rng, grid, count).into_iter().map(|cell| cell as u32).collect();
             cells.sort_unstable();
             Shown { views, cells, at }
         })
+    }
+
+    /// A view of a patch, perhaps joined with one of another in the same kind of colours.
+    fn sight(&self, patch: usize, palette: &Palette, rng: &mut ChaCha8Rng) -> Sight {
+        let view = View::draw(palette, self.config.zoom, rng);
+        let joined = rng.random_bool(self.config.joined).then(|| {
+            let other = rng.random_range(0..self.learnt.len());
+            (other, view.elsewhere(self.config.zoom, rng), Cut::draw(rng))
+        });
+        Sight { patch, view, joined }
+    }
+
+    /// What a sight shows.
+    fn picture(&self, sight: &Sight, encoder: &EncoderSpec) -> ComputeResult<Vec<f32>> {
+        let mut rgb = sight.view.of(&self.learnt[sight.patch].patch, encoder)?;
+        if let Some((other, view, cut)) = &sight.joined {
+            cut.join(&mut rgb, &view.of(&self.learnt[*other].patch, encoder)?);
+        }
+        Ok(rgb)
     }
 
     /// A part's share of the loss on patches.
@@ -139,21 +182,17 @@ impl<'a> Patches<'a> {
         encoder: &EncoderSpec,
         shown: &Shown,
     ) -> ComputeResult<Tensor> {
-        let views: Vec<_> = shown.views.iter().map(|&(i, view)| (&self.learnt[i], view)).collect();
-        let pictures = pictures(&views, encoder)?;
+        let pictures: Vec<_> =
+            shown.views.iter().map(|sight| self.picture(sight, encoder)).collect::<ComputeResult<_>>()?;
         let field = field(vit, encoder, &pictures, &shown.cells)?;
-        let share = ((PARTS * views.len().max(1)) as f64).recip();
-        let mut loss = Tensor::zeros((), DType::F32, &Device::Cpu)?;
-        if let (Some(head), Some(scale)) = (&heads.texture, self.textures.get(shown.at)) {
-            let numbers: Vec<f32> =
-                pictures.iter().flat_map(|rgb| scale.measure(rgb, encoder.image_size as usize)).collect();
-            let numbers = Tensor::from_vec(numbers, (views.len(), texture::COUNT), &Device::Cpu)?;
-            let weight = self.config.texture_weight * share / texture::COUNT as f64;
-            loss = (loss + (distance(&head.forward(&field)?, &numbers)? * weight)?)?;
-        }
+        let share = ((PARTS * pictures.len().max(1)) as f64).recip();
+        let mut loss = self.loss_of_texture(heads, encoder, shown.at, (&pictures, &field), share)?;
         for (at, head) in heads.values.iter().enumerate() {
             let logits = &head.forward(&field)?;
-            let values: Vec<Option<u32>> = views.iter().map(|(example, _)| example.values[at]).collect();
+            // Of two patches in one picture neither's value holds.
+            let value =
+                |sight: &Sight| self.learnt[sight.patch].values[at].filter(|_| sight.joined.is_none());
+            let values: Vec<Option<u32>> = shown.views.iter().map(value).collect();
             let of_head = if at == 0 {
                 (smoothed(logits, &values)? * (self.config.class_weight * share))?
             } else {
@@ -164,6 +203,30 @@ impl<'a> Patches<'a> {
                 ops::cross_entropy(logits, &targets, &weights)?
             };
             loss = (loss + of_head)?;
+        }
+        Ok(loss)
+    }
+
+    /// The part of it that is about texture: its numbers, and what the teacher makes of them.
+    fn loss_of_texture(
+        &self,
+        heads: &PatchHeads,
+        encoder: &EncoderSpec,
+        at: usize,
+        (pictures, field): (&[Vec<f32>], &Tensor),
+        share: f64,
+    ) -> ComputeResult<Tensor> {
+        let mut loss = Tensor::zeros((), DType::F32, &Device::Cpu)?;
+        let (Some(head), Some(texture)) = (&heads.texture, self.textures.get(at)) else { return Ok(loss) };
+        let numbers = texture.numbers(pictures, encoder.image_size as usize)?;
+        if self.config.texture_weight > 0.0 {
+            let weight = self.config.texture_weight * share / texture::COUNT as f64;
+            loss = (loss + (distance(&head.forward(field)?, &numbers)? * weight)?)?;
+        }
+        if let (Some(head), Some(teacher)) = (&heads.taught, &texture.teacher) {
+            let taught = teacher.scores(&numbers)?;
+            let weight = self.config.teacher_weight * share / taught.dim(1)? as f64;
+            loss = (loss + ((head.forward(field)? - taught)?.sqr()?.sum_all()? * weight)?)?;
         }
         Ok(loss)
     }
@@ -184,7 +247,7 @@ impl<'a> Patches<'a> {
             let (mut right, total) = (0, self.held_out.len());
             for chunk in self.held_out.chunks(50) {
                 let views: Vec<_> = chunk.iter().map(|example| (example, view)).collect();
-                let Some(class) = heads.values.first() else { break };
+                let Some(class) = heads.taught.as_ref().or(heads.values.first()) else { break };
                 let field = field(vit, encoder, &pictures(&views, encoder)?, &cells)?;
                 let read = class.forward(&field)?.argmax(1)?.to_vec1::<u32>()?;
                 right += chunk.iter().zip(read).filter(|(e, read)| e.values[0] == Some(*read)).count();
@@ -220,11 +283,49 @@ fn common(examples: &[Example]) -> Channels {
     [0, 1, 2].map(|channel| (mean(channel), mean(channel + 3)))
 }
 
-/// What the texture of whole patches is.
-fn texture_scale(examples: &[Example], encoder: &EncoderSpec) -> Result<TextureScale> {
-    let whole = |example: &Example| View::plain().of(&example.patch, encoder);
-    let pictures: Vec<_> = examples.par_iter().map(whole).collect::<ComputeResult<_>>()?;
-    Ok(TextureScale::of(&pictures, encoder.image_size as usize))
+/// How the encoder `at` is shown colours.
+fn palette(config: &TissueConfig, at: usize, common: Channels) -> Palette {
+    let share = |shares: &[f64]| shares.get(at).copied().unwrap_or(0.0);
+    Palette { recolour: share(&config.recolour), even: share(&config.even), common }
+}
+
+impl Texture {
+    /// Of whole patches; the teacher learns from other views of them, too.
+    fn of(
+        examples: &[Example],
+        palette: Palette,
+        config: &TissueConfig,
+        encoder: &EncoderSpec,
+    ) -> Result<Self> {
+        let shown = |view: &(dyn Fn(usize) -> View + Sync)| -> ComputeResult<Vec<Vec<f32>>> {
+            let pictures = examples.par_iter().enumerate();
+            pictures.map(|(at, example)| view(at).of(&example.patch, encoder)).collect()
+        };
+        let whole = shown(&|_| View::plain())?;
+        let scale = TextureScale::of(&whole, encoder.image_size as usize);
+        let mut texture = Self { scale, teacher: None };
+        if config.teacher_weight > 0.0 {
+            let mut numbers = vec![texture.numbers(&whole, encoder.image_size as usize)?];
+            for round in 0..TEACHER_VIEWS {
+                let drawn = |at: usize| {
+                    let mut rng = ChaCha8Rng::seed_from_u64((round * examples.len() + at) as u64);
+                    View::draw(&palette, config.zoom, &mut rng)
+                };
+                numbers.push(texture.numbers(&shown(&drawn)?, encoder.image_size as usize)?);
+            }
+            let classes: Vec<Option<u32>> = examples.iter().map(|example| example.values[0]).collect();
+            let classes = classes.repeat(numbers.len());
+            texture.teacher =
+                Some(Teacher::fit(&Tensor::cat(&numbers, 0)?, &classes, Lexicon::shipped().classes.len())?);
+        }
+        Ok(texture)
+    }
+
+    /// Of pictures `(side, side, 3)`: `(pictures, COUNT)`.
+    fn numbers(&self, pictures: &[Vec<f32>], side: usize) -> ComputeResult<Tensor> {
+        let numbers: Vec<Vec<f32>> = pictures.par_iter().map(|rgb| self.scale.measure(rgb, side)).collect();
+        Tensor::from_vec(numbers.concat(), (pictures.len(), texture::COUNT), &Device::Cpu)
+    }
 }
 
 /// Views as they are shown, each (side, side, 3) from 0 to 255.
@@ -247,13 +348,14 @@ fn distance(said: &Tensor, measured: &Tensor) -> ComputeResult<Tensor> {
     (&near * (apart - (&near * 0.5)?)?)?.sum_all()
 }
 
-/// The sum over rows of the cross-entropy with smoothed targets. (A class is always known.)
+/// The sum over rows whose class is known of the cross-entropy with smoothed targets.
 fn smoothed(logits: &Tensor, classes: &[Option<u32>]) -> ComputeResult<Tensor> {
     let (rows, count) = logits.dims2()?;
-    let mut targets = vec![SMOOTHING / count as f32; rows * count];
+    let mut targets = vec![0.0; rows * count];
     for (row, class) in targets.chunks_exact_mut(count).zip(classes) {
-        if let Some(target) = class.and_then(|class| row.get_mut(class as usize)) {
-            *target += 1.0 - SMOOTHING;
+        if let Some(class) = class {
+            row.fill(SMOOTHING / count as f32);
+            row[*class as usize] += 1.0 - SMOOTHING;
         }
     }
     let targets = Tensor::from_vec(targets, (rows, count), &Device::Cpu)?;

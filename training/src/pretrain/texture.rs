@@ -17,7 +17,9 @@ const PATTERNS: usize = 10;
 const OF_PLANES: usize = 12;
 
 /// How many numbers there are: of all sizes together, of each band, of its energy, of what is left, of patterns, and the colours.
-pub(super) const COUNT: usize = 9 + BANDS * (OF_PLANES + 6) + 9 + PATTERN_BANDS * 2 * PATTERNS + 6;
+pub(super) const COUNT: usize = 9 + BANDS * (OF_PLANES + 6) + 9 + PATTERN_BANDS * 2 * PATTERNS + COLOURS;
+/// Those at the end that are colours.
+pub(super) const COLOURS: usize = 6;
 
 /// Farther from the mean than so many deviations nothing is asked for.
 const FARTHEST: f32 = 4.0;
@@ -114,8 +116,9 @@ fn describe(planes: &mut [Plane; 3], numbers: &mut Vec<f32>) {
 /// The correlations of red and green, red and blue, green and blue; of planes whose mean is 0 and whose deviation is 1.
 fn in_common(planes: &[Plane; 3]) -> [f32; 3] {
     [(0, 1), (0, 2), (1, 2)].map(|(a, b)| {
-        let products = planes[a].values.iter().zip(&planes[b].values).map(|(a, b)| a * b);
-        products.sum::<f32>() / planes[a].values.len() as f32
+        let (a, b) = (&planes[a].values, &planes[b].values);
+        let [products] = sums(a, |at, value| [value * b[at]]);
+        products / a.len() as f32
     })
 }
 
@@ -129,22 +132,20 @@ impl Plane {
     /// Weighed by 1, 4, 6, 4, 1 in both directions; mirrored at the border.
     fn smooth(&self) -> Self {
         let side = self.side;
-        let mirrored = |at: usize, by: isize| {
-            let last = side as isize - 1;
-            let at = (at as isize + by).abs();
-            (if at > last { 2 * last - at } else { at }).clamp(0, last) as usize
-        };
-        let weigh = |at: usize, value: &dyn Fn(usize) -> f32| {
-            let [a, b, c, d, e] = [-2, -1, 0, 1, 2].map(|by| value(mirrored(at, by)));
-            (a + e + 4.0 * (b + d) + 6.0 * c) / 16.0
-        };
+        let weigh = |[a, b, c, d, e]: [f32; 5]| (a + e + 4.0 * (b + d) + 6.0 * c) / 16.0;
+        let around = |at: usize| [-2, -1, 0, 1, 2].map(|by| mirrored(at as isize + by, side));
         let mut across = Vec::with_capacity(side * side);
         for row in self.values.chunks_exact(side) {
-            across.extend((0..side).map(|x| weigh(x, &|x| row[x])));
+            let at_border = |x: usize| weigh(around(x).map(|x| row[x]));
+            // In the middle nothing is mirrored, and several values are weighed at once.
+            across.extend((0..side.min(2)).map(at_border));
+            across.extend(row.windows(5).map(|near| weigh([near[0], near[1], near[2], near[3], near[4]])));
+            across.extend((side.saturating_sub(2).max(2)..side).map(at_border));
         }
         let mut values = Vec::with_capacity(side * side);
         for y in 0..side {
-            values.extend((0..side).map(|x| weigh(y, &|y| across[y * side + x])));
+            let [a, b, c, d, e] = around(y).map(|y| &across[y * side..][..side]);
+            values.extend((0..side).map(|x| weigh([a[x], b[x], c[x], d[x], e[x]])));
         }
         Self { side, values }
     }
@@ -169,14 +170,11 @@ impl Plane {
         let side = self.side;
         let mut counts = [0u32; PATTERNS];
         for y in 1..side.saturating_sub(1) {
-            for x in 1..side - 1 {
-                let at = y * side + x;
-                let (above, below) = (at - side, at + side);
+            let [above, row, below] = [y - 1, y, y + 1].map(|y| &self.values[y * side..][..side]);
+            for ((above, row), below) in above.windows(3).zip(row.windows(3)).zip(below.windows(3)) {
                 // A ring, one place after the other.
-                let ring = [at + 1, above + 1, above, above - 1, at - 1, below - 1, below, below + 1];
-                let middle = self.values[at];
-                let bits =
-                    ring.iter().fold(0u8, |bits, &near| bits << 1 | u8::from(self.values[near] >= middle));
+                let ring = [row[2], above[2], above[1], above[0], row[0], below[0], below[1], below[2]];
+                let bits = ring.iter().fold(0u8, |bits, near| bits << 1 | u8::from(*near >= row[1]));
                 let is_one_run = (bits ^ bits.rotate_left(1)).count_ones() <= 2;
                 counts[if is_one_run { bits.count_ones() as usize } else { PATTERNS - 1 }] += 1;
             }
@@ -186,18 +184,37 @@ impl Plane {
     }
 }
 
+/// The place in a row of `side` that a place beyond its border is mirrored to.
+fn mirrored(at: isize, side: usize) -> usize {
+    let last = side as isize - 1;
+    let at = at.abs();
+    (if at > last { 2 * last - at } else { at }).clamp(0, last) as usize
+}
+
+/// Sums over values with their places; several in a row go to sums of their own, so that none waits for the one before.
+fn sums<const N: usize>(values: &[f32], of: impl Fn(usize, f32) -> [f32; N]) -> [f32; N] {
+    const LANES: usize = 16;
+    let mut lanes = [[0.0f32; LANES]; N];
+    for (start, chunk) in values.chunks(LANES).enumerate() {
+        for (lane, value) in chunk.iter().enumerate() {
+            for (sums, part) in lanes.iter_mut().zip(of(start * LANES + lane, *value)) {
+                sums[lane] += part;
+            }
+        }
+    }
+    lanes.map(|sums| sums.iter().sum())
+}
+
 impl Moments {
     fn of(values: &[f32]) -> Self {
         let n = values.len().max(1) as f32;
-        let mean = values.iter().sum::<f32>() / n;
-        let (mut second, mut third, mut fourth) = (0.0, 0.0, 0.0);
-        for value in values {
+        let [sum] = sums(values, |_, value| [value]);
+        let mean = sum / n;
+        let [second, third, fourth] = sums(values, |_, value| {
             let distance = value - mean;
             let square = distance * distance;
-            second += square;
-            third += square * distance;
-            fourth += square * square;
-        }
+            [square, square * distance, square * square]
+        });
         let variance = (second / n).max(1e-9);
         let deviation = variance.sqrt();
         let skewness = third / n / (variance * deviation);
@@ -227,7 +244,7 @@ mod tests {
             .collect();
         let (first, second) = (measure(&picture, 48), measure(&other, 48));
         assert_eq!((first.len(), second.len()), (COUNT, COUNT));
-        let colours = COUNT - 6;
+        let colours = COUNT - COLOURS;
         for (at, (a, b)) in first.iter().zip(&second).take(colours).enumerate() {
             assert!((a - b).abs() < 2e-3 * a.abs().max(1.0), "{at}: {a} {b}");
         }

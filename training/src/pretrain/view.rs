@@ -25,6 +25,9 @@ const DEVIATIONS: std::ops::Range<f32> = 22.0..60.0;
 const GAIN: f32 = 0.02;
 const OFFSET: f32 = 2.0;
 
+/// Of two views in one picture, the second begins no nearer to the border than this, as a share of the side.
+const CUT: f32 = 0.2;
+
 /// The mean and deviation of each channel.
 pub(super) type Channels = [(f32, f32); 3];
 
@@ -62,6 +65,35 @@ enum Colours {
     Brought(Channels),
 }
 
+/// Where a picture ends and another begins.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cut {
+    /// As a share of the side.
+    at: f32,
+    is_across: bool,
+}
+
+impl Cut {
+    /// A straight line at random.
+    pub(super) fn draw(rng: &mut impl Rng) -> Self {
+        Self { at: rng.random_range(CUT..1.0 - CUT), is_across: rng.random_bool(0.5) }
+    }
+
+    /// Puts what lies behind the line from one picture into another; both `(side, side, 3)`.
+    pub(super) fn join(&self, rgb: &mut [f32], other: &[f32]) {
+        let side = ((rgb.len() / 3) as f64).sqrt().round() as usize;
+        let first = (self.at * side as f32) as usize;
+        for (y, (row, other)) in rgb.chunks_mut(side * 3).zip(other.chunks(side * 3)).enumerate() {
+            let from = match self.is_across {
+                true if y < first => side,
+                true => 0,
+                false => first,
+            };
+            row[from * 3..].copy_from_slice(&other[from * 3..]);
+        }
+    }
+}
+
 impl View {
     /// A view at random; `zoom` is the part of the patch's side that is shown, from and to.
     pub(super) fn draw(palette: &Palette, zoom: [f64; 2], rng: &mut impl Rng) -> Self {
@@ -71,6 +103,11 @@ impl View {
             Place::Part(part(zoom, rng))
         };
         Self { place, colours: Colours::draw(palette, rng) }
+    }
+
+    /// Another part in the same kind of colours.
+    pub(super) fn elsewhere(&self, zoom: [f64; 2], rng: &mut impl Rng) -> Self {
+        Self { place: Place::Part(part(zoom, rng)), ..*self }
     }
 
     /// The patch as it is.
@@ -154,11 +191,16 @@ struct Between {
 
 impl Between {
     fn new(at: f32, pixels: usize) -> Self {
-        // Mirrored at the outer edges of the first and the last pixel.
         let whole = pixels as f32;
-        let past = (at + 0.5).rem_euclid(2.0 * whole);
-        let inside = if past > whole { 2.0 * whole - past } else { past };
-        let at = (inside - 0.5).clamp(0.0, whole - 1.0);
+        // Most lie inside, and a remainder takes its time.
+        let at = if (0.0..=whole - 1.0).contains(&at) {
+            at
+        } else {
+            // Mirrored at the outer edges of the first and the last pixel.
+            let past = (at + 0.5).rem_euclid(2.0 * whole);
+            let inside = if past > whole { 2.0 * whole - past } else { past };
+            (inside - 0.5).clamp(0.0, whole - 1.0)
+        };
         let first = (at as usize).min(pixels - 1);
         Self { first, second: (first + 1).min(pixels - 1), share: at - first as f32 }
     }
@@ -273,6 +315,19 @@ mod tests {
         assert_eq!((as_input.len(), as_input[1]), (3 * 32 * 32, (values[3] / 255.0 - 0.5) / 0.5));
         assert_eq!(values, draw(1));
         assert_ne!(values, draw(2));
+    }
+
+    #[test]
+    fn behind_a_line_the_other_picture_begins() {
+        let joined = |is_across: bool| {
+            let mut rgb = vec![0.0; 10 * 10 * 3];
+            Cut { at: 0.3, is_across }.join(&mut rgb, &[1.0; 10 * 10 * 3]);
+            rgb
+        };
+        let of = |rgb: &[f32], x: usize, y: usize| rgb[(y * 10 + x) * 3 + 2];
+        let (across, down) = (joined(true), joined(false));
+        assert_eq!([of(&across, 9, 2), of(&across, 0, 3)], [0.0, 1.0]);
+        assert_eq!([of(&down, 2, 9), of(&down, 3, 0)], [0.0, 1.0]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Every change of panes, folders and names that are hidden.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::super::super::command::Command;
@@ -176,7 +177,13 @@ fn anchor(state: &mut AppState) {
         let slide = state.slide(key?)?;
         Some((slide.key, slide.viewport_in(rect.size())?))
     };
-    let anchors = views.panes.iter().zip(&views.rects(centre)).filter_map(lie).collect();
+    let anchors: BTreeMap<_, _> = views.panes.iter().zip(&views.rects(centre)).filter_map(lie).collect();
+    // One that filled its pane so far would go on to fill it when that becomes wider, and the others would not.
+    for (&key, &anchor) in &anchors {
+        if let Some(slide) = state.slide_mut(key) {
+            slide.viewport.get_or_insert(anchor);
+        }
+    }
     state.read.views.anchors = anchors;
 }
 

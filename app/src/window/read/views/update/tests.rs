@@ -99,6 +99,22 @@ fn panes_that_are_synchronised_follow_and_align_where_they_are_told_to() {
 }
 
 #[test]
+fn panes_that_are_synchronised_keep_one_scale_when_they_become_wider() {
+    let (mut state, keys) = with_slides(&[Some(0.5), Some(0.5)]);
+    views(&mut state, ViewsCommand::Layout(Layout::Two));
+    assert!(keys.iter().all(|&key| state.slide(key).unwrap().viewport.is_none()), "they fill their panes");
+    views(&mut state, ViewsCommand::Synchronise(true));
+    let wider = state.read.views.centre.unwrap().expand2(egui::vec2(200.0, 0.0));
+    state.read.views.centre = Some(wider);
+    let rects = state.read.views.rects(wider);
+    let scales = [0, 1].map(|pane| {
+        let slide = state.slide(keys[pane]).unwrap();
+        slide.viewport_in(rects[pane].size()).unwrap().slide_per_point
+    });
+    assert_eq!(scales[0], scales[1]);
+}
+
+#[test]
 fn going_through_a_folder_leaves_no_more_open_than_before() {
     let (mut state, keys) = with_slides(&[None]);
     let effects = views(&mut state, ViewsCommand::InFolder(1));
