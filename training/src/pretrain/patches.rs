@@ -31,7 +31,8 @@ use crate::tissue::{Lexicon, MeasuredPatch, read_patches};
 /// The share of a class's probability that is spread over all classes: few patches are known by heart soon enough.
 const SMOOTHING: f32 = 0.05;
 /// Views of each patch, beside the whole, that the teacher learns from.
-const TEACHER_VIEWS: usize = 3;
+const TEACHER_VIEWS: usize = 2;
+const TEACHER_SEED: u64 = 71;
 
 /// A patch, and what each head is to say of it; `None` where nothing is clear.
 struct Example {
@@ -186,7 +187,7 @@ impl<'a> Patches<'a> {
             shown.views.iter().map(|sight| self.picture(sight, encoder)).collect::<ComputeResult<_>>()?;
         let field = field(vit, encoder, &pictures, &shown.cells)?;
         let share = ((PARTS * pictures.len().max(1)) as f64).recip();
-        let mut loss = self.loss_of_texture(heads, encoder, shown.at, (&pictures, &field), share)?;
+        let mut loss = self.loss_of_texture(heads, encoder, (shown, &pictures, &field), share)?;
         for (at, head) in heads.values.iter().enumerate() {
             let logits = &head.forward(&field)?;
             // Of two patches in one picture neither's value holds.
@@ -212,21 +213,24 @@ impl<'a> Patches<'a> {
         &self,
         heads: &PatchHeads,
         encoder: &EncoderSpec,
-        at: usize,
-        (pictures, field): (&[Vec<f32>], &Tensor),
+        (shown, pictures, field): (&Shown, &[Vec<f32>], &Tensor),
         share: f64,
     ) -> ComputeResult<Tensor> {
         let mut loss = Tensor::zeros((), DType::F32, &Device::Cpu)?;
-        let (Some(head), Some(texture)) = (&heads.texture, self.textures.get(at)) else { return Ok(loss) };
-        let numbers = texture.numbers(pictures, encoder.image_size as usize)?;
+        let (Some(head), Some(texture)) = (&heads.texture, self.textures.get(shown.at)) else {
+            return Ok(loss);
+        };
+        let numbers = texture.measure(pictures, encoder);
         if self.config.texture_weight > 0.0 {
             let weight = self.config.texture_weight * share / texture::COUNT as f64;
-            loss = (loss + (distance(&head.forward(field)?, &numbers)? * weight)?)?;
+            let measured = as_tensor(&numbers)?;
+            loss = (loss + (distance(&head.forward(field)?, &measured)? * weight)?)?;
         }
         if let (Some(head), Some(teacher)) = (&heads.taught, &texture.teacher) {
-            let taught = teacher.scores(&numbers)?;
+            let are_kept = shown.views.iter().map(|sight| sight.view.keeps_colours());
+            let taught = teacher.scores(&as_tensor(&for_teacher(numbers, are_kept))?)?;
             let weight = self.config.teacher_weight * share / taught.dim(1)? as f64;
-            loss = (loss + ((head.forward(field)? - taught)?.sqr()?.sum_all()? * weight)?)?;
+            loss = (loss + (distance(&head.forward(field)?, &taught)? * weight)?)?;
         }
         Ok(loss)
     }
@@ -290,42 +294,59 @@ fn palette(config: &TissueConfig, at: usize, common: Channels) -> Palette {
 }
 
 impl Texture {
-    /// Of whole patches; the teacher learns from other views of them, too.
+    /// Of whole patches; the teacher learns from these also without their colours, and from other views of them.
     fn of(
         examples: &[Example],
         palette: Palette,
         config: &TissueConfig,
         encoder: &EncoderSpec,
     ) -> Result<Self> {
-        let shown = |view: &(dyn Fn(usize) -> View + Sync)| -> ComputeResult<Vec<Vec<f32>>> {
-            let pictures = examples.par_iter().enumerate();
-            pictures.map(|(at, example)| view(at).of(&example.patch, encoder)).collect()
+        let shown = |views: &[View]| -> ComputeResult<Vec<Vec<f32>>> {
+            let pictures = examples.par_iter().zip(views);
+            pictures.map(|(example, view)| view.of(&example.patch, encoder)).collect()
         };
-        let whole = shown(&|_| View::plain())?;
-        let scale = TextureScale::of(&whole, encoder.image_size as usize);
+        let whole = vec![View::plain(); examples.len()];
+        let pictures = shown(&whole)?;
+        let scale = TextureScale::of(&pictures, encoder.image_size as usize);
         let mut texture = Self { scale, teacher: None };
         if config.teacher_weight > 0.0 {
-            let mut numbers = vec![texture.numbers(&whole, encoder.image_size as usize)?];
-            for round in 0..TEACHER_VIEWS {
-                let drawn = |at: usize| {
-                    let mut rng = ChaCha8Rng::seed_from_u64((round * examples.len() + at) as u64);
-                    View::draw(&palette, config.zoom, &mut rng)
-                };
-                numbers.push(texture.numbers(&shown(&drawn)?, encoder.image_size as usize)?);
+            let measured = texture.measure(&pictures, encoder);
+            let mut numbers = for_teacher(measured.clone(), whole.iter().map(|_| false));
+            numbers.extend(measured);
+            let mut rng = ChaCha8Rng::seed_from_u64(TEACHER_SEED);
+            for _ in 0..TEACHER_VIEWS {
+                let views: Vec<View> =
+                    examples.iter().map(|_| View::draw(&palette, config.zoom, &mut rng)).collect();
+                let measured = texture.measure(&shown(&views)?, encoder);
+                numbers.extend(for_teacher(measured, views.iter().map(View::keeps_colours)));
             }
             let classes: Vec<Option<u32>> = examples.iter().map(|example| example.values[0]).collect();
-            let classes = classes.repeat(numbers.len());
-            texture.teacher =
-                Some(Teacher::fit(&Tensor::cat(&numbers, 0)?, &classes, Lexicon::shipped().classes.len())?);
+            let classes = classes.repeat(TEACHER_VIEWS + 2);
+            let count = Lexicon::shipped().classes.len();
+            texture.teacher = Some(Teacher::fit(&as_tensor(&numbers)?, &classes, count)?);
         }
         Ok(texture)
     }
 
-    /// Of pictures `(side, side, 3)`: `(pictures, COUNT)`.
-    fn numbers(&self, pictures: &[Vec<f32>], side: usize) -> ComputeResult<Tensor> {
-        let numbers: Vec<Vec<f32>> = pictures.par_iter().map(|rgb| self.scale.measure(rgb, side)).collect();
-        Tensor::from_vec(numbers.concat(), (pictures.len(), texture::COUNT), &Device::Cpu)
+    /// The numbers of pictures `(side, side, 3)`.
+    fn measure(&self, pictures: &[Vec<f32>], encoder: &EncoderSpec) -> Vec<Vec<f32>> {
+        pictures.par_iter().map(|rgb| self.scale.measure(rgb, encoder.image_size as usize)).collect()
     }
+}
+
+/// (views, `texture::COUNT`)
+fn as_tensor(numbers: &[Vec<f32>]) -> ComputeResult<Tensor> {
+    Tensor::from_vec(numbers.concat(), (numbers.len(), texture::COUNT), &Device::Cpu)
+}
+
+/// With the colours of the mean where they are not the patch's own.
+fn for_teacher(mut numbers: Vec<Vec<f32>>, are_kept: impl Iterator<Item = bool>) -> Vec<Vec<f32>> {
+    for (numbers, is_kept) in numbers.iter_mut().zip(are_kept) {
+        if !is_kept {
+            numbers[texture::COUNT - texture::COLOURS..].fill(0.0);
+        }
+    }
+    numbers
 }
 
 /// Views as they are shown, each (side, side, 3) from 0 to 255.

@@ -120,6 +120,11 @@ impl View {
         Self { colours: Colours::Brought(common), ..Self::plain() }
     }
 
+    /// Whether its colours are the patch's own.
+    pub(super) fn keeps_colours(&self) -> bool {
+        matches!(self.colours, Colours::Kept(_))
+    }
+
     /// The patch as this view shows it to an encoder: `(side, side, 3)` with values from 0 to 255.
     pub(super) fn of(&self, patch: &Patch, encoder: &EncoderSpec) -> Result<Vec<f32>> {
         let side = encoder.image_size as usize;
