@@ -80,7 +80,7 @@ impl Cut {
     }
 
     /// Puts what lies behind the line from one picture into another; both `(side, side, 3)`.
-    pub(super) fn join(&self, rgb: &mut [f32], other: &[f32]) {
+    pub(super) fn join(self, rgb: &mut [f32], other: &[f32]) {
         let side = ((rgb.len() / 3) as f64).sqrt().round() as usize;
         let first = (self.at * side as f32) as usize;
         for (y, (row, other)) in rgb.chunks_mut(side * 3).zip(other.chunks(side * 3)).enumerate() {
